@@ -1,0 +1,88 @@
+"""CQReLU, the clipped quantised ReLU that a CIF neuron reproduces exactly.
+
+    a = lam/Q * n,   n = clip(floor(Q*z/lam + 1/2), 0, Q)          (CASC, arXiv 2406.05371)
+
+`lam` is the learnable clip, `Q` the number of levels. The floor has a straight-through gradient:
+da/dz = 1 inside (0, lam), else 0; da/dlam = n/Q - z/lam inside, 1 above, 0 below.
+"""
+
+import torch
+from torch import nn
+
+from casc_det.errors import ArgumentError
+
+MAX_LEVELS = 64
+MIN_CLIP = 1e-4
+
+
+def check_levels(levels) -> int:
+    """Return `levels` (Q), or raise ArgumentError when it is not an integer from 1 to 64."""
+    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MAX_LEVELS:
+        raise ArgumentError(
+            f"levels: expected an integer from 1 to {MAX_LEVELS}, got {levels!r}; typical are 4, 8 and 16"
+        )
+    return levels
+
+
+def cqrelu_counts(z: torch.Tensor, lam: torch.Tensor, levels: int) -> torch.Tensor:
+    """The integer `n` of CQReLU, in the dtype of `z`: the spike count that a CIF neuron ends with."""
+    return torch.mul(z, levels / lam).add_(0.5).floor_().clamp_(0, levels)
+
+
+class _CQReLUFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, z, lam, levels):
+        clip = lam.to(z.dtype)
+        a = cqrelu_counts(z, clip, levels).mul_(clip / levels)
+        ctx.save_for_backward(z, a, clip)
+        ctx.lam_dtype = lam.dtype
+        return a
+
+    @staticmethod
+    def backward(ctx, grad):
+        z, a, clip = ctx.saved_tensors
+        grad_z = torch.ops.aten.hardtanh_backward(grad, z, 0.0, clip.item())
+        grad_lam = None
+        if ctx.needs_input_grad[1]:  # sum(grad * (a - inside*z)) / lam: the three cases of the docstring in one
+            grad_lam = (
+                torch.mul(grad, a).sum(dtype=torch.float32) - torch.mul(grad_z, z).sum(dtype=torch.float32)
+            ) / clip
+            grad_lam = grad_lam.to(ctx.lam_dtype).reshape(clip.shape)
+        return grad_z, grad_lam, None
+
+
+def cqrelu(z: torch.Tensor, lam: torch.Tensor, levels: int) -> torch.Tensor:
+    """CQReLU of `z` (any shape) with clip `lam` (a scalar tensor) and `levels` Q; differentiable in both."""
+    return _CQReLUFunction.apply(z, lam, levels)
+
+
+class CQReLU(nn.Module):
+    """The activation of one site of the network.
+
+    Args:
+        levels: Q, from 1 to 64.
+        lam: initial clip, a positive float, or the `nn.Parameter` of another site to share it.
+        original: the activation that stood here before; with `alpha` below 1 the output is the mixture
+            `(1-alpha)*original(z) + alpha*CQReLU(z)` ("progressive activation").
+
+    Attributes:
+        alpha: share of CQReLU in the output, 0..1; 1 (pure CQReLU) unless training sets it.
+    """
+
+    def __init__(self, levels: int, lam: float | nn.Parameter = 1.0, original: nn.Module | None = None):
+        super().__init__()
+        self.levels = check_levels(levels)
+        self.lam = lam if isinstance(lam, nn.Parameter) else nn.Parameter(torch.tensor(float(lam)))
+        self.original = original
+        self.alpha = 1.0
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        if self.alpha <= 0 and self.original is not None:
+            return self.original(z)
+        spiking = cqrelu(z, self.lam.clamp(min=MIN_CLIP), self.levels)
+        if self.alpha >= 1 or self.original is None:
+            return spiking
+        return torch.lerp(self.original(z), spiking, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}, lam={self.lam.item():.4g}, alpha={self.alpha:.3g}"

@@ -1,0 +1,318 @@
+"""The command line `casc-det VERB key=value ...` (or `--key value`): parses, calls one function, sets the exit code.
+
+Exit codes: 0 done, 1 an argument, file or network cannot work, 2 wrong usage, 130 interrupted.
+"""
+
+import ast
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from casc_det import __version__
+from casc_det.errors import CascError, UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Option:
+    """default None means: not given. help says the unit and the range."""
+
+    default: object
+    help: str
+
+
+@dataclass(frozen=True)
+class Verb:
+    run: Callable[[dict], int]
+    summary: str
+    example: str
+    options: dict[str, Option]
+    more: frozenset[str] = frozenset()  # further keys that are handed on
+    more_help: str = ""
+
+
+def parse_value(text: str):
+    """A Python value where the text is one (numbers, lists, true, false, none), else the text itself."""
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value if isinstance(value, int | float | list | tuple) else text
+
+
+def parse_pairs(words: list[str]) -> dict[str, object]:
+    """`key=value`, `--key value`, `--key=value` and a bare `--flag` (true) as a dictionary."""
+    pairs, i = {}, 0
+    while i < len(words):
+        word = words[i]
+        dashed = word.startswith("--")
+        key, equals, text = word.removeprefix("--").partition("=")
+        if not equals and dashed and i + 1 < len(words) and not words[i + 1].startswith("--"):
+            i += 1
+            text = words[i]
+        elif not equals and dashed:
+            text = "true"
+        elif not equals:
+            raise UsageError(f"'{word}': expected key=value or --key value")
+        key = key.replace("-", "_")
+        if key in pairs:
+            raise UsageError(f"{key}: given twice; give it once")
+        pairs[key] = parse_value(text)
+        i += 1
+    return pairs
+
+
+def check_keys(pairs: dict, verb: str, spec: Verb) -> None:
+    known = [*spec.options, *spec.more]
+    for key in pairs:
+        if key not in known:
+            raise UsageError(f"{verb}: unknown argument '{key}'{nearest(key, known)}; see casc-det {verb} --help")
+
+
+SAVING = {
+    "project": Option("runs/detect", "folder of the run folders"),
+    "name": Option(None, "name of the run folder; default: the verb, numbered"),
+    "exist_ok": Option(False, "write into the run folder even if it exists"),
+}
+DETECTING = {
+    "weights": Option(None, "spiking graph (.safetensors) of casc-det convert; default: the shipped detector"),
+    "timesteps": Option("auto", "number of time steps, or auto: until quiescent, when the answer is the ANN's"),
+    "conf": Option(0.25, "smallest score of a box, 0..1"),
+    "iou": Option(0.7, "NMS: boxes of one class overlapping by more than this are one, 0..1"),
+    "imgsz": Option(None, "longest side in pixels, or [height,width]; default: that of the weights"),
+    "device": Option("cpu", "cpu, cuda, cuda:0, 0, ..."),
+}
+
+
+def run_predict(options: dict) -> int:
+    from casc_det.model import SpikingYOLO
+    from casc_det.runs import predict_to_folder, run_folder
+    from casc_det.yolo.progress import Progress
+
+    folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
+    model = SpikingYOLO(options.pop("weights"), options.pop("device"), options.pop("precision"))
+    source, json_to_screen = options.pop("source"), options.pop("json")
+    with Progress("predict") as bar:
+        content = predict_to_folder(model, source, folder, bar.frame, **options)
+    for item in content["skipped"]:
+        print(f"skipped '{item['path']}': {item['reason']}", file=sys.stderr)
+    boxes = sum(len(r["boxes"]) for r in content["results"])
+    skipped = f", {len(content['skipped'])} skipped" if content["skipped"] else ""
+    if json_to_screen:
+        print((folder / "predictions.json").read_text(), end="")
+    else:
+        print(f"{len(content['results'])} pictures, {boxes} boxes{skipped}; written to {folder}")
+    return 0
+
+
+def run_demo(options: dict) -> int:
+    from casc_det.model import SpikingYOLO
+    from casc_det.runs import demo_to_folder, run_folder
+    from casc_det.yolo.progress import Progress, demo_picture
+
+    folder = run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok"))
+    model = SpikingYOLO(options.pop("weights"), options.pop("device"), options.pop("precision"))
+    source = options.pop("source") or demo_picture()
+    with Progress("time steps") as bar:
+        report = demo_to_folder(model, source, folder, bar.step, **options)
+    print("   T  boxes  spikes (M)  SOPs (G)")
+    levels, last = model.graph.levels, report.steps[-1]
+    for step in report.steps:
+        t = step["spiking"]["timesteps"]
+        if t in (1, levels // 2, levels) or t % levels == 0 or step is last:
+            info = step["spiking"]
+            print(f"{t:4d}  {len(step['boxes']):5d}  {info['spikes'] / 1e6:10.2f}  {info['sops'] / 1e9:8.2f}")
+    for box in last["boxes"]:
+        corners = ", ".join(f"{v:.1f}" for v in box["box"])
+        print(f"  {box['name']:<14} {box['confidence']:.3f}  [{corners}]")
+    rest = "quiescent" if last["spiking"]["quiescent"] else "not yet quiescent"
+    same = (
+        f"the same as the ANN's (largest difference {report.difference:.1e})"
+        if report.difference is not None
+        else "not the same as the ANN's"
+    )
+    print(f"SNN at T = {last['spiking']['timesteps']} ({rest}): {len(last['boxes'])} boxes, {same}")
+    print(f"Picture: {report.picture}")
+    return 0
+
+
+def run_train(options: dict) -> int:
+    from casc_det.yolo.train import train
+
+    folder = train(**{key: value for key, value in options.items() if value is not None})
+    print(f"Trained; next: casc-det convert weights={folder / 'weights' / 'best.pt'} out=model.safetensors")
+    return 0
+
+
+def run_convert(options: dict) -> int:
+    from casc_det.conversion import AuditError, format_audit
+    from casc_det.model import convert
+
+    try:
+        conversion = convert(options["weights"], options["imgsz"])
+    except AuditError as error:
+        print(format_audit(error.audit))
+        raise
+    print(format_audit(conversion.audit))
+    path = conversion.save(options["out"])
+    print(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB); try: casc-det predict weights={path} source=...")
+    return 0
+
+
+def run_info(options: dict) -> int:
+    import json
+
+    from casc_det.model import DEFAULT_WEIGHTS
+    from casc_det.storage import describe, load_graph
+
+    facts = describe(load_graph(options["weights"] or DEFAULT_WEIGHTS), options["imgsz"])
+    if options["json"]:
+        print(json.dumps(facts, indent=1))
+        return 0
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        print(f"{key:<18} {value}")
+    return 0
+
+
+def train_keys() -> frozenset[str]:
+    from casc_det.yolo.train import TRAIN_KEYS
+
+    return frozenset(TRAIN_KEYS)
+
+
+REQUIRED = object()
+VERBS = {
+    "demo": Verb(
+        run_demo,
+        "show the ANN's and the spiking network's boxes over time on a street picture",
+        "casc-det demo",
+        {
+            "source": Option(None, "one picture; default: bus.jpg of the Ultralytics package"),
+            **DETECTING,
+            "precision": Option("float64", "float64 (equals the ANN at quiescence) or float32"),
+            **SAVING,
+        },
+    ),
+    "predict": Verb(
+        run_predict,
+        "detect objects in pictures and videos with a spiking network",
+        "casc-det predict source=bus.jpg timesteps=32",
+        {
+            "source": Option(REQUIRED, "picture, folder, glob, .txt list, video, webcam index or URL"),
+            **DETECTING,
+            "max_det": Option(300, "most boxes a picture"),
+            "classes": Option(None, "class indices to keep, for example [0,2]"),
+            "batch": Option(1, "pictures simulated together"),
+            "rect": Option(True, "pad to multiples of the stride; false: to a square"),
+            "vid_stride": Option(1, "use every so many frames of a video"),
+            "precision": Option("float32", "float32, or float64 for exactness beyond rounding"),
+            "save": Option(True, "write annotated pictures and videos"),
+            "json": Option(False, "print predictions.json instead of a summary"),
+            **SAVING,
+        },
+    ),
+    "train": Verb(
+        run_train,
+        "train a YOLO detector with CQReLU activations",
+        "casc-det train model=yolov8n.yaml data=data/tiny.yaml levels=8 epochs=10 imgsz=128",
+        {
+            "model": Option(None, "architecture (.yaml) or checkpoint (.pt)"),
+            "data": Option(None, "dataset YAML; with teacher= also folders of pictures or .txt lists, comma-separated"),
+            "levels": Option(None, "Q of CQReLU, 1..64 (default 8)"),
+            "weights": Option(None, "float weights to start from: .pt, or .safetensors state dict"),
+            "teacher": Option(None, "float network to distil from (no labels needed): .pt or .safetensors"),
+            "names": Option(None, "dataset YAML with class names, where data has none"),
+            "progressive": Option(
+                None, "share of training in which CQReLU is blended in (default 0.5 from float weights)"
+            ),
+            "clip_lr": Option(None, "learning rate of the clips lam (default 2.5 * lr0)"),
+        },
+        more_help="and every argument of Ultralytics' train: epochs, imgsz, batch, lr0, optimizer, resume, name, ...",
+    ),
+    "convert": Verb(
+        run_convert,
+        "convert a trained CQReLU detector into a spiking graph, without loss",
+        "casc-det convert weights=runs/detect/train/weights/best.pt out=model.safetensors",
+        {
+            "weights": Option(REQUIRED, "checkpoint (.pt) of casc-det train; a pickle: use only files you trust"),
+            "out": Option(REQUIRED, "file to write (.safetensors)"),
+            "imgsz": Option(None, "longest picture side the graph is meant for; default: that of training"),
+        },
+    ),
+    "info": Verb(
+        run_info,
+        "what a spiking graph file holds",
+        "casc-det info weights=model.safetensors",
+        {
+            "weights": Option(None, "spiking graph (.safetensors); default: the shipped detector"),
+            "imgsz": Option(None, "picture side for the number of neurons and operations"),
+            "json": Option(False, "print JSON"),
+        },
+    ),
+}
+
+
+def overview() -> str:
+    lines = [
+        "casc-det: YOLO detectors as spiking networks, converted without loss",
+        "",
+        "usage: casc-det VERB key=value ...",
+        "",
+    ]
+    lines += [f"  {name:<9} {verb.summary}" for name, verb in VERBS.items()]
+    return "\n".join([*lines, "", "casc-det VERB --help lists a verb's arguments; casc-det --version."])
+
+
+def verb_help(name: str) -> str:
+    verb = VERBS[name]
+    lines = [f"casc-det {name}: {verb.summary}", "", f"  {verb.example}", ""]
+    for key, option in verb.options.items():
+        default = (
+            " (required)" if option.default is REQUIRED else "" if option.default is None else f" [{option.default}]"
+        )
+        lines.append(f"  {key:<12} {option.help}{default}")
+    return "\n".join(lines + ([f"  {verb.more_help}"] if verb.more_help else []))
+
+
+def dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version", "version"):
+        print(f"casc-det {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in VERBS:
+        raise UsageError(f"unknown verb '{name}'{nearest(name, VERBS)}; verbs are {', '.join(VERBS)}")
+    if "--help" in rest or "-h" in rest:
+        print(verb_help(name))
+        return 0
+    spec, pairs = VERBS[name], parse_pairs(rest)
+    unknown = [key for key in pairs if key not in spec.options]
+    if unknown and name == "train":
+        spec = Verb(spec.run, spec.summary, spec.example, spec.options, train_keys())
+    check_keys(pairs, name, spec)
+    options = {key: option.default for key, option in spec.options.items()} | pairs
+    missing = [key for key, value in options.items() if value is REQUIRED]
+    if missing:
+        raise UsageError(f"{name}: {missing[0]} is missing; for example: {spec.example}")
+    return spec.run(options)
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        return dispatch(sys.argv[1:] if argv is None else argv)
+    except CascError as error:
+        print(f"casc-det: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("casc-det: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,70 @@
+"""Pictures and videos on disk: annotated results, video files, the demo's board. The only place that uses OpenCV."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from casc_det.errors import SourceError
+
+INK, PAPER, GREEN = (40, 40, 40), (255, 255, 255), (60, 140, 30)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def write_picture(path: str | Path, image: np.ndarray) -> Path:
+    """Write a BGR picture whole or not at all; the suffix gives the format."""
+    path = Path(path)
+    try:
+        done, data = cv2.imencode(path.suffix or ".jpg", image)
+    except cv2.error:
+        done = False
+    if not done:
+        raise SourceError(f"out: '{path}' has no known picture suffix; use .jpg or .png")
+    temporary = path.with_name(f".{path.name}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_bytes(data.tobytes())
+    os.replace(temporary, path)
+    return path
+
+
+class VideoFile:
+    """An mp4 that appears under its name when it is closed. Frames are BGR, all of the first one's size."""
+
+    def __init__(self, path: str | Path, fps: float):
+        self.path, self.fps, self.writer = Path(path), fps or 25.0, None
+        self.temporary = self.path.with_name(f".{self.path.stem}.tmp{self.path.suffix}")
+
+    def write(self, image: np.ndarray) -> None:
+        if self.writer is None:
+            size = (image.shape[1], image.shape[0])
+            self.writer = cv2.VideoWriter(str(self.temporary), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, size)
+            if not self.writer.isOpened():
+                raise SourceError(f"out: a video cannot be written to '{self.path}'")
+        self.writer.write(image)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.release()
+            os.replace(self.temporary, self.path)
+
+
+def panel(image: np.ndarray, title: str, note: str = "", width: int = 420, good: bool = False) -> np.ndarray:
+    """A picture with a title line above and a note below."""
+    height = round(image.shape[0] * width / image.shape[1])
+    picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    top, bottom = np.full((38, width, 3), 255, np.uint8), np.full((30, width, 3), 255, np.uint8)
+    cv2.putText(top, title, (8, 26), FONT, 0.66, GREEN if good else INK, 2, cv2.LINE_AA)
+    cv2.putText(bottom, note, (8, 20), FONT, 0.48, GREEN if good else INK, 1, cv2.LINE_AA)
+    return np.vstack((top, picture, bottom))
+
+
+def board(panels: list[np.ndarray], columns: int = 3, gap: int = 12) -> np.ndarray:
+    """Panels of equal size in rows on white."""
+    height, width = panels[0].shape[:2]
+    rows = -(-len(panels) // columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+    for i, image in enumerate(panels):
+        y, x = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        sheet[y : y + height, x : x + width] = image
+    return sheet

@@ -1,0 +1,45 @@
+"""Every error that casc_det raises on purpose.
+
+    CascError
+    |-- UsageError           the command line is wrong (exit code 2)
+    |-- ArgumentError        an argument has a value that cannot work (also a ValueError)
+    |-- SourceError          a picture, video, folder or data set cannot be read
+    |-- WeightsError         a weights file is missing, damaged or of another kind
+    `-- ConversionError      an op of the network has no spiking counterpart
+
+Each message is one line: the argument, what was expected, what came, what to do.
+"""
+
+import difflib
+
+
+class CascError(Exception):
+    """Base class: the command line prints it in one line and exits with code 1."""
+
+    exit_code = 1
+
+
+class UsageError(CascError):
+    exit_code = 2
+
+
+class ArgumentError(CascError, ValueError):
+    pass
+
+
+class SourceError(CascError):
+    pass
+
+
+class WeightsError(CascError):
+    pass
+
+
+class ConversionError(CascError):
+    pass
+
+
+def nearest(word: str, known) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""

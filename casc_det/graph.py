@@ -1,0 +1,229 @@
+"""The network as data: a list of nodes in topological order, each naming the nodes it reads.
+
+`Graph` is what capture makes of a YOLO (real-valued weights, CQReLU activations); `SpikingGraph` is what conversion
+makes of a `Graph` (weights in units of the threshold, neurons). Both hold the node types below and know nothing of
+Ultralytics. Feature maps are (B, C, H, W).
+"""
+
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+
+from casc_det.errors import ConversionError
+
+
+@dataclass
+class Node:
+    """`name` is unique in its graph; `inputs` are names of earlier nodes."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+
+@dataclass
+class Input(Node):
+    """The picture, (B, 3, H, W) RGB in 0..1."""
+
+    channels: int = 3
+
+
+@dataclass
+class Conv(Node):
+    """y = weight * x + bias. In a SpikingGraph x are spikes and `bias` is what one wake step adds."""
+
+    weight: torch.Tensor = None
+    bias: torch.Tensor = None
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass
+class BatchNorm(Node):
+    """y = scale*x + shift per channel; folded into the convolution before it by conversion."""
+
+    scale: torch.Tensor = None
+    shift: torch.Tensor = None
+
+
+@dataclass
+class Activation(Node):
+    """CQReLU with clip `lam` (see `casc_det.activation`); only in a Graph."""
+
+    lam: float = 1.0
+    levels: int = 8
+
+
+@dataclass
+class Neuron(Node):
+    """A layer of CIF neurons with threshold `theta` (see `casc_det.neurons`); only in a SpikingGraph."""
+
+    theta: float = 1.0
+    levels: int = 8
+
+
+@dataclass
+class MaxPool(Node):
+    """Max pool; on spike trains maxpool(count at t) - maxpool(count at t-1)."""
+
+    kernel: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    ceil_mode: bool = False
+
+
+@dataclass
+class AvgPool(Node):
+    """Average pool, linear: the same on spikes, whose mean is graded."""
+
+    kernel: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: tuple[int, int] = (0, 0)
+
+
+@dataclass
+class Pointwise(Node):
+    """Any other elementwise function (`POINTWISE`), as temporal difference f(sum at t) - f(sum at t-1); graded.
+
+    `scale` per channel, (C, 1, 1), turns summed spikes into the real value; only in a SpikingGraph.
+    """
+
+    function: str = "sigmoid"
+    scale: torch.Tensor | None = None
+
+
+@dataclass
+class Unsupported(Node):
+    """An op that cannot be captured: what it is and what to do instead; never in a SpikingGraph."""
+
+    what: str = ""
+    remedy: str = ""
+
+
+@dataclass
+class Add(Node):
+    """Sum of two maps of equal amplitude."""
+
+
+@dataclass
+class Concat(Node):
+    """Concatenation along channels."""
+
+
+@dataclass
+class Upsample(Node):
+    """Nearest-neighbour upsampling by integer factors (rows, columns)."""
+
+    scale: tuple[int, int] = (2, 2)
+
+
+@dataclass
+class ZeroPad(Node):
+    """Zero padding (left, right, top, bottom)."""
+
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass
+class Slice(Node):
+    """Channels `start` to `stop` (exclusive)."""
+
+    start: int = 0
+    stop: int = 0
+
+
+@dataclass
+class Readout(Node):
+    """An output of the network without neuron: its input current summed over time. `kind` is "boxes" or "scores"."""
+
+    kind: str = "boxes"
+    level: int = 0
+
+
+POINTWISE = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "hardsigmoid": torch.nn.functional.hardsigmoid}
+NODE_TYPES = {
+    kind.__name__: kind
+    for kind in (
+        Input, Conv, BatchNorm, Activation, Neuron, MaxPool, AvgPool, Pointwise, Add, Concat, Upsample, ZeroPad,
+        Slice, Readout, Unsupported,
+    )
+}  # fmt: skip
+
+
+@dataclass
+class Graph:
+    """A detector as captured.
+
+    Attributes:
+        nodes: topological order, `Input` first.
+        names: class names, index = label.
+        strides: pixels per cell of each detection level.
+        reg_max: bins of the box distribution (DFL); 1 means plain distances.
+        imgsz: longest side in pixels the network was trained for.
+        meta: provenance, JSON values.
+    """
+
+    nodes: list[Node]
+    names: list[str]
+    strides: list[int]
+    reg_max: int
+    imgsz: int
+    meta: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        seen = set()
+        for node in self.nodes:
+            for name in node.inputs:
+                if name not in seen:
+                    raise ConversionError(
+                        f"graph: node '{node.name}' ({type(node).__name__}) reads '{name}', which is no earlier node; "
+                        "nodes must be in topological order"
+                    )
+            if node.name in seen:
+                raise ConversionError(f"graph: two nodes are named '{node.name}'; names must be unique")
+            seen.add(node.name)
+
+    def of_type(self, kind: type) -> list[Node]:
+        return [node for node in self.nodes if isinstance(node, kind)]
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """The nodes that read each node, by name."""
+        result = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in node.inputs:
+                result[name].append(node)
+        return result
+
+
+@dataclass
+class SpikingGraph(Graph):
+    """A spiking detector: `Neuron` in place of `Activation`, no `BatchNorm`, one `levels` (Q) for all.
+
+    Weights are in units of the threshold they drive (theta = 1 unless stated), the picture is injected as it is
+    (0..1) at each of the first Q steps, and so is each convolution's bias.
+    """
+
+    levels: int = 8
+
+
+def settings(node: Node) -> dict:
+    """The fields of a node that are not tensors, besides name and inputs."""
+    skip = ("name", "inputs")
+    return {
+        f.name: getattr(node, f.name)
+        for f in fields(node)
+        if f.name not in skip and not isinstance(getattr(node, f.name), torch.Tensor | None)
+    }
+
+
+def tensors(node: Node) -> dict[str, torch.Tensor]:
+    """The tensor fields of a node."""
+    return {f.name: getattr(node, f.name) for f in fields(node) if isinstance(getattr(node, f.name), torch.Tensor)}
+
+
+def moved(graph: Graph, dtype: torch.dtype, device: str | torch.device = "cpu") -> Graph:
+    """The same graph with its tensors in another dtype and on another device."""
+    nodes = [replace(node, **{k: v.to(device, dtype) for k, v in tensors(node).items()}) for node in graph.nodes]
+    return replace(graph, nodes=nodes)

@@ -1,0 +1,268 @@
+"""`SpikingYOLO`, the detector as users of Ultralytics expect it."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import torch
+
+from casc_det import __version__
+from casc_det.ann import ann_forward
+from casc_det.conversion import AuditRow, convert_graph
+from casc_det.decode import DetectionSettings, decode_maps, detect
+from casc_det.engine import check_timesteps, simulate
+from casc_det.errors import ArgumentError, WeightsError
+from casc_det.graph import SpikingGraph, moved
+from casc_det.storage import load_graph, save_graph
+
+DEFAULT_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yolov8n-cq16.safetensors"
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Conversion(NamedTuple):
+    """graph: the spiking detector. audit: how each op of the network was carried over."""
+
+    graph: SpikingGraph
+    audit: list[AuditRow]
+
+    def save(self, path: str | Path) -> Path:
+        return save_graph(self.graph, path)
+
+
+def convert(model, imgsz: int | None = None) -> Conversion:
+    """Convert a CQReLU detector without loss into a spiking one; the model is left unchanged.
+
+    Args:
+        model: an Ultralytics `DetectionModel` or `YOLO`, or the path of a `.pt` checkpoint.
+        imgsz: longest picture side the graph is meant for; default: what the network was trained with, or 640.
+
+    Raises:
+        ConversionError, AuditError: an op has no spiking counterpart, or there is no CQReLU.
+        WeightsError: the file cannot be read.
+    """
+    from casc_det.yolo.capture import capture
+    from casc_det.yolo.checkpoint import read_checkpoint
+
+    meta = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
+    if isinstance(model, str | Path):
+        path = Path(model)
+        if path.suffix != ".pt":
+            raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train, got '{path}'")
+        model = read_checkpoint(path)
+        meta |= {"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    model = getattr(model, "model", model) if type(model).__name__ == "YOLO" else model
+    trained = getattr(model, "args", None) or {}
+    trained = dict(trained) if isinstance(trained, dict) else dict(vars(trained))
+    kept = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")
+    meta["training"] = {key: trained[key] for key in kept if trained.get(key) is not None}
+    meta["architecture"] = str(getattr(model, "yaml", {}).get("yaml_file", type(model).__name__))
+    size = imgsz or trained.get("imgsz") or 640
+    graph = capture(model, size if isinstance(size, int) else max(size))
+    graph.meta |= meta
+    return Conversion(*convert_graph(graph))
+
+
+class SpikingYOLO:
+    """A spiking detector.
+
+    Args:
+        weights: a `.safetensors` file of `casc-det convert`, or a `SpikingGraph`; None: the default weights.
+        device: "cpu", "cuda", "cuda:0", 0, ...
+        precision: "float32", or "float64", in which quiescence equals the ANN beyond rounding.
+
+    Example:
+        >>> model = SpikingYOLO()
+        >>> results = model.predict("bus.jpg", timesteps="auto")
+        >>> results[0].boxes.xyxy, results[0].spiking.timesteps
+    """
+
+    def __init__(self, weights: str | Path | SpikingGraph | None = None, device="cpu", precision: str = "float32"):
+        if precision not in PRECISIONS:
+            raise ArgumentError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+        self.dtype, self.device = PRECISIONS[precision], check_device(device)
+        if isinstance(weights, SpikingGraph):
+            self.graph = moved(weights, self.dtype, self.device)
+        else:
+            self.graph = load_graph(weights or DEFAULT_WEIGHTS, self.dtype, self.device)
+
+    @property
+    def names(self) -> dict[int, str]:
+        return dict(enumerate(self.graph.names))
+
+    def __call__(self, *args, **kwargs):
+        return self.predict(*args, **kwargs)
+
+    def predict(
+        self,
+        source,
+        timesteps: int | str = "auto",
+        conf: float = 0.25,
+        iou: float = 0.7,
+        imgsz: int | tuple[int, int] | None = None,
+        device=None,
+        stream: bool = False,
+        max_det: int = 300,
+        classes: list[int] | None = None,
+        batch: int = 1,
+        rect: bool = True,
+        vid_stride: int = 1,
+    ):
+        """Detect objects with the spiking network.
+
+        Args:
+            source: picture, folder, glob, .txt list, video, webcam index, URL, array, PIL picture, or a list of these.
+            timesteps: number of time steps, or "auto": until the network is quiescent, when the answer is the ANN's.
+            conf: smallest score. iou: NMS threshold. max_det: most boxes a picture. classes: labels to keep.
+            imgsz: longest side in pixels or (height, width); default: that of the graph.
+            device: move the network there first.
+            stream: return a generator (constant memory) instead of a list.
+            batch: pictures of equal letterboxed size that are simulated together.
+            rect: pad to the stride only; False pads to a square.
+            vid_stride: every so many frames of a video.
+
+        Returns:
+            A list or generator of Ultralytics `Results`, boxes in pixels of the original picture, each with
+            `result.spiking` (`timesteps`, `quiescent`, `spikes`, `sops`).
+
+        Raises:
+            ArgumentError: an argument cannot work. SourceError: nothing of the source can be read.
+        """
+        from casc_det.yolo.sources import Source, check_imgsz
+
+        if device is not None:
+            self.to(device)
+        settings = DetectionSettings(conf, iou, max_det, self._classes(classes), False)
+        check_timesteps(timesteps, self.graph)
+        for name, value in (("batch", batch), ("vid_stride", vid_stride)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ArgumentError(f"{name}: expected a whole number above 0, got {value!r}")
+        size = check_imgsz(imgsz or self.graph.imgsz, max(self.graph.strides))
+        frames = source if isinstance(source, Source) else Source(source, vid_stride)
+        generator = self._predict(frames, timesteps, settings, size, rect, batch)
+        return generator if stream else list(generator)
+
+    def _predict(self, frames, timesteps, settings, size, rect, batch) -> Iterator:
+        for group in _batches(((frame, self._input(frame.image, size, rect)) for frame in frames), batch):
+            start = perf_counter()
+            images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
+            tally = _Tally(len(images))
+            for step in simulate(self.graph, images, timesteps):
+                tally.add(step)
+            simulated = perf_counter()
+            boxes, scores = decode_maps(step.readout, self.graph.strides, self.graph.reg_max)
+            found = [detect(b, s, settings) for b, s in zip(boxes, scores, strict=True)]
+            speed = {
+                "preprocess": None,
+                "inference": (simulated - start) * 1e3 / len(images),
+                "postprocess": (perf_counter() - simulated) * 1e3 / len(images),
+            }
+            for i, (frame, image) in enumerate(group):
+                yield self._results(found[i], frame, image, tally.info(i), speed)
+
+    def anytime(self, image, timesteps: int | str = "auto", at=None, conf: float = 0.25, iou: float = 0.7, imgsz=None):
+        """The answer to one picture at every time step, from one simulation.
+
+        Args:
+            image: a path or a BGR array (H, W, 3).
+            at: the steps to yield; None yields all. The last one is always yielded.
+
+        Yields:
+            `Results` with `result.spiking`, in the order of the steps.
+        """
+        frame, x, settings = self._single(image, conf, iou, imgsz)
+        tally, last = _Tally(1), check_timesteps(timesteps, self.graph)
+        for step in simulate(self.graph, x[None].to(self.device, self.dtype), timesteps):
+            tally.add(step)
+            done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
+            if at is None or step.t in at or done:
+                boxes, scores = decode_maps(step.readout, self.graph.strides, self.graph.reg_max)
+                yield self._results(detect(boxes[0], scores[0], settings), frame, x, tally.info(0, step.t))
+
+    def ann(self, image, conf: float = 0.25, iou: float = 0.7, imgsz=None):
+        """`Results` of the ANN twin for one picture (path or BGR array): what the spiking network converges to."""
+        frame, x, settings = self._single(image, conf, iou, imgsz)
+        output = ann_forward(self.graph, x[None].to(self.device, self.dtype), keep_counts=False)
+        boxes, scores = decode_maps(output.readout, self.graph.strides, self.graph.reg_max)
+        return self._results(detect(boxes[0], scores[0], settings), frame, x, None)
+
+    def to(self, device) -> "SpikingYOLO":
+        """Move the network to a device, in place."""
+        self.device = check_device(device)
+        self.graph = moved(self.graph, self.dtype, self.device)
+        return self
+
+    def _single(self, image, conf, iou, imgsz):
+        from casc_det.yolo.sources import Source, check_imgsz
+
+        frame = next(iter(Source(image)))
+        size = check_imgsz(imgsz or self.graph.imgsz, max(self.graph.strides))
+        return frame, self._input(frame.image, size, True), DetectionSettings(conf, iou)
+
+    def _input(self, image, size, rect):
+        from casc_det.yolo.sources import letterbox
+
+        return letterbox(image, size, max(self.graph.strides), rect)
+
+    def _classes(self, classes) -> tuple[int, ...] | None:
+        if classes is None:
+            return None
+        classes = (classes,) if isinstance(classes, int) else tuple(classes)
+        wrong = [c for c in classes if not isinstance(c, int) or not 0 <= c < len(self.graph.names)]
+        if wrong:
+            raise ArgumentError(f"classes: expected indices from 0 to {len(self.graph.names) - 1}, got {wrong[0]!r}")
+        return classes
+
+    def _results(self, found, frame, x, info, speed=None):
+        from casc_det.yolo.results import make_results
+
+        return make_results(found, frame, self.graph.names, tuple(x.shape[1:]), info, speed)
+
+
+class _Tally:
+    """Adds up what each picture of a batch cost, until it is quiescent."""
+
+    def __init__(self, batch: int):
+        self.spikes, self.sops = [0] * batch, [0] * batch
+        self.steps, self.quiescent = [0] * batch, [False] * batch
+
+    def add(self, step) -> None:
+        fired = (sum(step.positive.values()) + sum(step.negative.values())).tolist()
+        sops, quiescent = step.sops.tolist(), step.quiescent.tolist()
+        for i in range(len(fired)):
+            if not self.quiescent[i]:
+                self.steps[i], self.quiescent[i] = step.t, quiescent[i]
+                self.spikes[i] += fired[i]
+                self.sops[i] += round(sops[i])
+
+    def info(self, i: int, timesteps: int | None = None):
+        from casc_det.yolo.results import SpikingInfo
+
+        return SpikingInfo(timesteps or self.steps[i], self.quiescent[i], self.spikes[i], self.sops[i])
+
+
+def _batches(pairs, size: int) -> Iterator[list]:
+    """Consecutive (frame, input) pairs of equal input shape, at most `size` together."""
+    for _, same in groupby(pairs, key=lambda pair: pair[1].shape):
+        group = []
+        for pair in same:
+            group.append(pair)
+            if len(group) == size:
+                yield group
+                group = []
+        if group:
+            yield group
+
+
+def check_device(device) -> torch.device:
+    """A torch device from what Ultralytics users type ("cpu", "cuda:0", 0), or ArgumentError."""
+    text = f"cuda:{device}" if str(device).isdigit() else str(device)
+    try:
+        chosen = torch.device(text)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"device: '{device}' cannot be used here ({reason}); use device=cpu") from error
+    return chosen

@@ -1,0 +1,148 @@
+"""Run folders and the work of `casc-det predict` and `casc-det demo`: annotated pictures, videos, JSON of boxes."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from casc_det.draw import VideoFile, board, panel, write_picture
+from casc_det.model import SpikingYOLO
+from casc_det.yolo.sources import Source
+
+PROJECT = "runs/detect"
+
+
+def run_folder(project: str | None, name: str, exist_ok: bool = False) -> Path:
+    """A fresh folder `project/name`, `name2`, `name3`, ... as Ultralytics numbers them; not yet created."""
+    base = Path(project or PROJECT).absolute() / name
+    if exist_ok or not base.exists():
+        return base
+    return next(p for i in range(2, 10**6) if not (p := base.with_name(f"{base.name}{i}")).exists())
+
+
+def write_json(path: Path, content) -> Path:
+    """Write JSON whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(temporary, path)
+    return path
+
+
+def record(result) -> dict:
+    """One result as JSON values; boxes are xyxy pixels of the original picture, `frame` counts from 1 in a video."""
+    height, width = result.orig_shape
+    boxes = [
+        {"name": result.names[int(label)], "class": int(label), "confidence": score, "box": xyxy}
+        for xyxy, score, label in zip(
+            result.boxes.xyxy.tolist(), result.boxes.conf.tolist(), result.boxes.cls.tolist(), strict=True
+        )
+    ]
+    spiking = None if result.spiking is None else vars(result.spiking)
+    size = {"width": width, "height": height}
+    return {"path": result.path, "frame": result.frame, **size, "boxes": boxes, "spiking": spiking}
+
+
+def predict_to_folder(model: SpikingYOLO, source, folder: Path, progress, save: bool = True, **options) -> dict:
+    """Run `model.predict` over a source and write what it finds.
+
+    Args:
+        folder: annotated pictures and videos and `predictions.json` go there; made with the first result.
+        progress: called with (result, total number of frames or None) after each frame.
+        save: write annotated pictures and videos (the JSON is always written).
+        options: those of `SpikingYOLO.predict`.
+
+    Returns:
+        The content of `predictions.json`: `{"settings", "results", "skipped"}`.
+    """
+    frames = Source(source, options.pop("vid_stride", 1))
+    records, video, taken = [], None, set()
+    try:
+        for result in model.predict(frames, stream=True, **options):
+            folder.mkdir(parents=True, exist_ok=True)
+            records.append(record(result))
+            if save and result.frame is None:
+                write_picture(folder / _free_name(result.path, ".jpg", taken), result.plot())
+            elif save:
+                if video is None or result.frame == 1:
+                    if video is not None:
+                        video.close()
+                    video = VideoFile(folder / _free_name(result.path, ".mp4", taken), result.fps)
+                video.write(result.plot())
+            progress(result, frames.total)
+    finally:
+        if video is not None:
+            video.close()
+    skipped = [{"path": path, "reason": reason} for path, reason in frames.skipped]
+    content = {"settings": {"source": str(source), **options}, "results": records, "skipped": skipped}
+    write_json(folder / "predictions.json", content)
+    return content
+
+
+def _free_name(path: str, suffix: str, taken: set[str]) -> str:
+    """A file name for the annotated copy: the source's stem, numbered where two sources share it."""
+    stem = Path(path).stem or "stream"
+    name = next(n for i in range(1, 10**6) if (n := f"{stem}{i if i > 1 else ''}{suffix}") not in taken)
+    taken.add(name)
+    return name
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """steps: one record (see `record`) for each time step. ann: the ANN's. difference: the largest absolute
+    difference of box corners (pixels) and scores between the last step and the ANN, None where the boxes are not
+    the same objects. picture: the board that was written."""
+
+    steps: list[dict]
+    ann: dict
+    difference: float | None
+    picture: Path
+
+
+def demo_to_folder(model: SpikingYOLO, source, folder: Path, progress, timesteps="auto", **options) -> DemoReport:
+    """The boxes of the ANN and of the spiking network at chosen time steps, side by side in one picture.
+
+    Args:
+        progress: called with (result) after each time step.
+        options: conf, iou, imgsz.
+    """
+    levels = model.graph.levels
+    shown = {max(levels // 2, 1), levels, levels + max(levels // 4, 1), levels + levels // 2}
+    ann = model.ann(source, **options)
+    steps, drawn, result = [], [], ann
+    for result in model.anytime(source, timesteps, **options):
+        steps.append(record(result))
+        if result.spiking.timesteps in shown:
+            drawn.append(result)
+        progress(result)
+    if result not in drawn:
+        drawn.append(result)
+    expected = record(ann)
+    difference = box_difference(steps[-1], expected)
+    panels = [panel(ann.plot(), "ANN (CQReLU)", f"{len(ann)} boxes")]
+    for result in drawn:
+        info, last = result.spiking, result is drawn[-1]
+        phase = "wake" if info.timesteps <= levels else "quiescent" if info.quiescent else "sleep"
+        note = f"{len(result)} boxes, {info.spikes / 1e6:.2f} M spikes"
+        if last:
+            same = "not the ANN's" if difference is None else "the ANN's"
+            note += f": {same}"
+        panels.append(
+            panel(result.plot(), f"SNN  T = {info.timesteps}  ({phase})", note, good=last and difference is not None)
+        )
+    picture = write_picture(folder / "demo.png", board(panels))
+    content = {"settings": {"source": str(source), "timesteps": timesteps, **options}, "ann": expected, "steps": steps}
+    write_json(folder / "demo.json", content)
+    return DemoReport(steps, expected, difference, picture)
+
+
+def box_difference(first: dict, second: dict) -> float | None:
+    """The largest absolute difference of corners and scores of two records, None where number or classes differ."""
+    pairs = list(zip(first["boxes"], second["boxes"], strict=False))
+    if len(first["boxes"]) != len(second["boxes"]) or any(a["class"] != b["class"] for a, b in pairs):
+        return None
+    values = [
+        (x, y)
+        for a, b in pairs
+        for x, y in zip([*a["box"], a["confidence"]], [*b["box"], b["confidence"]], strict=True)
+    ]
+    return max((abs(x - y) for x, y in values), default=0.0)

@@ -1,0 +1,133 @@
+"""One file for a spiking graph: safetensors with the graph as JSON in its metadata. No pickle, no Ultralytics.
+
+Metadata key `casc_det` holds `{"format", "version", "nodes": [{"type", "name", "inputs", settings...}], "names",
+"strides", "reg_max", "imgsz", "levels", "meta"}`; the tensor `<node>.<field>` belongs to that node.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from casc_det import graph as g
+from casc_det.errors import ConversionError, WeightsError
+from casc_det.ops import apply, convolve
+
+FORMAT, VERSION, KEY = "casc_det.spiking_graph", 1, "casc_det"
+
+
+def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Write a spiking graph; the file appears whole or not at all. `dtype` is that of the stored tensors."""
+    described = [
+        {"type": type(node).__name__, "name": node.name, "inputs": list(node.inputs), **g.settings(node)}
+        for node in graph.nodes
+    ]
+    header = {"format": FORMAT, "version": VERSION, "nodes": described}
+    header |= {f.name: getattr(graph, f.name) for f in dataclasses.fields(graph) if f.name != "nodes"}
+    values = {
+        f"{node.name}.{key}": value.to(dtype).contiguous()
+        for node in graph.nodes
+        for key, value in g.tensors(node).items()
+    }
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save(values, {KEY: json.dumps(header)}))
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WeightsError(f"out: '{path}' cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def load_graph(
+    path: str | Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> g.SpikingGraph:
+    """Read a spiking graph in the given dtype.
+
+    Raises:
+        WeightsError: the file is missing, damaged, no safetensors file, of a newer version, or a plain network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(
+            f"weights: '{path}' does not exist; make it with: casc-det convert weights=best.pt out={path}"
+        )
+    if path.suffix in (".pt", ".pth", ".onnx"):
+        raise WeightsError(
+            f"weights: '{path}' is no spiking graph but a '{path.suffix}' network; train with CQReLU (casc-det train), "
+            "then: casc-det convert weights=best.pt out=model.safetensors"
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"weights: '{path}' is damaged or no safetensors file ({error})") from error
+    if KEY not in metadata:
+        raise WeightsError(
+            f"weights: '{path}' holds tensors but no spiking graph; it may be a float state dict: use it as weights= "
+            "of casc-det train"
+        )
+    return _parse(path, metadata[KEY], values, dtype, device)
+
+
+def _parse(path, text, values, dtype, device) -> g.SpikingGraph:
+    try:
+        header = json.loads(text)
+        if header.pop("format") != FORMAT or header.pop("version") != VERSION:
+            raise WeightsError(
+                f"weights: '{path}' has another format version than {VERSION}; update casc_det or convert again"
+            )
+        nodes = []
+        for entry in header.pop("nodes"):
+            kind = g.NODE_TYPES[entry.pop("type")]
+            name, inputs = entry.pop("name"), tuple(entry.pop("inputs"))
+            arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+            for field in dataclasses.fields(kind):
+                if f"{name}.{field.name}" in values:
+                    arguments[field.name] = values[f"{name}.{field.name}"].to(device, dtype)
+            if kind is g.Conv and not {"weight", "bias"} <= arguments.keys():
+                raise WeightsError(f"weights: '{path}' lacks tensors of node '{name}'; it is damaged, convert again")
+            nodes.append(kind(name, inputs, **arguments))
+        return g.SpikingGraph(nodes, **header)
+    except (KeyError, TypeError, ValueError, AttributeError, ConversionError) as error:
+        raise WeightsError(f"weights: the graph in '{path}' is damaged ({error}); convert again") from error
+
+
+def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
+    """Facts about a spiking graph as JSON values; neurons and MACs are those of one square picture."""
+    size = imgsz or graph.imgsz
+    neurons = macs = 0
+    shapes: dict[str, torch.Tensor] = {}
+    for node in graph.nodes:  # shapes only: the "meta" device computes nothing
+        inputs = [shapes[name] for name in node.inputs]
+        match node:
+            case g.Input():
+                shapes[node.name] = torch.empty(1, node.channels, size, size, device="meta")
+            case g.Conv():
+                light = dataclasses.replace(node, weight=node.weight.to("meta"))
+                shapes[node.name] = convolve(light, inputs[0].to(node.weight.dtype))
+                macs += shapes[node.name].numel() * node.weight[0].numel()
+            case g.Neuron() | g.Readout():
+                neurons += inputs[0].numel() * isinstance(node, g.Neuron)
+                shapes[node.name] = inputs[0]
+            case _:
+                shapes[node.name] = apply(node, *inputs)
+    return {
+        "levels": graph.levels,
+        "classes": len(graph.names),
+        "imgsz": graph.imgsz,
+        "parameters": sum(v.numel() for node in graph.nodes for v in g.tensors(node).values()),
+        "neuron layers": len(graph.of_type(g.Neuron)),
+        f"neurons at {size}": neurons,
+        f"ANN MACs at {size}": macs,
+        "nodes": {kind: len(graph.of_type(t)) for kind, t in g.NODE_TYPES.items() if graph.of_type(t)},
+        "names": ", ".join(graph.names),
+        **graph.meta,
+    }

@@ -1,0 +1,215 @@
+"""Capture an Ultralytics detection model as a `Graph` with torch.fx.
+
+The body (backbone, neck and the convolution chains of the Detect head) is traced; the box decoding is not part of
+the network and lives in `casc_det.decode`. State belongs to the call site: a module that is called three times
+(SPPF's max pool) becomes three nodes.
+"""
+
+import operator
+
+import torch
+from torch import fx, nn
+from ultralytics.nn.modules import Detect
+from ultralytics.nn.tasks import DetectionModel
+
+from casc_det import graph as g
+from casc_det.activation import MIN_CLIP, CQReLU
+from casc_det.errors import ConversionError
+
+ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardswish, nn.GELU, nn.Mish)
+POINTWISE_MODULES = {nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.Hardsigmoid: "hardsigmoid"}
+POINTWISE_CALLS = {torch.sigmoid: "sigmoid", "sigmoid": "sigmoid", torch.tanh: "tanh", "tanh": "tanh"}
+
+
+class _Body(nn.Module):
+    """A detection model without its decoding: picture -> (boxes, scores) of each level."""
+
+    def __init__(self, model: DetectionModel):
+        super().__init__()
+        head = model.model[-1] if isinstance(model, DetectionModel) else model
+        if getattr(type(head), "forward", None) is not Detect.forward:
+            raise ConversionError(
+                f"model: expected an Ultralytics detection model whose head is Detect, got {type(head).__name__}; "
+                "segmentation, pose, OBB and classification models cannot be converted"
+            )
+        self.model = model.model
+        self.heads = head.one2one if head.end2end else head.one2many
+
+    def forward(self, x):
+        outputs = []
+        for layer in self.model[:-1]:
+            x = layer(self._pick(layer.f, x, outputs))
+            outputs.append(x)
+        maps = [self._pick(f, x, outputs) for f in self.model[-1].f]
+        return [(self.heads["box_head"][i](m), self.heads["cls_head"][i](m)) for i, m in enumerate(maps)]
+
+    def _pick(self, source, x, outputs):
+        if isinstance(source, int):
+            return x if source == -1 else outputs[source]
+        return [self._pick(f, x, outputs) for f in source]
+
+
+class _Tracer(fx.Tracer):
+    """Leaves are torch.nn modules and CQReLU; `chunk` and `split` unpack into getitem proxies."""
+
+    def is_leaf_module(self, module, qualified_name):
+        return isinstance(module, CQReLU) or super().is_leaf_module(module, qualified_name)
+
+    def create_proxy(self, kind, target, args, kwargs, *rest, **more):
+        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
+        if kind == "call_method" and target == "chunk":
+            return tuple(proxy[i] for i in range(args[1] if len(args) > 1 else kwargs["chunks"]))
+        if kind == "call_method" and target == "split" and isinstance(args[1], tuple | list):
+            return tuple(proxy[i] for i in range(len(args[1])))
+        return proxy
+
+
+def trace(model: DetectionModel) -> fx.GraphModule:
+    """The traced body of a detection model; its modules are those of `model`, not copies."""
+    body = _Body(model)
+    try:
+        return fx.GraphModule(body, _Tracer().trace(body))
+    except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConversionError(
+            f"model: its forward pass cannot be captured ({reason}); use an architecture without data-dependent "
+            "control flow, such as yolov3-tiny, yolov5, yolov8"
+        ) from error
+
+
+def _pair(value) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(int(v) for v in value)
+
+
+class _Refused(Exception):
+    """Carries (what, remedy) of one op from its rule to `_Builder.build`."""
+
+
+def _refuse(what: str, remedy: str):
+    raise _Refused(what, remedy)
+
+
+class _Builder:
+    """Turns traced fx nodes into graph nodes, knowing each one's number of channels."""
+
+    def __init__(self, traced: fx.GraphModule):
+        self.traced, self.modules = traced, dict(traced.named_modules())
+        self.nodes: list[g.Node] = []
+        self.channels: dict[str, int] = {}
+        self.parts: dict[str, list[tuple[int, int]]] = {}  # chunk/split -> channel ranges
+
+    def emit(self, node: g.Node, channels: int):
+        self.nodes.append(node)
+        self.channels[node.name] = channels
+
+    def build(self) -> list[g.Node]:
+        for node in self.traced.graph.nodes:
+            try:
+                self.convert(node)
+            except _Refused as refused:
+                sources = tuple(n.name for n in node.all_input_nodes)
+                self.emit(g.Unsupported(node.name, sources, *refused.args), self.channels.get((*sources, "")[0], 0))
+        return self.nodes
+
+    def convert(self, node: fx.Node):
+        if node.op == "placeholder":
+            self.emit(g.Input(node.name, ()), 3)
+        elif node.op == "call_module":
+            self.module(node, self.modules[node.target])
+        elif node.op in ("call_function", "call_method"):
+            self.function(node)
+        elif node.op == "output":
+            for level, pair in enumerate(node.args[0]):
+                for kind, source in zip(("boxes", "scores"), pair, strict=True):
+                    self.emit(g.Readout(f"{kind}{level}", (source.name,), kind, level), self.channels[source.name])
+        else:
+            _refuse(node.op, "use plain modules")
+
+    def module(self, node: fx.Node, m: nn.Module):
+        name, source = node.name, node.args[0].name
+        same = self.channels[source]
+        if isinstance(m, nn.Conv2d):
+            if m.padding_mode != "zeros" or isinstance(m.padding, str):
+                _refuse(f"Conv2d with padding {m.padding_mode} {m.padding}", "use numeric zero padding")
+            weight = m.weight.detach().double().clone()
+            bias = torch.zeros(m.out_channels).double() if m.bias is None else m.bias.detach().double().clone()
+            conv = g.Conv(name, (source,), weight, bias, m.stride, m.padding, m.dilation, m.groups)
+            self.emit(conv, m.out_channels)
+        elif isinstance(m, nn.BatchNorm2d):
+            scale = (m.weight / torch.sqrt(m.running_var.double() + m.eps)).detach()
+            self.emit(g.BatchNorm(name, (source,), scale, (m.bias - m.running_mean * scale).detach()), same)
+        elif isinstance(m, CQReLU):
+            lam = max(float(m.lam.detach()), MIN_CLIP)
+            self.emit(g.Activation(name, (source,), lam, m.levels), same)
+        elif isinstance(m, nn.MaxPool2d):
+            geometry = (_pair(m.kernel_size), _pair(m.stride), _pair(m.padding), _pair(m.dilation), m.ceil_mode)
+            self.emit(g.MaxPool(name, (source,), *geometry), same)
+        elif isinstance(m, nn.AvgPool2d) and not m.ceil_mode and m.count_include_pad and m.divisor_override is None:
+            self.emit(g.AvgPool(name, (source,), _pair(m.kernel_size), _pair(m.stride), _pair(m.padding)), same)
+        elif isinstance(m, nn.Upsample):
+            if m.mode != "nearest" or m.scale_factor is None or m.scale_factor != int(m.scale_factor):
+                _refuse(f"Upsample {m.mode}", "use nearest upsampling by an integer factor")
+            self.emit(g.Upsample(name, (source,), _pair(int(m.scale_factor))), same)
+        elif isinstance(m, nn.ZeroPad2d):
+            self.emit(g.ZeroPad(name, (source,), tuple(m.padding)), same)
+        elif isinstance(m, nn.Identity | nn.Dropout):
+            self.emit(g.Slice(name, (source,), 0, same), same)
+        elif type(m) in POINTWISE_MODULES:
+            self.emit(g.Pointwise(name, (source,), POINTWISE_MODULES[type(m)]), same)
+        elif isinstance(m, ACTIVATIONS):
+            what = f"activation {type(m).__name__}"
+            _refuse(what, "train with CQReLU first: casc-det train model=... weights=... teacher=...")
+        else:
+            _refuse(f"module {type(m).__name__}", "replace it, or use yolov3-tiny, yolov5n or yolov8n")
+
+    def function(self, node: fx.Node):
+        name, target = node.name, node.target
+        sources = tuple(n.name for n in node.all_input_nodes)
+        if target in (operator.add, torch.add, operator.iadd) and len(sources) == len(node.args) == 2:
+            self.emit(g.Add(name, sources), self.channels[sources[0]])
+        elif target in (torch.cat, torch.concat):
+            parts = tuple(n.name for n in node.args[0])
+            dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+            if dim != 1:
+                _refuse(f"cat along dimension {dim}", "concatenate along channels")
+            self.emit(g.Concat(name, parts), sum(self.channels[p] for p in parts))
+        elif target in ("chunk", "split"):
+            self.parts[name] = self._ranges(node)
+        elif target is operator.getitem and node.args[0].name in self.parts:
+            start, stop = self.parts[node.args[0].name][node.args[1]]
+            self.emit(g.Slice(name, (node.args[0].args[0].name,), start, stop), stop - start)
+        elif target in POINTWISE_CALLS:
+            self.emit(g.Pointwise(name, sources, POINTWISE_CALLS[target]), self.channels[sources[0]])
+        else:
+            label = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+            _refuse(f"function {label}", "replace it, or use yolov3-tiny, yolov5n or yolov8n")
+
+    def _ranges(self, node: fx.Node) -> list[tuple[int, int]]:
+        total, amount = self.channels[node.args[0].name], node.args[1]
+        dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+        if dim != 1:
+            _refuse(f"{node.target} along dimension {dim}", "split along channels")
+        if node.target == "chunk":
+            size = -(-total // amount)
+            amount = [min(size, total - i * size) for i in range(amount)]
+        elif isinstance(amount, int):
+            amount = [min(amount, total - i) for i in range(0, total, amount)]
+        ranges, start = [], 0
+        for size in amount:
+            ranges.append((start, start + size))
+            start += size
+        return ranges
+
+
+def capture(model: DetectionModel, imgsz: int = 640) -> g.Graph:
+    """Capture an Ultralytics `DetectionModel`, which is left unchanged, as a `Graph` in float64.
+
+    Ops without a counterpart become `Unsupported` nodes, which conversion lists and refuses.
+
+    Raises:
+        ConversionError: the model is no detector, or its forward pass cannot be traced at all.
+    """
+    nodes = _Builder(trace(model)).build()  # tracing runs no layer, so BatchNorm statistics stay as they are
+    head, names = model.model[-1], model.names
+    names = [str(names[i]) for i in range(len(names))]
+    return g.Graph(nodes, names, [int(s) for s in head.stride], head.reg_max, imgsz)

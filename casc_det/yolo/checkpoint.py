@@ -1,0 +1,105 @@
+"""Read float or CQReLU networks: Ultralytics `.pt` checkpoints and plain `.safetensors` state dicts.
+
+A `.pt` file is a pickle: loading one runs the code inside it, so load only files that you trust.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from ultralytics.nn.tasks import DetectionModel, load_checkpoint
+
+from casc_det.errors import WeightsError
+
+
+def read_state(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors file in float32, or WeightsError."""
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"weights: '{path}' cannot be read as safetensors ({error}); is the file complete?"
+        ) from error
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def read_checkpoint(path: str | Path) -> DetectionModel:
+    """The detection model inside an Ultralytics `.pt` file, in float32, or WeightsError."""
+    if not Path(path).is_file():
+        raise WeightsError(f"weights: '{path}' does not exist; give a .pt or .safetensors file")
+    try:
+        model = load_checkpoint(path)[0]
+    except Exception as error:  # unpickling can raise anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"weights: '{path}' is no Ultralytics checkpoint ({reason})") from error
+    if not isinstance(model, DetectionModel):
+        raise WeightsError(f"weights: '{path}' holds a {type(model).__name__}, expected a detection model")
+    return model
+
+
+def is_folded(state: dict[str, torch.Tensor]) -> bool:
+    """Whether BatchNorm is folded into the convolutions of this state dict."""
+    return not any(".bn." in key for key in state)
+
+
+def load_float(model: DetectionModel, path: str | Path, pictures) -> list[str]:
+    """Load the weights of `path` into `model` (Ultralytics architecture with BatchNorm), in place.
+
+    From a state dict with folded BatchNorm the normalisation is restored: running mean and variance are those of
+    each convolution's output on `pictures`, and scale and shift are set so that in eval mode nothing changes.
+
+    Args:
+        pictures: iterable of (B, 3, H, W) in 0..1, used only where BatchNorm is folded.
+
+    Returns:
+        The names of the model's parameters for which the file had no value of that shape.
+    """
+    if Path(path).suffix != ".safetensors":
+        model.load(read_checkpoint(path), verbose=False)
+        return []
+    state, own = read_state(path), model.state_dict()
+    folded = is_folded(state)
+    usable = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if not usable:
+        raise WeightsError(
+            f"weights: '{path}' fits no layer of {model.yaml.get('yaml_file', 'the model')}; use its own architecture"
+        )
+    model.load_state_dict(usable, strict=False)
+    if folded:
+        _restore_batchnorm(model, state, pictures)
+    known = ("lam", "num_batches_tracked", "dfl", *((".bn.",) if folded else ()))
+    return [key for key in own if key not in usable and not any(part in key for part in known)]
+
+
+@torch.no_grad()
+def _restore_batchnorm(model: nn.Module, state: dict[str, torch.Tensor], pictures) -> None:
+    norms, sums = {}, {}
+    for name, norm in model.named_modules():
+        bias = state.get(name.removesuffix(".bn") + ".conv.bias") if name.endswith(".bn") else None
+        if bias is not None and bias.shape == norm.bias.shape:
+            norms[norm] = bias.to(norm.bias.device)
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1 - norm.eps)
+            norm.weight.fill_(1)
+            norm.bias.copy_(bias)
+
+    def observe(norm, inputs):
+        x = inputs[0].double()
+        n, s, q = sums.get(norm, (0, 0, 0))
+        sums[norm] = (n + x.numel() / x.shape[1], s + x.sum((0, 2, 3)), q + (x * x).sum((0, 2, 3)))
+
+    hooks = [norm.register_forward_pre_hook(observe) for norm in norms]
+    model.eval()
+    for batch in pictures:
+        model(batch)
+    for hook in hooks:
+        hook.remove()
+    for norm, bias in norms.items():
+        n, s, q = sums[norm]
+        mean, var = s / n, (q / n - (s / n) ** 2).clamp(min=1e-6)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
+        norm.weight.copy_(torch.sqrt(var + norm.eps))
+        norm.bias.copy_(mean + bias)

@@ -1,0 +1,44 @@
+"""Progress bars (Ultralytics') and the demo's picture."""
+
+import sys
+from pathlib import Path
+
+from ultralytics.utils import ASSETS, TQDM
+
+from casc_det.errors import SourceError
+
+
+class Progress:
+    """A bar on stderr over frames or time steps; a context manager."""
+
+    def __init__(self, title: str):
+        self.title, self.bar = title, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.bar is not None:
+            self.bar.close()
+
+    def _advance(self, total: int | None, text: str):
+        if self.bar is None:
+            self.bar = TQDM(total=total, desc=self.title, file=sys.stderr)
+        self.bar.set_description(f"{self.title}: {text}")
+        self.bar.update(1)
+
+    def frame(self, result, total: int | None):
+        """After a frame of `predict`."""
+        self._advance(total, f"{Path(result.path).name} {len(result)} boxes, T = {result.spiking.timesteps}")
+
+    def step(self, result):
+        """After a time step of `demo`."""
+        self._advance(None, f"T = {result.spiking.timesteps}, {len(result)} boxes")
+
+
+def demo_picture() -> Path:
+    """The street picture that ships inside the Ultralytics package."""
+    picture = ASSETS / "bus.jpg"
+    if not picture.is_file():
+        raise SourceError(f"source: '{picture}' of the Ultralytics package is missing; give source=<picture>")
+    return picture

@@ -1,0 +1,60 @@
+"""Ultralytics `Results` with one attribute more: `spiking`."""
+
+from dataclasses import dataclass
+
+import torch
+from ultralytics.engine.results import Results
+from ultralytics.utils.ops import scale_boxes
+
+from casc_det.decode import Detections
+from casc_det.yolo.sources import Frame
+
+
+@dataclass(frozen=True)
+class SpikingInfo:
+    """What the answer cost.
+
+    Attributes:
+        timesteps: time steps used.
+        quiescent: True: the network came to rest, the answer is the ANN's and final.
+        spikes: spikes of all neurons, sent and taken back.
+        sops: synaptic operations, one spike through one synapse each.
+    """
+
+    timesteps: int
+    quiescent: bool
+    spikes: int
+    sops: int
+
+
+class SpikingResults(Results):
+    """Ultralytics `Results` of one picture.
+
+    Attributes:
+        spiking: a `SpikingInfo`, or None for the answer of an ANN.
+        frame, fps: number of the frame in its video from 1, and the video's frames per second; None for a picture.
+    """
+
+    spiking: SpikingInfo | None = None
+    frame: int | None = None
+    fps: float | None = None
+
+    def new(self):
+        fresh = SpikingResults(orig_img=self.orig_img, path=self.path, names=self.names, speed=self.speed)
+        fresh.spiking, fresh.frame, fresh.fps = self.spiking, self.frame, self.fps
+        return fresh
+
+
+def make_results(
+    found: Detections, frame: Frame, names: list[str], shape: tuple[int, int], spiking: SpikingInfo | None, speed=None
+) -> SpikingResults:
+    """Results in pixels of the original picture from detections in its letterboxed form of `shape` (H, W)."""
+    boxes = scale_boxes(shape, torch.from_numpy(found.boxes).double(), frame.image.shape[:2])
+    columns = (
+        boxes,
+        torch.from_numpy(found.scores).double()[:, None],
+        torch.from_numpy(found.labels).double()[:, None],
+    )
+    results = SpikingResults(frame.image, frame.path, dict(enumerate(names)), boxes=torch.cat(columns, 1), speed=speed)
+    results.spiking, results.frame, results.fps = spiking, frame.frame, frame.fps
+    return results

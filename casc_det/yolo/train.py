@@ -1,0 +1,306 @@
+"""`casc-det train`: the Ultralytics trainer with CQReLU, progressive activation and, optionally, a teacher.
+
+Everything that is not named in `OWN` is Ultralytics' (augmentation, run folder, args.yaml, results.csv, resume,
+patience, seed, device, EMA).
+"""
+
+from copy import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from ultralytics.data.utils import check_det_dataset
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, TQDM, YAML
+from ultralytics.utils.patches import override_configs
+from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
+
+from casc_det.activation import check_levels
+from casc_det.errors import ArgumentError, SourceError, UsageError, WeightsError, nearest
+from casc_det.yolo.checkpoint import load_float, read_checkpoint, read_state
+from casc_det.yolo.distill import DistillationLoss
+from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.pictures import PictureDataset, hold_out, list_pictures
+
+OWN = {
+    "levels": 8,  # Q of CQReLU, 1..64
+    "weights": None,  # float weights to start from: Ultralytics .pt, or .safetensors state dict
+    "teacher": None,  # float network to distil from: the same kinds of file
+    "names": None,  # dataset YAML that names the classes, where `data` is pictures without labels
+    "progressive": None,  # share of training over which alpha goes 0 to 1; default 0.5 with float weights, else 0
+    "clip_lr": None,  # learning rate of the clips lam; default 2.5 * lr0
+}
+TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
+CALIBRATION_PICTURES = 128
+
+
+def read_dataset(path) -> dict:
+    """An Ultralytics dataset YAML, checked; its `download:` entry is never run."""
+    if not Path(path).is_file():
+        raise SourceError(f"data: '{path}' does not exist; give a dataset YAML, a folder of pictures or a .txt list")
+    try:
+        return check_det_dataset(str(path), autodownload=False)
+    except FileNotFoundError as error:
+        script = YAML.load(path).get("download")
+        hint = f"; its download entry is not run by casc_det, it says: {str(script).strip()[:120]!r}" if script else ""
+        raise SourceError(f"data: {str(error).splitlines()[0]}{hint}") from error
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise SourceError(f"data: '{path}' is no dataset YAML ({str(error).splitlines()[0]})") from error
+
+
+def read_names(path) -> dict[int, str]:
+    """The class names of a dataset YAML."""
+    names = YAML.load(path).get("names") if Path(path).is_file() else None
+    if not names:
+        raise SourceError(f"names: '{path}' is no dataset YAML with a 'names' entry")
+    return dict(names) if isinstance(names, dict) else dict(enumerate(names))
+
+
+def teacher_names(path) -> dict[int, str]:
+    if Path(path).suffix == ".safetensors":
+        raise ArgumentError(
+            f"names: the teacher '{path}' is a state dict without class names; give names=<dataset YAML>"
+        )
+    return dict(read_checkpoint(path).names)
+
+
+class CQReLUModel(DetectionModel):
+    """Detection model whose forward pass can run under bf16 autocast on a CPU, which Ultralytics refuses."""
+
+    cpu_bf16 = False
+
+    def forward(self, x, *args, **kwargs):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.cpu_bf16 and self.training):
+            return super().forward(x, *args, **kwargs)
+
+
+class DistillationValidator:
+    """Stands in for the detection validator where there are no labels: mean distillation loss of held-out pictures."""
+
+    metrics = SimpleNamespace(keys=[])
+
+    def __init__(self, dataloader, args):
+        self.dataloader, self.args = dataloader, args
+
+    @torch.no_grad()
+    def __call__(self, trainer):
+        model, total, count = trainer.ema.ema, {}, 0
+        loss = DistillationLoss(model, trainer.teacher)
+        for batch in TQDM(self.dataloader, desc="held-out pictures"):
+            batch = trainer.preprocess_batch(batch)
+            for key, value in loss(model(batch["img"]), batch)[1].items():
+                total[key] = total.get(key, 0.0) + float(value) * len(batch["img"])
+            count += len(batch["img"])
+        loss.close()
+        mean = {f"val/{key}": round(value / count, 5) for key, value in total.items()}
+        return {**mean, "fitness": -sum(mean.values())}
+
+
+class CascTrainer(DetectionTrainer):
+    """Ultralytics' DetectionTrainer for CQReLU networks; `overrides` may hold the keys of `OWN`."""
+
+    def __init__(self, cfg=DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+        overrides = dict(overrides or {})
+        self.own = {key: overrides.pop(key, default) for key, default in OWN.items()}
+        self.teacher = None
+        threads = torch.get_num_threads()
+        super().__init__(cfg, overrides, _callbacks)
+        torch.set_num_threads(threads)  # Ultralytics leaves one core out when it selects a CPU
+        self.asked_amp = self.args.amp
+        self.cpu_bf16 = self.device.type == "cpu" and self.args.amp == "bf16"
+        if self.cpu_bf16:
+            self.args.amp = False  # Ultralytics has no bf16 on CPUs; CQReLUModel does it
+
+    def check_resume(self, overrides):
+        super().check_resume(overrides)
+        for key, value in self.own.items():
+            if not hasattr(self.args, key):
+                setattr(self.args, key, value)
+
+    # data ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def unlabelled(self) -> bool:
+        return Path(str(self.args.data)).suffix not in (".yaml", ".yml")
+
+    def get_dataset(self):
+        data = self.args.data
+        if not self.unlabelled:
+            return read_dataset(data)
+        if not self.args.teacher:
+            raise ArgumentError(f"data: '{data}' has no labels; give teacher=..., or a dataset YAML with labels")
+        train, val = hold_out(list_pictures(data))
+        names = read_names(self.args.names) if self.args.names else teacher_names(self.args.teacher)
+        return {"train": train, "val": val, "names": names, "nc": len(names), "channels": 3}
+
+    def build_dataset(self, img_path, mode="train", batch=None):
+        if not self.unlabelled:
+            return super().build_dataset(img_path, mode, batch)
+        gains = {"imgsz": self.args.imgsz, "cache": self.args.cache, "hyp": self.args, "batch_size": batch}
+        return PictureDataset(img_path, data=self.data, augment=mode == "train", stride=32, **gains)
+
+    # model --------------------------------------------------------------------------------------------------------
+
+    def get_model(self, cfg=None, weights=None, verbose=True):
+        model = self.set_model_names_for_load(
+            CQReLUModel(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=False)
+        )
+        self.start = "scratch" if weights is None else "cqrelu" if cqrelu_sites(weights) else "float"
+        if self.start == "cqrelu":  # resumed or fine-tuned: same sites, clips included
+            self.install(model)
+        if weights is not None:
+            model.load(weights, verbose=False)
+        return model
+
+    def install(self, model):
+        if self.args.progressive is None:
+            self.args.progressive = 0.5 if self.start == "float" else 0.0
+        count = install_cqrelu(model, self.args.levels)
+        LOGGER.info(f"CQReLU: {count} activations replaced, {self.args.levels} levels")
+
+    def setup_model(self):
+        checkpoint = super().setup_model()
+        self.model = self.model.to(self.device)
+        if self.start != "cqrelu":
+            pictures = self.calibration_pictures()
+            if self.args.weights:
+                self.start = "float"
+                missing = load_float(self.model, self.args.weights, pictures)
+                if missing:
+                    LOGGER.warning(f"weights: {len(missing)} tensors start at random, the first is {missing[0]}")
+            self.install(self.model)
+            calibrate_clips(self.model, pictures)
+        self.model.cpu_bf16 = self.cpu_bf16
+        if self.args.teacher:
+            self.teacher = self.load_teacher()
+        if self.cpu_bf16:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        return checkpoint
+
+    def calibration_pictures(self) -> list[torch.Tensor]:
+        """A few batches of the training set, without augmentation."""
+        with override_configs(self.args, {"cache": False}):
+            dataset = self.build_dataset(self.data["train"], "val", 16)
+        collate = dataset.collate_fn
+        step = max(len(dataset) // CALIBRATION_PICTURES, 1)
+        chosen = range(0, len(dataset), step)[:CALIBRATION_PICTURES]
+        batches = [collate([dataset[i] for i in chosen[k : k + 16]]) for k in range(0, len(chosen), 16)]
+        self.stride = 32
+        return [self.preprocess_batch(batch)["img"] for batch in batches]
+
+    def load_teacher(self) -> DetectionModel:
+        path = Path(self.args.teacher)
+        if path.suffix == ".safetensors":
+            teacher = DetectionModel(self.model.yaml, nc=self.data["nc"], verbose=False)
+            teacher.fuse(verbose=False)
+            missing = teacher.load_state_dict(read_state(path), strict=False).missing_keys
+            if [key for key in missing if "dfl" not in key]:
+                raise WeightsError(
+                    f"teacher: '{path}' does not fit the architecture of model=; give a .pt file instead"
+                )
+        else:
+            teacher = read_checkpoint(path)
+        if teacher.model[-1].nc != self.data["nc"] or teacher.model[-1].reg_max != self.model.model[-1].reg_max:
+            raise ArgumentError(
+                f"teacher: it has {teacher.model[-1].nc} classes, the data set {self.data['nc']}; they must be equal"
+            )
+        teacher = teacher.float().to(self.device).eval()
+        return teacher.to(memory_format=torch.channels_last) if self.cpu_bf16 else teacher
+
+    def _setup_train(self):
+        super()._setup_train()
+        if self.teacher is not None:  # after the EMA copy was made, so that neither hooks nor teacher are saved
+            model = unwrap_model(self.model)
+            model.criterion = DistillationLoss(model, self.teacher, self.cpu_bf16)
+
+    def build_optimizer(self, model, *args, **kwargs):
+        sites = cqrelu_sites(unwrap_model(model))
+        clips = [site._parameters.pop("lam") for site in sites]  # a shared clip must not enter a group twice
+        optimizer = super().build_optimizer(model, *args, **kwargs)
+        for site, lam in zip(sites, clips, strict=True):
+            site.lam = lam
+        rate = self.args.clip_lr or 2.5 * optimizer.param_groups[0]["lr"]
+        unique = list(dict.fromkeys(clips))
+        optimizer.add_param_group({"params": unique, "lr": rate, "weight_decay": 0.0, "param_group": "clip"})
+        return optimizer
+
+    # loop ---------------------------------------------------------------------------------------------------------
+
+    def update_alpha(self, batch: int):
+        """Progressive activation: alpha grows linearly with the number of batches seen."""
+        span = self.args.progressive * self.epochs * len(self.train_loader)
+        alpha = min((self.epoch * len(self.train_loader) + batch) / span, 1.0) if span else 1.0
+        set_alpha(unwrap_model(self.model), alpha)
+        set_alpha(self.ema.ema, 1.0)  # what is validated and saved is always the network that will be converted
+
+    def _do_train(self):
+        seen = {"batch": 0}
+
+        def start_epoch(trainer):
+            seen["batch"] = 0
+            trainer.update_alpha(0)
+
+        def start_batch(trainer):
+            trainer.update_alpha(seen["batch"])
+            seen["batch"] += 1
+
+        self.add_callback("on_train_epoch_start", start_epoch)
+        self.add_callback("on_train_batch_start", start_batch)
+        super()._do_train()
+
+    def preprocess_batch(self, batch):
+        batch = super().preprocess_batch(batch)
+        if self.cpu_bf16:
+            batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def save_model(self):
+        with override_configs(self.args, {"amp": self.asked_amp}):
+            return super().save_model()
+
+    # validation ---------------------------------------------------------------------------------------------------
+
+    def get_validator(self):
+        plain = copy(self.args)
+        for key in OWN:
+            delattr(plain, key)
+        if self.unlabelled:
+            return DistillationValidator(self.test_loader, plain)
+        return DetectionValidator(self.test_loader, self.save_dir, plain, self.callbacks)
+
+    def plot_training_labels(self):
+        if not self.unlabelled:
+            super().plot_training_labels()
+
+    def final_eval(self):
+        if not self.unlabelled:
+            return super().final_eval()
+        for file in (self.last, self.best):
+            if file.exists():
+                strip_optimizer(file)
+        return None
+
+
+def train(**arguments) -> Path:
+    """Train a CQReLU detector; keys are those of Ultralytics' `train` and of `OWN`. Returns the run folder.
+
+    Raises:
+        ArgumentError, SourceError, WeightsError: before anything is written where an argument cannot work.
+    """
+    for key in ("model", "data"):
+        if not arguments.get(key) and not arguments.get("resume"):
+            raise ArgumentError(
+                f"{key}: missing; for example {key}={'yolov8n.yaml' if key == 'model' else 'data/tiny.yaml'}"
+            )
+    unknown = [key for key in arguments if key not in TRAIN_KEYS]
+    if unknown:
+        raise UsageError(f"train: unknown argument '{unknown[0]}'{nearest(unknown[0], TRAIN_KEYS)}")
+    check_levels(arguments.get("levels", OWN["levels"]))
+    for key in ("weights", "teacher"):
+        if arguments.get(key) and not Path(arguments[key]).is_file():
+            raise WeightsError(f"{key}: '{arguments[key]}' does not exist; give a .pt or .safetensors file")
+    project = Path(arguments.pop("project", None) or "runs/detect").absolute()
+    trainer = CascTrainer(overrides={**arguments, "project": str(project), "task": "detect", "mode": "train"})
+    trainer.train()
+    return trainer.save_dir

@@ -1,0 +1,130 @@
+"""Helpers of the tests: small random networks, and live YOLO models with random weights."""
+
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+import casc_det.yolo  # noqa: F401  prepares Ultralytics, before anything imports it
+from casc_det import graph as g
+
+settings.register_profile(
+    "casc_det",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("casc_det")
+
+OPS = ("conv", "norm", "groups", "max", "avg", "add", "concat", "upsample", "pad", "slice", "sigmoid")
+YOLOS = ("yolov3-tiny", "yolov5n", "yolov8n")
+
+
+def small_graph(*ops: str, levels: int = 4, seed: int = 0) -> g.Graph:
+    """A small detector with random weights: Input, convolution, CQReLU, then `ops` in turn, then two readouts.
+
+    Without "sigmoid" and with levels a power of two all values are dyadic rationals: arithmetic in float64 is exact
+    and inputs that lie on a rounding boundary are frequent.
+    """
+    random = torch.Generator().manual_seed(seed)
+    nodes, channels = [g.Input("image", ())], {"image": 3}
+    dyadic = "sigmoid" not in ops
+
+    def values(*shape):
+        x = torch.randn(shape, generator=random, dtype=torch.float64)
+        return torch.round(x * 8) / 8 if dyadic else x
+
+    def emit(kind, *inputs, channels_out=None, **fields):
+        node = kind(f"{kind.__name__.lower()}{len(nodes)}", inputs, **fields)
+        nodes.append(node)
+        channels[node.name] = channels_out or channels[inputs[0]]
+        return node.name
+
+    def conv(x, out, kernel=3, **fields):
+        per_group = channels[x] // fields.get("groups", 1)
+        weight = values(out, per_group, kernel, kernel) / 2
+        return emit(g.Conv, x, channels_out=out, weight=weight, bias=values(out), **fields)
+
+    def fire(x, lam=None):
+        return emit(g.Activation, x, lam=lam or (0.5, 1.0, 2.0)[len(nodes) % 3], levels=levels)
+
+    x = fire(conv("image", 4, padding=(1, 1)))
+    for op in ops:
+        match op:
+            case "conv":
+                x = fire(conv(x, 4, stride=(2, 1), padding=(1, 0)))
+            case "norm":
+                x = conv(x, 4, padding=(1, 1))
+                x = fire(emit(g.BatchNorm, x, scale=values(4), shift=values(4)))
+            case "groups":
+                x = fire(conv(x, 2 * channels[x], padding=(2, 2), dilation=(2, 2), groups=channels[x]))
+            case "max":
+                x = emit(g.MaxPool, x, kernel=(3, 3), stride=(1, 1), padding=(1, 1))
+            case "avg":
+                x = emit(g.AvgPool, x, kernel=(2, 2), stride=(1, 1))
+            case "add":
+                x = fire(conv(x, 4, padding=(1, 1)), lam=2.0)
+                x = emit(g.Add, x, fire(conv(x, 4, padding=(1, 1)), lam=2.0))
+            case "concat":
+                y = fire(conv(x, 4, padding=(1, 1)))
+                x = emit(g.Concat, x, y, channels_out=channels[x] + 4)
+            case "upsample":
+                x = emit(g.Upsample, x, scale=(2, 1))
+            case "pad":
+                x = emit(g.ZeroPad, x, padding=(1, 0, 2, 1))
+            case "slice":
+                x = emit(g.Slice, x, start=1, stop=channels[x], channels_out=channels[x] - 1)
+            case "sigmoid":
+                x = emit(g.Pointwise, x, function="sigmoid")
+            case _:
+                raise ValueError(op)
+    for name, kind, count in (("boxes0", "boxes", 4), ("scores0", "scores", 2)):
+        head = conv(x, count, kernel=1)
+        nodes.append(g.Readout(name, (head,), kind, 0))
+    return g.Graph(nodes, ["cat", "dog"], [1], 1, 64, {"seed": seed})
+
+
+def small_images(batch: int = 2, size: int = 6, seed: int = 0) -> torch.Tensor:
+    """Random pictures (batch, 3, size, size + 1) whose values are multiples of 1/8."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 9, (batch, 3, size, size + 1), generator=random).double() / 8
+
+
+@cache
+def live_yolo(name: str, levels: int = 4):
+    """(model, images): an Ultralytics model in float64 with CQReLU whose random weights make most sites fire.
+
+    It is shared by all tests: do not change it.
+    """
+    from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = float_yolo(name).double()
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+                torch.nn.init.normal_(module.bias, 0, 0.3)
+                module.momentum = 1.0  # the running statistics are those of the one batch below
+        install_cqrelu(model, levels)
+        for lam in {id(site.lam): site.lam for site in cqrelu_sites(model)}.values():
+            lam.data.fill_(1.5 + torch.rand(()).item())
+        images = torch.rand(2, 3, 64, 96, dtype=torch.float64)
+        with torch.no_grad():
+            model.train()(images)
+    return model.eval(), images
+
+
+def float_yolo(name: str):
+    """An Ultralytics detection model as it is built from its YAML."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    return DetectionModel(f"{name}.yaml", nc=5, verbose=False).eval()
+
+
+@pytest.fixture(params=YOLOS)
+def yolo(request):
+    return live_yolo(request.param)

@@ -1,0 +1,213 @@
+"""The command line: each verb once on tiny data, and what wrong usage gets."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import float_yolo, live_yolo
+from PIL import Image
+
+import casc_det
+from casc_det import convert
+from casc_det.cli import main, parse_pairs, parse_value
+from casc_det.storage import load_graph
+
+TOOLS = Path(__file__).parent.parent / "tools"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    model, _ = live_yolo("yolov8n")
+    return convert(model, imgsz=64).save(tmp_path_factory.mktemp("weights") / "live.safetensors")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The synthetic data set of data/tiny.yaml, small, made by the project's own script."""
+    spec = importlib.util.spec_from_file_location("make_tiny", TOOLS / "make_tiny.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    root = module.make_tiny(tmp_path_factory.mktemp("tiny"), train=8, val=4, size=64)
+    yaml = root / "tiny.yaml"
+    yaml.write_text(f"path: {root}\ntrain: images/train\nval: images/val\nnames: [disc, square, triangle]\n")
+    return yaml
+
+
+@pytest.fixture
+def picture(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def run(capsys, *words) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def fails(capsys, *words, code=1) -> str:
+    """The one-line message of a call that must fail."""
+    got, _, error = run(capsys, *words)
+    line = error.strip().splitlines()[-1]
+    assert got == code and line.startswith("casc-det: ") and "Traceback" not in error
+    return line
+
+
+def test_values_are_python_where_they_can_be():
+    pairs = parse_pairs(["a=1", "--b", "0.5", "--c=true", "d=[1,2]", "e=auto", "f=4e-4", "g=none", "h=-1", "--flag"])
+    assert pairs == dict(a=1, b=0.5, c=True, d=[1, 2], e="auto", f=4e-4, g=None, h=-1, flag=True)
+    assert parse_value("runs/x") == "runs/x" and parse_value("0,1") == (0, 1)
+
+
+def test_help_and_version(capsys):
+    assert run(capsys, "--version") == (0, f"casc-det {casc_det.__version__}\n", "")
+    code, out, _ = run(capsys, "--help")
+    assert code == 0 and all(verb in out for verb in ("demo", "predict", "train", "convert", "info"))
+    for verb in ("demo", "predict", "train", "convert", "info"):
+        code, out, _ = run(capsys, verb, "--help")
+        assert code == 0 and "weights" in out
+
+
+def test_usage_errors_have_code_2_and_the_nearest_word(capsys):
+    assert "did you mean 'predict'?" in fails(capsys, "predit", code=2)
+    assert "did you mean 'timesteps'?" in fails(capsys, "predict", "source=x", "timestep=3", code=2)
+    assert "did you mean 'epochs'?" in fails(capsys, "train", "epoch=3", code=2)
+    assert "source is missing" in fails(capsys, "predict", code=2)
+    assert "given twice" in fails(capsys, "predict", "source=a", "source=b", code=2)
+    assert "expected key=value" in fails(capsys, "predict", "bus.jpg", code=2)
+    assert main([]) == 2
+
+
+def test_predict_writes_pictures_and_json(capsys, weights, picture, tmp_path):
+    words = ("predict", f"weights={weights}", f"source={picture}", "conf=0", f"project={tmp_path}/runs")
+    code, out, _ = run(capsys, *words)
+    folder = tmp_path / "runs" / "predict"
+    assert code == 0 and str(folder) in out
+    content = json.loads((folder / "predictions.json").read_text())
+    (result,) = content["results"]
+    assert result["spiking"]["quiescent"] and result["boxes"] and content["skipped"] == []
+    assert Image.open(folder / "picture.jpg").size == (90, 60)
+    assert run(capsys, *words)[0] == 0 and (tmp_path / "runs" / "predict2").is_dir()
+
+
+def test_predict_on_a_video_writes_a_video(capsys, weights, tmp_path):
+    import cv2
+
+    clip = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    for i in range(3):
+        writer.write(np.full((48, 64, 3), 60 * i, np.uint8))
+    writer.release()
+    code, _, _ = run(capsys, "predict", f"weights={weights}", f"source={clip}", "timesteps=5", f"project={tmp_path}/r")
+    folder = tmp_path / "r" / "predict"
+    frames = json.loads((folder / "predictions.json").read_text())["results"]
+    assert code == 0 and [f["frame"] for f in frames] == [1, 2, 3]
+    read = cv2.VideoCapture(str(folder / "clip.mp4"))
+    assert int(read.get(cv2.CAP_PROP_FRAME_COUNT)) == 3
+
+
+def test_predict_names_what_it_skips(capsys, weights, picture, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"x")
+    words = ("predict", f"weights={weights}", f"source={tmp_path}", "timesteps=2", f"project={tmp_path}/r")
+    code, out, error = run(capsys, *words)
+    assert code == 0 and "1 skipped" in out and "broken.jpg" in error
+    picture.unlink()
+    fails(capsys, *words)
+    assert not (tmp_path / "r" / "predict2").exists()
+
+
+def test_predict_refuses_wrong_values_before_it_writes(capsys, weights, picture, tmp_path):
+    base = ("predict", f"source={picture}", f"project={tmp_path}/r")
+    assert "timesteps" in fails(capsys, *base, f"weights={weights}", "timesteps=0")
+    assert "timesteps" in fails(capsys, *base, f"weights={weights}", "timesteps=-1")
+    assert "conf" in fails(capsys, *base, f"weights={weights}", "conf=2")
+    assert "precision" in fails(capsys, *base, f"weights={weights}", "precision=half")
+    assert "does not exist" in fails(capsys, *base, "weights=none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(weights.read_bytes()[:1000])
+    assert "damaged" in fails(capsys, *base, f"weights={tmp_path}/bad.safetensors")
+    float_file = tmp_path / "float.pt"
+    float_file.write_bytes(b"x")
+    assert "casc-det train" in fails(capsys, *base, f"weights={float_file}")
+    assert not (tmp_path / "r").exists()
+
+
+def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, picture, tmp_path):
+    code, out, _ = run(capsys, "demo", f"weights={weights}", f"source={picture}", "conf=0", f"project={tmp_path}")
+    assert code == 0 and "the same as the ANN's" in out and "quiescent" in out
+    content = json.loads((tmp_path / "demo" / "demo.json").read_text())
+    assert [s["spiking"]["timesteps"] for s in content["steps"]] == list(range(1, len(content["steps"]) + 1))
+    assert Image.open(tmp_path / "demo" / "demo.png").size[0] > 1000
+
+
+def test_info_describes_the_graph(capsys, weights):
+    code, out, _ = run(capsys, "info", f"weights={weights}", "json=true")
+    facts = json.loads(out)
+    assert code == 0 and facts["levels"] == 4 and facts["neuron layers"] == 57 and facts["architecture"] == "yolov8n.yaml"
+    assert run(capsys, "info", f"weights={weights}")[0] == 0
+
+
+def test_train_with_labels_then_convert_then_predict(capsys, tiny, picture, tmp_path):
+    words = ("train", "model=yolov8n.yaml", f"data={tiny}", "levels=4", "epochs=2", "imgsz=64", "batch=4")
+    code, out, _ = run(capsys, *words, "plots=false", f"project={tmp_path}", "name=t")
+    best = tmp_path / "t" / "weights" / "best.pt"
+    assert code == 0 and best.is_file() and "casc-det convert" in out
+    assert "levels: 4" in (tmp_path / "t" / "args.yaml").read_text()
+    assert len((tmp_path / "t" / "results.csv").read_text().splitlines()) == 3
+    code, out, _ = run(capsys, "convert", f"weights={best}", f"out={tmp_path}/m.safetensors")
+    assert code == 0 and "57 x Activation" in out and "exact" in out
+    graph = load_graph(tmp_path / "m.safetensors")
+    assert graph.levels == 4 and graph.imgsz == 64 and graph.names == ["disc", "square", "triangle"]
+    code, _, _ = run(capsys, "predict", f"weights={tmp_path}/m.safetensors", f"source={picture}", f"project={tmp_path}")
+    assert code == 0
+    words = ("train", f"model={best}", f"data={tiny}", "levels=4", "epochs=1", "imgsz=64", "batch=4", "val=false")
+    assert run(capsys, *words, "plots=false", f"project={tmp_path}", "name=fine")[0] == 0
+
+
+def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
+    import torch
+
+    from casc_det.activation import CQReLU
+    from casc_det.yolo.checkpoint import read_checkpoint
+
+    teacher = float_yolo("yolov8n").half()
+    teacher.args = {"imgsz": 64}
+    torch.save({"model": teacher, "train_args": {}}, tmp_path / "teacher.pt")
+    pictures = tiny.parent / "images" / "train"
+    words = ("train", "model=yolov8n.yaml", f"data={pictures}", f"weights={tmp_path}/teacher.pt", "levels=8", "amp=bf16")
+    words += (f"teacher={tmp_path}/teacher.pt", "epochs=3", "imgsz=64", "batch=4", "optimizer=AdamW", "plots=false")
+    code, _, _ = run(capsys, *words, f"project={tmp_path}", "name=d", "patience=1", "progressive=0.5")
+    assert code == 0
+    header = (tmp_path / "d" / "results.csv").read_text().splitlines()[0]
+    assert "train/feature_loss" in header and "val/score_loss" in header
+    model = read_checkpoint(tmp_path / "d" / "weights" / "best.pt")
+    sites = [m for m in model.modules() if isinstance(m, CQReLU)]
+    assert len(sites) == 57 and {s.levels for s in sites} == {8} and {s.alpha for s in sites} == {1.0}
+    assert all(0.01 < float(s.lam) < 1000 for s in sites)
+
+
+def test_train_refuses_what_cannot_work(capsys, tiny, tmp_path):
+    base = ("train", "model=yolov8n.yaml", f"project={tmp_path}/r")
+    assert "levels" in fails(capsys, *base, f"data={tiny}", "levels=0")
+    assert "levels" in fails(capsys, *base, f"data={tiny}", "levels=65")
+    assert "data" in fails(capsys, *base)
+    assert "teacher" in fails(capsys, *base, f"data={tiny.parent}/images/train")
+    assert "does not exist" in fails(capsys, *base, f"data={tiny}", "weights=none.pt")
+    script = tmp_path / "d.yaml"
+    script.write_text("train: none\nval: none\nnames: [a]\ndownload: raise SystemExit('ran')\n")
+    assert "is not run" in fails(capsys, *base, f"data={script}")
+
+
+def test_convert_refuses_a_float_network_and_shows_the_audit(capsys, tmp_path):
+    import torch
+
+    model = float_yolo("yolov8n")
+    model.args = {}
+    torch.save({"model": model, "train_args": {}}, tmp_path / "float.pt")
+    code, out, error = run(capsys, "convert", f"weights={tmp_path}/float.pt", f"out={tmp_path}/m.safetensors")
+    assert code == 1 and "refused" in out and "SiLU" in error and "casc-det train" in error
+    assert not (tmp_path / "m.safetensors").exists()
+    (tmp_path / "x.pt").write_bytes(b"x")
+    assert "checkpoint" in fails(capsys, "convert", f"weights={tmp_path}/x.pt", f"out={tmp_path}/m.safetensors")

@@ -1,0 +1,309 @@
+import pytest
+import torch
+from conftest import OPS, small_graph, small_images
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from casc_det import graph as g
+from casc_det.ann import ann_forward
+from casc_det.conversion import convert_graph
+from casc_det.engine import auto_limit, depth, simulate
+from casc_det.errors import ArgumentError
+from casc_det.ops import apply, convolve
+from casc_det.schedule import SCHEDULES, Schedule
+from casc_det.yolo.capture import capture
+
+EXACT_OPS = [op for op in OPS if op != "sigmoid"]  # dyadic rationals throughout: equality means equality
+graphs = st.builds(
+    lambda ops, levels, seed: convert_graph(small_graph(*ops, levels=levels, seed=seed))[0],
+    st.lists(st.sampled_from(EXACT_OPS), max_size=4),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(0, 1000),
+)
+seeds = st.integers(0, 1000)
+
+
+def spiking(*ops, **options) -> g.SpikingGraph:
+    return convert_graph(small_graph(*ops, **options))[0]
+
+
+def last_step(*args, **kwargs):
+    *_, last = simulate(*args, **kwargs)
+    return last
+
+
+def totals(graph: g.SpikingGraph, images: torch.Tensor, counts: dict, wakes: int) -> dict[str, torch.Tensor]:
+    """What each node has sent in all, given the neurons' counts and the number of wake steps so far."""
+    values = {}
+    for node in graph.nodes:
+        inputs = [values[name] for name in node.inputs]
+        match node:
+            case g.Input():
+                value = images * wakes
+            case g.Conv():
+                value = convolve(node, inputs[0]) + wakes * node.bias.view(1, -1, 1, 1)
+            case g.Neuron():
+                value = counts[node.name]
+            case g.Readout():
+                value = inputs[0]
+            case _:
+                value = apply(node, *inputs)
+        values[node.name] = value
+    return values
+
+
+@settings(max_examples=40)
+@given(graphs, seeds)
+@example(spiking(*EXACT_OPS), 0)
+def test_engine_is_the_ann_at_quiescence_within_the_limit(graph, seed):
+    images = small_images(seed=seed)
+    last, ann = last_step(graph, images), ann_forward(graph, images)
+    assert last.quiescent.all() and last.t <= auto_limit(graph)
+    assert last.counts.keys() == ann.counts.keys() and last.readout.keys() == ann.readout.keys()
+    assert all(torch.equal(last.counts[name], value) for name, value in ann.counts.items())
+    assert all(torch.equal(last.readout[name], value) for name, value in ann.readout.items())
+
+
+@pytest.mark.parametrize("neuron", ["cif", "if"])
+@pytest.mark.parametrize("schedule", ["wsc", "constant"])
+@settings(max_examples=12)
+@given(graphs, seeds)
+@example(spiking(*EXACT_OPS), 0)
+def test_potential_law_holds_for_every_neuron_at_every_step(neuron, schedule, graph, seed):
+    images = small_images(1, seed=seed)
+    for step in simulate(graph, images, 3 * graph.levels + 2, neuron, schedule):
+        wakes = step.t if schedule == "constant" else min(step.t, graph.levels)
+        sent = totals(graph, images, step.counts, wakes)
+        for node in graph.of_type(g.Neuron):
+            v, n = step.states[node.name]
+            assert torch.equal(v, node.theta / 2 + sent[node.inputs[0]] - node.theta * n)
+            assert n.min() >= 0 and (neuron == "if" or schedule == "constant" or n.max() <= graph.levels)
+        for name, value in step.readout.items():
+            assert torch.equal(value, sent[name] / wakes)
+
+
+@settings(max_examples=15)
+@given(graphs, seeds)
+def test_quiescence_lasts_and_changes_nothing(graph, seed):
+    images = small_images(seed=seed)
+    *before, rest = simulate(graph, images)
+    assert not any(step.quiescent.all() for step in before)
+    for step in list(simulate(graph, images, rest.t + 4))[rest.t :]:
+        assert step.quiescent.all() and not step.sops.any()
+        assert not sum(step.positive.values()).any() and not sum(step.negative.values()).any()
+        for name, (v, n) in rest.states.items():
+            assert torch.equal(step.states[name].v, v) and torch.equal(step.states[name].n, n)
+        assert all(torch.equal(step.readout[name], value) for name, value in rest.readout.items())
+
+
+@settings(max_examples=15)
+@given(graphs, seeds)
+@example(spiking("sigmoid", "conv"), 0)
+def test_batch_equals_single_runs(graph, seed):
+    images = small_images(2, seed=seed)
+    images[1] /= 4
+    both = list(simulate(graph, images, 12))
+    for i in range(2):
+        for step, one in zip(both, simulate(graph, images[i : i + 1], 12), strict=True):
+            assert step.quiescent[i] == one.quiescent[0] and step.sops[i] == one.sops[0]
+            for name, state in one.states.items():
+                assert torch.equal(step.counts[name][i], state.n[0])
+                assert step.positive[name][i] == one.positive[name][0]
+                assert step.negative[name][i] == one.negative[name][0]
+            for name, value in one.readout.items():
+                torch.testing.assert_close(step.readout[name][i], value[0], rtol=0, atol=1e-12)
+
+
+def test_spikes_sent_and_taken_back_are_the_changes_of_the_counts():
+    graph, images = spiking("add", "conv", "max"), small_images()
+    before, taken_back = dict.fromkeys((n.name for n in graph.of_type(g.Neuron)), 0), 0
+    for step in simulate(graph, images):
+        for name, n in step.counts.items():
+            change = n - before[name]
+            assert step.positive[name].tolist() == (change == 1).sum((1, 2, 3)).tolist()
+            assert step.negative[name].tolist() == (change == -1).sum((1, 2, 3)).tolist()
+            assert change.abs().max() <= 1
+            taken_back += int(step.negative[name].sum())
+        before = step.counts
+    assert taken_back > 10  # otherwise this network would be too tame to test anything
+
+
+def plain_sops(node: g.Conv, spikes: torch.Tensor, outputs: torch.Size) -> float:
+    """Spikes times synapses of one picture (C, H, W), synapse by synapse."""
+    total = 0.0
+    channels_out, _, kernel_h, kernel_w = node.weight.shape
+    for _, y, x in spikes.nonzero().tolist():
+        for ky in range(kernel_h):
+            for kx in range(kernel_w):
+                row, left = divmod(y + node.padding[0] - ky * node.dilation[0], node.stride[0])
+                column, above = divmod(x + node.padding[1] - kx * node.dilation[1], node.stride[1])
+                if not left and not above and 0 <= row < outputs[0] and 0 <= column < outputs[1]:
+                    total += channels_out // node.groups
+    return total
+
+
+@pytest.mark.parametrize("ops", [("conv",), ("groups",), ("conv", "groups")])
+def test_sops_equal_a_brute_force_count(ops):
+    """Convolution after convolution, so that the spikes are the changes of the counts; the first has no spikes."""
+    graph, images = spiking(*ops), small_images(1)
+    convs = [node for node in graph.of_type(g.Conv) if node.inputs[0] != "image"]
+    before, seen = {}, 0.0
+    for step in simulate(graph, images, 8):
+        expected = 0.0
+        for node in convs:
+            n = step.counts[node.inputs[0]]
+            outputs = convolve(node, n).shape[2:]
+            expected += plain_sops(node, (n - before.get(node.inputs[0], 0))[0], outputs)
+        assert step.sops.tolist() == [expected]
+        before, seen = step.counts, seen + expected
+    assert seen > 100
+
+
+def test_sops_count_graded_signals_by_magnitude():
+    weight = torch.ones(4, 3, 1, 1).double()
+    nodes = [
+        g.Input("image", ()),
+        g.Conv("first", ("image",), weight, torch.zeros(4).double()),
+        g.Neuron("fire", ("first",), 1.0, 2),
+        g.AvgPool("mean", ("fire",), (2, 2), (2, 2)),
+        g.Conv("head", ("mean",), torch.ones(5, 4, 1, 1).double(), torch.zeros(5).double()),
+        g.Readout("boxes0", ("head",)),
+    ]
+    graph = g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, 2)
+    images = torch.zeros(1, 3, 2, 2).double()
+    images[..., 0, 0] = 1  # one of four pixels: four neurons fire at once, a mean of 1/4 in each of four channels
+    assert next(simulate(graph, images, 1)).sops.tolist() == [4 * 0.25 * 5]
+
+
+@given(st.lists(st.lists(st.integers(-1, 1), min_size=12, max_size=12), max_size=12))
+def test_max_pool_of_spikes_is_a_spike(steps):
+    """What the max pool sends is maxpool(count at t) - maxpool(count at t-1), in {-1, 0, 1}."""
+    pool = g.MaxPool("pool", ("x",), (3, 3), (1, 1), (1, 1))
+    count = torch.zeros(1, 1, 3, 4)
+    for spikes in steps:
+        after = (count + torch.tensor(spikes).view(1, 1, 3, 4)).clamp(min=0)
+        sent = apply(pool, after) - apply(pool, count)
+        assert sent.abs().max() <= 1
+        count = after
+
+
+def test_max_pool_readout_is_the_pooled_count_at_every_step():
+    graph, taken_back = spiking("conv", "conv", "max"), 0
+    (pool,) = graph.of_type(g.MaxPool)
+    nodes = [*graph.nodes[: graph.nodes.index(pool) + 1], g.Readout("boxes0", (pool.name,))]
+    for step in simulate(g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, 4), small_images()):
+        pooled = F.max_pool2d(step.counts[pool.inputs[0]], 3, 1, 1)
+        assert torch.equal(step.readout["boxes0"] * min(step.t, 4), pooled)
+        taken_back += int(step.negative[pool.inputs[0]].sum())
+    assert taken_back > 0  # counts fall, too
+
+
+def overshoot_graph() -> g.SpikingGraph:
+    """Two neurons a, b reach 2 and 1 in four steps, a first; the third gets a - 2b = 0, but +1 at the first step."""
+    red = torch.tensor([[0.5, 0, 0], [0.25, 0, 0]]).double().view(2, 3, 1, 1)
+    nodes = [
+        g.Input("image", ()),
+        g.Conv("first", ("image",), red, torch.zeros(2).double()),
+        g.Neuron("ab", ("first",), 1.0, 4),
+        g.Conv("second", ("ab",), torch.tensor([1.0, -2.0]).double().view(1, 2, 1, 1), torch.zeros(1).double()),
+        g.Neuron("c", ("second",), 1.0, 4),
+        g.Readout("boxes0", ("c",)),
+    ]
+    return g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, 4)
+
+
+def test_if_keeps_a_spike_sent_too_early_and_cif_takes_it_back():
+    graph, images = overshoot_graph(), torch.ones(1, 3, 1, 1).double()
+    ann = ann_forward(graph, images)
+    assert ann.counts["ab"].flatten().tolist() == [2, 1] and ann.counts["c"].item() == 0
+    path = {neuron: [s.counts["c"].item() for s in simulate(graph, images, 8, neuron)] for neuron in ("cif", "if")}
+    assert path["cif"][0] == path["if"][0] == 1
+    assert path["cif"][-1] == 0 and path["if"][-1] == 1
+
+
+def test_if_does_not_reach_the_ann_where_cif_does():
+    graph, images = spiking("conv", "add", "conv"), small_images()
+    ann = ann_forward(graph, images)
+    for neuron, exact in (("cif", True), ("if", False)):
+        last = last_step(graph, images, auto_limit(graph), neuron)
+        assert all(torch.equal(last.counts[name], value) for name, value in ann.counts.items()) is exact
+
+
+@pytest.mark.parametrize("wake", [3, 5])
+def test_another_wake_length_does_not_reach_the_ann(wake, monkeypatch):
+    graph, images = spiking("conv", "add"), small_images()
+    monkeypatch.setitem(SCHEDULES, "wsc", lambda levels: Schedule(levels, wake))
+    last, ann = last_step(graph, images, 60), ann_forward(graph, images)
+    assert last.quiescent.all()
+    assert any(not torch.equal(last.counts[name], value) for name, value in ann.counts.items())
+
+
+def test_constant_input_never_rests():
+    graph, images = spiking("conv"), small_images()
+    assert not any(step.quiescent.any() for step in simulate(graph, images, 20, schedule="constant"))
+
+
+def test_depth_is_the_longest_path():
+    assert depth(spiking()) == 1
+    assert depth(spiking("conv", "max", "conv")) == 3
+    assert depth(spiking("add")) == 3  # through both activations, not around the second
+    assert auto_limit(spiking("conv", levels=8)) == 8 * 3 + 1
+
+
+@pytest.mark.parametrize("timesteps", [0, -1, True, "x", 2.0, None])
+def test_timesteps_that_cannot_work_are_refused_at_once(timesteps):
+    with pytest.raises(ArgumentError) as caught:
+        simulate(spiking(), small_images(), timesteps)
+    assert str(caught.value) == f"timesteps: expected a whole number above 0 or 'auto', got {timesteps!r}"
+
+
+@pytest.mark.parametrize(("neuron", "schedule"), [("if", "wsc"), ("cif", "constant"), ("if", "constant")])
+def test_auto_needs_cif_and_wsc(neuron, schedule):
+    with pytest.raises(ArgumentError, match="timesteps: 'auto' needs neuron='cif' and schedule='wsc'"):
+        simulate(spiking(), small_images(), "auto", neuron, schedule)
+
+
+@pytest.mark.parametrize(("name", "choices"), [("neuron", "cif, if"), ("schedule", "wsc, constant")])
+def test_unknown_neuron_or_schedule_is_refused(name, choices):
+    with pytest.raises(ArgumentError, match=f"^{name}: expected one of {choices}, got 'lif'$"):
+        simulate(spiking(), small_images(), 4, **{name: "lif"})
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 3, 8, 12), (1, 3, 12, 8)])
+def test_images_of_another_shape_are_refused(shape):
+    graph = spiking()
+    graph.strides = [4, 8]
+    with pytest.raises(ArgumentError, match="images: expected a tensor .* multiples of 8, got .*; letterbox"):
+        simulate(graph, torch.zeros(shape).double())
+
+
+def test_simulation_leaves_graph_and_images_alone():
+    graph, images = spiking(*OPS), small_images()
+    kept = [value.clone() for node in graph.nodes for value in g.tensors(node).values()]
+    before = images.clone()
+    last_step(graph, images)
+    after = [value for node in graph.nodes for value in g.tensors(node).values()]
+    assert torch.equal(images, before) and all(torch.equal(a, b) for a, b in zip(kept, after, strict=True))
+
+
+def test_yolo_is_the_ann_at_quiescence(yolo):
+    model, images = yolo
+    graph = convert_graph(capture(model))[0]
+    last, ann = last_step(graph, images), ann_forward(graph, images)
+    assert last.quiescent.all() and last.t < auto_limit(graph)
+    assert sum(int((last.counts[name] != value).sum()) for name, value in ann.counts.items()) == 0
+    assert sum(int(value.sum()) for value in ann.counts.values()) > 100_000
+    for name, value in ann.readout.items():
+        torch.testing.assert_close(last.readout[name], value, rtol=0, atol=1e-9)
+
+
+def test_yolo_batch_equals_single_runs(yolo):
+    model, images = yolo
+    graph = convert_graph(capture(model))[0]
+    both = last_step(graph, images, 7)
+    for i in range(2):
+        one = last_step(graph, images[i : i + 1], 7)
+        assert all(torch.equal(both.counts[name][i], n[0]) for name, n in one.counts.items())
+        for name, value in one.readout.items():
+            torch.testing.assert_close(both.readout[name][i], value[0], rtol=0, atol=1e-12)

@@ -1,0 +1,54 @@
+import pytest
+import torch
+from conftest import small_graph
+
+from casc_det import graph as g
+from casc_det.errors import ConversionError
+
+
+def make(*nodes) -> g.Graph:
+    return g.Graph(list(nodes), ["thing"], [1], 1, 64)
+
+
+def test_unknown_input_is_refused_naming_both_ends():
+    with pytest.raises(ConversionError, match=r"node 'sum' \(Add\) reads 'nowhere', which is no earlier node"):
+        make(g.Input("image", ()), g.Add("sum", ("image", "nowhere")))
+
+
+def test_later_input_is_refused():
+    with pytest.raises(ConversionError, match="'up' .* reads 'image'.*topological order"):
+        make(g.Upsample("up", ("image",)), g.Input("image", ()))
+
+
+def test_node_cannot_read_itself():
+    with pytest.raises(ConversionError, match="reads 'sum'"):
+        make(g.Input("image", ()), g.Add("sum", ("image", "sum")))
+
+
+def test_duplicate_name_is_refused():
+    with pytest.raises(ConversionError, match="two nodes are named 'image'; names must be unique"):
+        make(g.Input("image", ()), g.Input("image", ()))
+
+
+def test_consumers_lists_every_reader():
+    graph = small_graph("add", "concat")
+    consumers = graph.consumers()
+    assert consumers.keys() == {node.name for node in graph.nodes}
+    read = [(source, node.name) for source, nodes in consumers.items() for node in nodes]
+    assert sorted(read) == sorted((source, node.name) for node in graph.nodes for source in node.inputs)
+
+
+def test_of_type_keeps_the_order():
+    graph = small_graph("norm", "conv")
+    assert graph.of_type(g.Conv) == [node for node in graph.nodes if isinstance(node, g.Conv)]
+    assert len(graph.of_type(g.BatchNorm)) == 1
+
+
+def test_settings_and_tensors_together_are_all_fields():
+    node = g.Conv("c", ("image",), torch.ones(2, 3, 1, 1), torch.zeros(2), stride=(2, 1))
+    assert g.tensors(node).keys() == {"weight", "bias"}
+    assert g.settings(node) == {"stride": (2, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+
+
+def test_node_types_are_all_nodes():
+    assert set(g.NODE_TYPES.values()) == set(g.Node.__subclasses__())

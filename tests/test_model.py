@@ -1,0 +1,96 @@
+"""SpikingYOLO: from a picture to Ultralytics Results."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import live_yolo
+from ultralytics.engine.results import Results
+
+from casc_det import SpikingYOLO, convert
+from casc_det.errors import ArgumentError, ConversionError
+from casc_det.runs import box_difference, record
+
+RANDOM = np.random.default_rng(0).integers(0, 256, (3, 90, 60, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    model, _ = live_yolo("yolov8n")
+    return SpikingYOLO(convert(model, imgsz=64).graph, precision="float64")
+
+
+def test_predict_gives_ultralytics_results_with_cost(detector):
+    (result,) = detector.predict(RANDOM[0], conf=0)
+    assert isinstance(result, Results) and result.orig_shape == (90, 60) and len(result) > 0
+    assert result.spiking.quiescent and 4 < result.spiking.timesteps < 200
+    assert result.spiking.spikes > 0 and result.spiking.sops > result.spiking.spikes
+    assert result.plot().shape == (90, 60, 3)
+    assert len(json.loads(result.to_json())) == len(result)
+    xyxy = result.boxes.xyxy
+    assert bool((xyxy >= 0).all()) and bool((xyxy[:, [0, 2]] <= 60).all()) and bool((xyxy[:, [1, 3]] <= 90).all())
+    assert result.cpu().spiking == result.spiking
+
+
+def test_predict_at_quiescence_equals_the_ann(detector):
+    snn, ann = detector.predict(RANDOM[0], conf=0)[0], detector.ann(RANDOM[0], conf=0)
+    assert box_difference(record(snn), record(ann)) < 1e-9
+
+
+def test_predict_in_batches_equals_one_by_one(detector):
+    pictures = list(RANDOM)
+    single = [record(r) for r in detector.predict(pictures, conf=0)]
+    together = [record(r) for r in detector.predict(pictures, conf=0, batch=3)]
+    assert [r["spiking"] for r in single] == [r["spiking"] for r in together]
+    assert all(box_difference(a, b) < 1e-9 for a, b in zip(single, together, strict=True))
+
+
+def test_anytime_yields_every_step_and_ends_with_predict(detector):
+    results = list(detector.anytime(RANDOM[0], conf=0))
+    assert [r.spiking.timesteps for r in results] == list(range(1, len(results) + 1))
+    assert record(results[-1]) == record(detector.predict(RANDOM[0], conf=0)[0])
+    chosen = list(detector.anytime(RANDOM[0], timesteps=9, at=[4, 7]))
+    assert [r.spiking.timesteps for r in chosen] == [4, 7, 9]
+
+
+def test_predict_streams_and_filters_classes(detector):
+    stream = detector.predict(RANDOM[0], conf=0, classes=[1], max_det=3, stream=True)
+    assert not isinstance(stream, list)
+    (result,) = stream
+    assert len(result) <= 3 and set(result.boxes.cls.tolist()) <= {1.0}
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("timesteps", 0),
+        ("timesteps", -3),
+        ("timesteps", "many"),
+        ("conf", 1.5),
+        ("iou", "x"),
+        ("imgsz", 5),
+        ("batch", 0),
+        ("max_det", 0),
+        ("classes", [99]),
+        ("device", "cuda:77"),
+        ("vid_stride", 0),
+    ],
+)
+def test_predict_names_the_wrong_argument(detector, argument, value):
+    with pytest.raises(ArgumentError, match=argument):
+        detector.predict(RANDOM[0], **{argument: value})
+
+
+def test_convert_leaves_the_model_unchanged_and_keeps_provenance():
+    model, images = live_yolo("yolov8n")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    conversion = convert(model, imgsz=64)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert conversion.graph.meta["architecture"] == "yolov8n.yaml" and conversion.graph.imgsz == 64
+    assert {row.status for row in conversion.audit} == {"exact"}
+
+
+def test_convert_refuses_what_is_no_checkpoint(tmp_path):
+    with pytest.raises(ConversionError, match="detection model"):
+        convert(torch.nn.Conv2d(3, 3, 1))

@@ -1,0 +1,96 @@
+"""What goes in: pictures of every kind, folders, lists, and what cannot be read."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from casc_det.errors import ArgumentError, SourceError
+from casc_det.yolo.sources import Source, check_imgsz, letterbox
+
+
+def picture(path, mode="RGB", size=(40, 30)):
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    image = Image.fromarray(values, "RGBA") if mode != "I;16" else Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    (image if mode == "I;16" else image.convert(mode)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("RGB", ".jpg"), ("L", ".png"), ("RGBA", ".png"), ("I;16", ".png")])
+def test_picture_of_any_depth_is_read_as_bgr(tmp_path, mode, suffix):
+    (frame,) = Source(str(picture(tmp_path / f"a{suffix}", mode)))
+    assert frame.image.shape == (30, 40, 3) and frame.image.dtype == np.uint8 and frame.frame is None
+
+
+def test_picture_of_one_pixel_is_letterboxed(tmp_path):
+    (frame,) = Source(str(picture(tmp_path / "a.png", size=(1, 1))))
+    assert letterbox(frame.image, (64, 64), 32).shape == (3, 64, 64)
+
+
+def test_letterbox_pads_to_the_stride_or_to_a_square():
+    image = np.zeros((30, 60, 3), np.uint8)
+    assert letterbox(image, (128, 128), 32).shape == (3, 64, 128)
+    square = letterbox(image, (128, 128), 32, rect=False)
+    assert square.shape == (3, 128, 128)
+    assert square[:, 0, 0].tolist() == pytest.approx([114 / 255] * 3) and float(square[:, 64].max()) == 0
+
+
+def test_folder_names_and_counts_what_it_skips(tmp_path):
+    picture(tmp_path / "good.jpg", size=(400, 300))
+    data = (tmp_path / "good.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "fake.png").write_bytes(b"no picture at all")
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "notes.doc").write_text("x")
+    source = Source(str(tmp_path))
+    assert [frame.path.rsplit("/", 1)[-1] for frame in source] == ["good.jpg"]
+    reasons = {path.rsplit("/", 1)[-1]: reason for path, reason in source.skipped}
+    assert set(reasons) == {"half.jpg", "empty.png", "fake.png", "clip.mp4", "broken.mp4", "notes.doc"}
+    assert "truncated" in reasons["half.jpg"] and "zero bytes" in reasons["clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jpg", b"", "zero bytes"),
+        ("a.jpg", b"text", "cannot be read as a picture"),
+        ("a.mp4", b"", "zero bytes"),
+        ("a.mp4", b"text", "cannot be opened as a video"),
+        ("a.doc", b"text", "no picture or video"),
+    ],
+)
+def test_unreadable_file_is_one_line(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=words) as caught:
+        list(Source(str(tmp_path / name)))
+    assert "\n" not in str(caught.value) and name in str(caught.value)
+
+
+def test_missing_source_says_so(tmp_path):
+    with pytest.raises(SourceError, match="does not exist"):
+        Source(str(tmp_path / "none.jpg"))
+    with pytest.raises(SourceError, match="pattern matches no file"):
+        Source(str(tmp_path / "*.jpg"))
+
+
+def test_list_file_and_glob_give_the_pictures(tmp_path):
+    for name in ("b.png", "a.png"):
+        picture(tmp_path / name)
+    (tmp_path / "list.txt").write_text("b.png\na.png\nmissing.png\n")
+    source = Source(str(tmp_path / "list.txt"))
+    assert [f.path.rsplit("/", 1)[-1] for f in source] == ["b.png", "a.png"]
+    assert len(source.skipped) == 1 and source.total == 2
+    assert len(list(Source(str(tmp_path / "*.png")))) == 2
+
+
+def test_array_is_a_source():
+    (frame,) = Source(np.zeros((20, 30, 3), np.uint8))
+    assert frame.image.shape == (20, 30, 3)
+
+
+def test_imgsz_is_rounded_up_to_the_stride():
+    assert check_imgsz(100, 32) == (128, 128) and check_imgsz([64, 100], 32) == (64, 128)
+    for wrong in (0, 31, True, "320", [64], [64, 64, 64], 1e9):
+        with pytest.raises(ArgumentError, match="imgsz"):
+            check_imgsz(wrong, 32)
