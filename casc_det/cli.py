@@ -310,9 +310,12 @@ def main(argv: list[str] | None = None) -> int:
     except CascError as error:
         print(f"casc-det: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output went away
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"casc-det: '{error.filename}' cannot be read or written ({error.strerror})", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("casc-det: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0

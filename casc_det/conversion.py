@@ -112,9 +112,6 @@ def _amplitudes(graph: g.Graph) -> dict[str, torch.Tensor | None]:
     clips = {}  # convolution or BatchNorm that drives a neuron -> amplitude
     for node in graph.of_type(g.Activation):
         clips[node.inputs[0]] = node.lam / levels
-    for node in graph.of_type(g.BatchNorm):
-        if node.name in clips:
-            clips[node.inputs[0]] = clips[node.name]
     result: dict[str, torch.Tensor | None] = {}
     for node in graph.nodes:
         parts = [result[name] for name in node.inputs]

@@ -15,7 +15,7 @@ from casc_det.nms import nms
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """conf: smallest score, 0..1. iou: NMS threshold, 0..1. max_det: most boxes a picture.
+    """conf: a box needs a larger score than this, 0..1. iou: NMS threshold, 0..1. max_det: most boxes a picture.
 
     classes: labels to keep, None for all. multi_label: a cell may give several classes (for mAP), else its best.
     """
@@ -33,6 +33,14 @@ class DetectionSettings:
                 raise ArgumentError(f"{name}: expected a number from 0 to 1, got {value!r}")
         if isinstance(self.max_det, bool) or not isinstance(self.max_det, int) or self.max_det < 1:
             raise ArgumentError(f"max_det: expected a whole number above 0, got {self.max_det!r}")
+
+
+def check_classes(classes: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Return `classes`, or raise ArgumentError when one is no label of a detector with `count` classes."""
+    wrong = [c for c in classes if type(c) is not int or not 0 <= c < count]
+    if wrong:
+        raise ArgumentError(f"classes: expected indices from 0 to {count - 1}, got {wrong[0]!r}")
+    return classes
 
 
 @dataclass
@@ -74,16 +82,14 @@ def decode_maps(
 def detect(boxes: torch.Tensor, scores: torch.Tensor, settings: DetectionSettings) -> Detections:
     """The detections of one picture from all its boxes (N, 4) and scores (N, classes)."""
     boxes, scores = boxes.cpu().numpy(), scores.cpu().numpy()
-    if settings.classes is not None:
-        kept = np.zeros(scores.shape[1], dtype=bool)
-        kept[list(settings.classes)] = True
-        scores = np.where(kept, scores, 0)
     if settings.multi_label:
         cells, labels = np.nonzero(scores > settings.conf)
     else:
-        labels = scores.argmax(1)
         cells = np.flatnonzero(scores.max(1) > settings.conf)
-        labels = labels[cells]
+        labels = scores[cells].argmax(1)
+    if settings.classes is not None:
+        wanted = np.isin(labels, check_classes(settings.classes, scores.shape[1]))
+        cells, labels = cells[wanted], labels[wanted]
     values, corners = scores[cells, labels], boxes[cells]
     keep = nms(corners, values, labels, settings.iou, settings.max_det)
     return Detections(corners[keep], values[keep], labels[keep])

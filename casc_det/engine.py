@@ -43,21 +43,23 @@ class Step:
         return {name: state.n for name, state in self.states.items()}
 
 
-def depth(graph: g.Graph) -> int:
-    """The largest number of neuron layers on a path from the picture to an output."""
-    depths: dict[str, int] = {}
+def depths(graph: g.SpikingGraph) -> dict[str, int]:
+    """For each node the largest number of neuron layers on a path from the picture to it, itself included."""
+    result: dict[str, int] = {}
     for node in graph.nodes:
-        depths[node.name] = max((depths[i] for i in node.inputs), default=0) + isinstance(node, g.Neuron)
-    return max(depths.values())
+        result[node.name] = max((result[i] for i in node.inputs), default=0) + isinstance(node, g.Neuron)
+    return result
 
 
 def auto_limit(graph: g.SpikingGraph) -> int:
     """An upper bound of the step at which WSC with CIF neurons is quiescent: Q*(depth + 1) + 1.
 
+    depth: the largest number of neuron layers on a path from the picture to an output.
+
     After wake the input of the first layer is complete. Once the input of a neuron is complete, each step brings its
     count one nearer to the final one, and the two are at most Q apart: Q steps a layer, and one step to see silence.
     """
-    return graph.levels * (depth(graph) + 1) + 1
+    return graph.levels * (max(depths(graph).values()) + 1) + 1
 
 
 def check_timesteps(timesteps, graph: g.SpikingGraph) -> int:
@@ -70,8 +72,13 @@ def check_timesteps(timesteps, graph: g.SpikingGraph) -> int:
 
 
 def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
-    stride = max(graph.strides)
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % stride or images.shape[3] % stride:
+    stride, dtype = max(graph.strides), graph.of_type(g.Conv)[0].weight.dtype
+    if images.dtype != dtype:
+        raise ArgumentError(
+            f"images: expected dtype {dtype}, that of the graph's weights, got {images.dtype}; convert one"
+        )
+    sizes = images.shape[2:]
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or any(s < 1 or s % stride for s in sizes):
         raise ArgumentError(
             f"images: expected a tensor (B, 3, H, W) with H and W multiples of {stride}, got {tuple(images.shape)}; "
             "letterbox the pictures first"
@@ -127,6 +134,7 @@ def _run(graph, images, limit, until_quiescent, neuron_step, plan) -> Iterator[S
     before: dict[str, torch.Tensor] = {}  # f(sum) one step ago
     fans: dict[str, torch.Tensor] = {}
     last_use = {name: node.name for node in graph.nodes for name in node.inputs}
+    reached = depths(graph)
     zeros = torch.zeros(batch, dtype=torch.float64, device=images.device)
     for t in range(1, limit + 1):
         awake = plan.awake(t)
@@ -141,7 +149,7 @@ def _run(graph, images, limit, until_quiescent, neuron_step, plan) -> Iterator[S
                     signal = convolve(node, inputs[0])
                     if awake:
                         signal = signal + node.bias.view(1, -1, 1, 1)
-                    if node.inputs[0] != graph.nodes[0].name:
+                    if reached[node.inputs[0]]:  # pixels are no spikes
                         if node.name not in fans:
                             fans[node.name] = fan_out(node, *inputs[0].shape[2:])
                         sops += (inputs[0].abs().sum(1) * fans[node.name]).sum((1, 2), dtype=torch.float64)

@@ -152,6 +152,21 @@ NODE_TYPES = {
 }  # fmt: skip
 
 
+def _check_node(node: Node) -> None:
+    """Raise ConversionError where a node has the wrong number of inputs or no usable weights."""
+    fewest, most = {Input: (0, 0), Add: (2, 2), Concat: (1, None), Unsupported: (0, None)}.get(type(node), (1, 1))
+    if not fewest <= len(node.inputs) <= (len(node.inputs) if most is None else most):
+        expected = fewest if most == fewest else f"at least {fewest}"
+        raise ConversionError(
+            f"graph: node '{node.name}' ({type(node).__name__}) has {len(node.inputs)} inputs, expected {expected}"
+        )
+    if isinstance(node, Conv) and (node.weight.ndim != 4 or node.bias.shape != node.weight.shape[:1]):
+        raise ConversionError(
+            f"graph: node '{node.name}' (Conv) has a weight of shape {tuple(node.weight.shape)} and a bias of shape "
+            f"{tuple(node.bias.shape)}, expected (out, in, height, width) and (out,)"
+        )
+
+
 @dataclass
 class Graph:
     """A detector as captured.
@@ -173,8 +188,13 @@ class Graph:
     meta: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        if not self.nodes or not isinstance(self.nodes[0], Input):
+            raise ConversionError("graph: expected an Input as its first node")
+        if not self.strides or any(type(s) is not int or s < 1 for s in self.strides):
+            raise ConversionError(f"graph: expected strides as whole numbers above 0, got {self.strides!r}")
         seen = set()
         for node in self.nodes:
+            _check_node(node)
             for name in node.inputs:
                 if name not in seen:
                     raise ConversionError(
@@ -206,6 +226,16 @@ class SpikingGraph(Graph):
     """
 
     levels: int = 8
+
+    def __post_init__(self):
+        super().__post_init__()
+        if type(self.levels) is not int or self.levels < 1:
+            raise ConversionError(f"graph: expected levels as a whole number above 0, got {self.levels!r}")
+        for node in self.of_type(Neuron):
+            if not isinstance(node.theta, int | float) or not node.theta > 0:
+                raise ConversionError(
+                    f"graph: neurons '{node.name}' have theta={node.theta!r}, expected a number above 0"
+                )
 
 
 def settings(node: Node) -> dict:

@@ -12,7 +12,7 @@ import torch
 from casc_det import __version__
 from casc_det.ann import ann_forward
 from casc_det.conversion import AuditRow, convert_graph
-from casc_det.decode import DetectionSettings, decode_maps, detect
+from casc_det.decode import DetectionSettings, check_classes, decode_maps, detect
 from casc_det.engine import check_timesteps, simulate
 from casc_det.errors import ArgumentError, WeightsError
 from casc_det.graph import SpikingGraph, moved
@@ -209,11 +209,7 @@ class SpikingYOLO:
     def _classes(self, classes) -> tuple[int, ...] | None:
         if classes is None:
             return None
-        classes = (classes,) if isinstance(classes, int) else tuple(classes)
-        wrong = [c for c in classes if not isinstance(c, int) or not 0 <= c < len(self.graph.names)]
-        if wrong:
-            raise ArgumentError(f"classes: expected indices from 0 to {len(self.graph.names) - 1}, got {wrong[0]!r}")
-        return classes
+        return check_classes((classes,) if isinstance(classes, int) else tuple(classes), len(self.graph.names))
 
     def _results(self, found, frame, x, info, speed=None):
         from casc_det.yolo.results import make_results

@@ -4,6 +4,7 @@ Metadata key `casc_det` holds `{"format", "version", "nodes": [{"type", "name", 
 "strides", "reg_max", "imgsz", "levels", "meta"}`; the tensor `<node>.<field>` belongs to that node.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -29,7 +30,7 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
     header = {"format": FORMAT, "version": VERSION, "nodes": described}
     header |= {f.name: getattr(graph, f.name) for f in dataclasses.fields(graph) if f.name != "nodes"}
     values = {
-        f"{node.name}.{key}": value.to(dtype).contiguous()
+        f"{node.name}.{key}": value.to(dtype, copy=True).contiguous()
         for node in graph.nodes
         for key, value in g.tensors(node).items()
     }
@@ -40,7 +41,8 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
         temporary.write_bytes(save(values, {KEY: json.dumps(header)}))
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise WeightsError(f"out: '{path}' cannot be written ({error.strerror or error})") from error
     return path
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from casc_det import graph as g
 from casc_det.activation import CQReLU
-from casc_det.conversion import REFUSED, audit
+from casc_det.ann import ann_forward
+from casc_det.conversion import REFUSED, audit, convert_graph
 from casc_det.errors import ArgumentError, ConversionError
 from casc_det.yolo.capture import capture
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
@@ -108,20 +109,46 @@ def test_install_refuses_levels_before_it_replaces_anything():
     assert not cqrelu_sites(model)
 
 
+class Sums(nn.Module):
+    """a + b and b + c: one clip for a, b, c. d + (a convolution of e without activation): nothing to share."""
+
+    def __init__(self):
+        from ultralytics.nn.modules import Conv
+
+        super().__init__()
+        self.a, self.b, self.c, self.d, self.e = (Conv(16, 4) for _ in range(5))
+        self.plain = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        a, b, c, d, e = (layer(x) for layer in (self.a, self.b, self.c, self.d, self.e))
+        return torch.cat([a + b, b + c, d + self.plain(e), d], 1)
+
+
+def test_additions_that_have_an_activation_in_common_share_one_clip():
+    model, sums = float_yolo("yolov3-tiny"), Sums()
+    model.model[0] = nn.Sequential(model.model[0], sums)
+    model.model[0].f, model.model[0].i = -1, 0
+    assert install_cqrelu(model, 4) == 19 + 5
+    clips = [id(layer.act.lam) for layer in (sums.a, sums.b, sums.c, sums.d, sums.e)]
+    assert clips[0] == clips[1] == clips[2] and len(set(clips)) == 3
+    assert len({id(site.lam) for site in cqrelu_sites(model)}) == 19 + 3
+
+
 def test_calibration_sets_each_clip_to_a_percentile_of_the_float_network():
     torch.manual_seed(0)
-    model, images = float_yolo("yolov3-tiny"), torch.rand(2, 3, 64, 64)
+    model, images = float_yolo("yolov8n"), torch.rand(2, 3, 64, 64)
     seen = []
     convs = [m for m in model.modules() if type(getattr(m, "act", None)) is nn.SiLU]
     for conv in convs:
         conv.bn.register_forward_hook(lambda m, i, z: seen.append((m, z.detach())))
     with torch.no_grad():
         model(images)
-    expected = {m: max(z[z > 0].quantile(0.9).item(), 1e-2) for m, z in seen}
+    own = {norm: max(z[z > 0].quantile(0.9).item(), 1e-2) for norm, z in seen}
     install_cqrelu(model, 8)
     calibrate_clips(model, [images], 0.9)
     for conv in convs:
-        assert conv.act.lam.item() == pytest.approx(expected[conv.bn], rel=1e-5)
+        expected = max(own[other.bn] for other in convs if other.act.lam is conv.act.lam)
+        assert conv.act.lam.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_capture_leaves_the_model_unchanged(yolo):
@@ -180,6 +207,43 @@ class Roll(nn.Module):
         return torch.roll(x, 1, 2)
 
 
+class Reversed(nn.Module):
+    """The parts that `chunk` or `split` makes, in reverse order."""
+
+    def __init__(self, method, amount):
+        super().__init__()
+        self.method, self.amount = method, amount
+
+    def forward(self, x):
+        return torch.cat(tuple(reversed(getattr(x, self.method)(self.amount, 1))), 1)
+
+
+CAPTURED = {
+    "max pool": nn.Sequential(nn.MaxPool2d(3, 1, 1, dilation=2), nn.ZeroPad2d(1)),
+    "ceil mode": nn.Sequential(nn.MaxPool2d((5, 4), (2, 3), (1, 2), ceil_mode=True), nn.Upsample(scale_factor=2)),
+    "average pool": nn.Sequential(nn.AvgPool2d((2, 3), 1, (1, 0)), nn.ZeroPad2d((2, 0, 0, 0))),
+    "nothing": nn.Sequential(nn.Identity(), nn.Dropout()),
+    "sigmoid": nn.Sigmoid(),
+    "tanh": nn.Tanh(),
+    "hardsigmoid": nn.Hardsigmoid(),
+    "chunk": Reversed("chunk", 3),
+    "split": Reversed("split", (5, 1, 10)),
+}
+
+
+@pytest.mark.parametrize("module", CAPTURED.values(), ids=CAPTURED)
+def test_captured_op_computes_what_torch_computes(module):
+    model, images = live_yolo("yolov3-tiny")
+    model = copy.deepcopy(model)
+    model.model[0].act = nn.Sequential(model.model[0].act, module.eval())
+    spiking, _ = convert_graph(capture(model))
+    answer = ann_forward(spiking, images).readout
+    with torch.no_grad():
+        raw = model(images)[1]["scores"]
+    maps = [answer[f"scores{level}"].flatten(2) for level in range(2)]
+    torch.testing.assert_close(torch.cat(maps, 2), raw, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("module", "op"),
     [(nn.GELU(), "activation GELU"), (nn.LayerNorm(6), "module LayerNorm"), (Roll(), "function roll")],
@@ -201,11 +265,70 @@ def test_padding_that_is_not_zero_is_listed():
     assert refused[0].op.startswith("Conv2d with padding reflect")
 
 
-def test_segmentation_model_is_refused():
-    from ultralytics.nn.tasks import SegmentationModel
+@pytest.mark.parametrize(
+    ("kind", "name", "head"),
+    [
+        ("SegmentationModel", "yolov8n-seg", "Segment"),
+        ("PoseModel", "yolov8n-pose", "Pose"),
+        ("OBBModel", "yolov8n-obb", "OBB"),
+    ],
+)
+def test_other_task_is_refused_before_anything_is_replaced(kind, name, head):
+    from ultralytics.nn import tasks
 
-    with pytest.raises(ConversionError, match="expected a detection model whose head is Detect, got Segment"):
-        capture(SegmentationModel("yolov8n-seg.yaml", verbose=False))
+    model = getattr(tasks, kind)(f"{name}.yaml", verbose=False)
+    with pytest.raises(ConversionError, match=f"detection model whose head is Detect, got {head}; "):
+        capture(model)
+    with pytest.raises(ConversionError, match="head is Detect"):
+        install_cqrelu(model, 4)
+    assert not cqrelu_sites(model)
+
+
+def test_mixed_activation_is_refused():
+    model = copy.deepcopy(live_yolo("yolov3-tiny")[0])
+    cqrelu_sites(model)[3].alpha = 0.5
+    refused = [row for row in audit(capture(model)) if row.status == REFUSED]
+    assert [row.op for row in refused] == ["CQReLU with alpha=0.5"] and "alpha" in refused[0].note
+
+
+def with_first_layer(module):
+    """yolov3-tiny with CQReLU whose first max pool is replaced by `module`."""
+    model = copy.deepcopy(live_yolo("yolov3-tiny")[0])
+    old = model.model[1]
+    module.i, module.f, module.type, module.np = old.i, old.f, old.type, old.np
+    model.model[1] = module
+    return model.eval()
+
+
+class Named(nn.Module):
+    """Arguments by name, a BatchNorm without scale, upsampling by a pair: all of it must be read rightly."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.up = nn.MaxPool2d(4), nn.Upsample(scale_factor=(2, 2))
+        self.conv, self.norm = nn.Conv2d(16, 16, 1).double(), nn.BatchNorm2d(16, affine=False).double()
+
+    def forward(self, x):
+        a, b = self.up(self.pool(x)).chunk(chunks=2, dim=1)
+        return self.norm(self.conv(torch.cat(tensors=[b, a], dim=1)))
+
+
+def test_arguments_by_name_are_understood():
+    model = with_first_layer(Named())
+    images = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    readout = ann_forward(convert_graph(capture(model))[0], images).readout
+    expected = model(images)[1]["boxes"]
+    mine = torch.cat([readout[f"boxes{i}"].flatten(2) for i in range(2)], 2)
+    assert torch.allclose(mine, expected, rtol=0, atol=1e-9)
+
+
+def test_scaled_addition_is_refused():
+    class Scaled(nn.Module):
+        def forward(self, x):
+            return torch.add(x, x, alpha=2)
+
+    refused = [row for row in audit(capture(with_first_layer(Scaled()))) if row.status == REFUSED]
+    assert [row.op for row in refused] == ["function add"]
 
 
 def test_data_dependent_control_flow_is_refused_in_one_line():

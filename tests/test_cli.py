@@ -58,7 +58,7 @@ def fails(capsys, *words, code=1) -> str:
 
 def test_values_are_python_where_they_can_be():
     pairs = parse_pairs(["a=1", "--b", "0.5", "--c=true", "d=[1,2]", "e=auto", "f=4e-4", "g=none", "h=-1", "--flag"])
-    assert pairs == dict(a=1, b=0.5, c=True, d=[1, 2], e="auto", f=4e-4, g=None, h=-1, flag=True)
+    assert pairs == {"a": 1, "b": 0.5, "c": True, "d": [1, 2], "e": "auto", "f": 4e-4, "g": None, "h": -1, "flag": True}
     assert parse_value("runs/x") == "runs/x" and parse_value("0,1") == (0, 1)
 
 
@@ -89,7 +89,8 @@ def test_predict_writes_pictures_and_json(capsys, weights, picture, tmp_path):
     content = json.loads((folder / "predictions.json").read_text())
     (result,) = content["results"]
     assert result["spiking"]["quiescent"] and result["boxes"] and content["skipped"] == []
-    assert Image.open(folder / "picture.jpg").size == (90, 60)
+    with Image.open(folder / "picture.jpg") as drawn:
+        assert drawn.size == (90, 60)
     assert run(capsys, *words)[0] == 0 and (tmp_path / "runs" / "predict2").is_dir()
 
 
@@ -132,6 +133,8 @@ def test_predict_refuses_wrong_values_before_it_writes(capsys, weights, picture,
     float_file.write_bytes(b"x")
     assert "casc-det train" in fails(capsys, *base, f"weights={float_file}")
     assert not (tmp_path / "r").exists()
+    (tmp_path / "r").write_text("a file where the run folders should go")
+    assert "cannot be read or written" in fails(capsys, *base, f"weights={weights}", "timesteps=1")
 
 
 def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, picture, tmp_path):
@@ -139,13 +142,16 @@ def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, picture, tmp_path)
     assert code == 0 and "the same as the ANN's" in out and "quiescent" in out
     content = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert [s["spiking"]["timesteps"] for s in content["steps"]] == list(range(1, len(content["steps"]) + 1))
-    assert Image.open(tmp_path / "demo" / "demo.png").size[0] > 1000
+    with Image.open(tmp_path / "demo" / "demo.png") as drawn:
+        assert drawn.size[0] > 1000
 
 
 def test_info_describes_the_graph(capsys, weights):
     code, out, _ = run(capsys, "info", f"weights={weights}", "json=true")
     facts = json.loads(out)
-    assert code == 0 and facts["levels"] == 4 and facts["neuron layers"] == 57 and facts["architecture"] == "yolov8n.yaml"
+    assert (
+        code == 0 and facts["levels"] == 4 and facts["neuron layers"] == 57 and facts["architecture"] == "yolov8n.yaml"
+    )
     assert run(capsys, "info", f"weights={weights}")[0] == 0
 
 
@@ -162,8 +168,9 @@ def test_train_with_labels_then_convert_then_predict(capsys, tiny, picture, tmp_
     assert graph.levels == 4 and graph.imgsz == 64 and graph.names == ["disc", "square", "triangle"]
     code, _, _ = run(capsys, "predict", f"weights={tmp_path}/m.safetensors", f"source={picture}", f"project={tmp_path}")
     assert code == 0
-    words = ("train", f"model={best}", f"data={tiny}", "levels=4", "epochs=1", "imgsz=64", "batch=4", "val=false")
+    words = ("train", f"model={best}", f"data={tiny}", "epochs=1", "imgsz=64", "batch=4", "val=false")
     assert run(capsys, *words, "plots=false", f"project={tmp_path}", "name=fine")[0] == 0
+    assert "levels: 4" in (tmp_path / "fine" / "args.yaml").read_text()
 
 
 def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
@@ -176,7 +183,14 @@ def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
     teacher.args = {"imgsz": 64}
     torch.save({"model": teacher, "train_args": {}}, tmp_path / "teacher.pt")
     pictures = tiny.parent / "images" / "train"
-    words = ("train", "model=yolov8n.yaml", f"data={pictures}", f"weights={tmp_path}/teacher.pt", "levels=8", "amp=bf16")
+    words = (
+        "train",
+        "model=yolov8n.yaml",
+        f"data={pictures}",
+        f"weights={tmp_path}/teacher.pt",
+        "levels=8",
+        "amp=bf16",
+    )
     words += (f"teacher={tmp_path}/teacher.pt", "epochs=3", "imgsz=64", "batch=4", "optimizer=AdamW", "plots=false")
     code, _, _ = run(capsys, *words, f"project={tmp_path}", "name=d", "patience=1", "progressive=0.5")
     assert code == 0
@@ -198,6 +212,9 @@ def test_train_refuses_what_cannot_work(capsys, tiny, tmp_path):
     script = tmp_path / "d.yaml"
     script.write_text("train: none\nval: none\nnames: [a]\ndownload: raise SystemExit('ran')\n")
     assert "is not run" in fails(capsys, *base, f"data={script}")
+    assert "model" in fails(capsys, "train", "model=nonet.yaml", f"data={tiny}", f"project={tmp_path}/r")
+    assert "epochs" in fails(capsys, *base, f"data={tiny}", "epochs=many")
+    assert not (tmp_path / "r").exists()
 
 
 def test_convert_refuses_a_float_network_and_shows_the_audit(capsys, tmp_path):

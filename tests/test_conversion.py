@@ -58,9 +58,9 @@ def insert(graph: g.Graph, node: g.Node) -> g.Graph:
     return g.Graph([*graph.nodes[:at], node, *graph.nodes[at:]], graph.names, graph.strides, graph.reg_max, graph.imgsz)
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_conversion_keeps_what_each_op_computes(op):
-    graph, images = small_graph(op, "conv"), small_images()
+@pytest.mark.parametrize("ops", [*((op, "conv") for op in OPS), ("concat", "groups"), OPS], ids="+".join)
+def test_conversion_keeps_what_the_ops_compute(ops):
+    graph, images = small_graph(*ops), small_images()
     expected, answer = float_forward(graph, images), ann_forward(convert_graph(graph)[0], images).readout
     assert expected.keys() == answer.keys()
     for name, value in expected.items():

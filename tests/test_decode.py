@@ -124,3 +124,12 @@ def test_max_det_keeps_the_best():
 def test_nothing_above_conf_is_an_empty_answer():
     found = detect(*random_answers(), DetectionSettings(conf=1.0))
     assert found.boxes.shape == (0, 4) and found.scores.shape == found.labels.shape == (0,)
+
+
+def test_classes_filter_after_the_best_class_is_chosen():
+    boxes, scores = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[0.9, 0.8]])
+    assert len(detect(boxes, scores, DetectionSettings(classes=(1,))).labels) == 0
+    assert detect(boxes, scores, DetectionSettings(classes=(1,), multi_label=True)).labels.tolist() == [1]
+    for wrong in (7, -1):
+        with pytest.raises(ArgumentError, match="^classes: expected indices from 0 to 1"):
+            detect(boxes, scores, DetectionSettings(classes=(wrong,)))

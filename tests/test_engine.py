@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from casc_det import graph as g
 from casc_det.ann import ann_forward
 from casc_det.conversion import convert_graph
-from casc_det.engine import auto_limit, depth, simulate
+from casc_det.engine import auto_limit, depths, simulate
 from casc_det.errors import ArgumentError
 from casc_det.ops import apply, convolve
 from casc_det.schedule import SCHEDULES, Schedule
@@ -239,12 +239,22 @@ def test_another_wake_length_does_not_reach_the_ann(wake, monkeypatch):
     assert any(not torch.equal(last.counts[name], value) for name, value in ann.counts.items())
 
 
+def test_silence_during_wake_is_not_quiescence():
+    graph, images = overshoot_graph(), torch.full((1, 3, 1, 1), 0.25).double()
+    steps = list(simulate(graph, images))
+    assert not sum(steps[0].positive.values()).any() and not steps[0].quiescent.any()
+    assert sum(sum(step.positive.values()).item() for step in steps) > 0 and steps[-1].quiescent.all()
+
+
 def test_constant_input_never_rests():
     graph, images = spiking("conv"), small_images()
     assert not any(step.quiescent.any() for step in simulate(graph, images, 20, schedule="constant"))
 
 
 def test_depth_is_the_longest_path():
+    def depth(graph):
+        return max(depths(graph).values())
+
     assert depth(spiking()) == 1
     assert depth(spiking("conv", "max", "conv")) == 3
     assert depth(spiking("add")) == 3  # through both activations, not around the second
@@ -307,3 +317,18 @@ def test_yolo_batch_equals_single_runs(yolo):
         assert all(torch.equal(both.counts[name][i], n[0]) for name, n in one.counts.items())
         for name, value in one.readout.items():
             torch.testing.assert_close(both.readout[name][i], value[0], rtol=0, atol=1e-12)
+
+
+def test_pixels_are_no_spikes_even_behind_a_pad():
+    nodes = [g.Input("image", ()), g.ZeroPad("pad", ("image",), (1, 1, 1, 1))]
+    nodes += [g.Conv("conv", ("pad",), torch.ones(2, 3, 3, 3), torch.zeros(2)), g.Neuron("n", ("conv",), 1.0, 4)]
+    graph = g.SpikingGraph([*nodes, g.Readout("boxes0", ("n",))], ["thing"], [1], 1, 64, {}, 4)
+    assert float(next(simulate(graph, torch.ones(1, 3, 4, 4), 1)).sops) == 0
+
+
+@pytest.mark.parametrize(
+    "images", [small_images().float(), small_images()[:0], small_images()[:, :, :0], small_images()[0]]
+)
+def test_images_of_another_kind_are_refused(images):
+    with pytest.raises(ArgumentError, match="^images: expected"):
+        simulate(spiking("conv"), images, 1)

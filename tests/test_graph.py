@@ -16,8 +16,8 @@ def test_unknown_input_is_refused_naming_both_ends():
 
 
 def test_later_input_is_refused():
-    with pytest.raises(ConversionError, match="'up' .* reads 'image'.*topological order"):
-        make(g.Upsample("up", ("image",)), g.Input("image", ()))
+    with pytest.raises(ConversionError, match="'up' .* reads 'late'.*topological order"):
+        make(g.Input("image", ()), g.Upsample("up", ("late",)), g.Upsample("late", ("image",)))
 
 
 def test_node_cannot_read_itself():
@@ -52,3 +52,36 @@ def test_settings_and_tensors_together_are_all_fields():
 
 def test_node_types_are_all_nodes():
     assert set(g.NODE_TYPES.values()) == set(g.Node.__subclasses__())
+
+
+def conv(weight, bias):
+    return g.Conv("c", ("image",), weight, bias)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([], "expected an Input as its first node"),
+        ([g.Slice("s", (), 0, 1)], "expected an Input as its first node"),
+        ([g.Input("image", ()), g.Add("sum", ("image",))], "'sum' .* has 1 inputs, expected 2"),
+        ([g.Input("image", ()), g.Neuron("n", ())], "'n' .* has 0 inputs, expected 1"),
+        ([g.Input("image", ()), g.Concat("cat", ())], "'cat' .* has 0 inputs, expected at least 1"),
+        ([g.Input("image", ()), conv(torch.ones(1), torch.ones(1))], r"'c' .* weight of shape \(1,\)"),
+        ([g.Input("image", ()), conv(torch.ones(2, 3, 1, 1), torch.ones(3))], r"bias of shape \(3,\)"),
+    ],
+)
+def test_broken_nodes_are_refused(nodes, words):
+    with pytest.raises(ConversionError, match=words):
+        make(*nodes)
+
+
+@pytest.mark.parametrize(("field", "value"), [("levels", 0), ("levels", "x"), ("strides", "ab"), ("strides", [0])])
+def test_broken_settings_are_refused(field, value):
+    fields = {"strides": [1], "levels": 4} | {field: value}
+    with pytest.raises(ConversionError, match=field):
+        g.SpikingGraph([g.Input("image", ())], ["thing"], reg_max=1, imgsz=64, **fields)
+
+
+def test_threshold_must_be_positive():
+    with pytest.raises(ConversionError, match="theta=0"):
+        g.SpikingGraph([g.Input("image", ()), g.Neuron("n", ("image",), 0.0)], ["thing"], [1], 1, 64)

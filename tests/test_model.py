@@ -83,7 +83,7 @@ def test_predict_names_the_wrong_argument(detector, argument, value):
 
 
 def test_convert_leaves_the_model_unchanged_and_keeps_provenance():
-    model, images = live_yolo("yolov8n")
+    model, _ = live_yolo("yolov8n")
     before = {key: value.clone() for key, value in model.state_dict().items()}
     conversion = convert(model, imgsz=64)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -10,7 +10,9 @@ from casc_det.yolo.sources import Source, check_imgsz, letterbox
 
 def picture(path, mode="RGB", size=(40, 30)):
     values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-    image = Image.fromarray(values, "RGBA") if mode != "I;16" else Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    image = (
+        Image.fromarray(values, "RGBA") if mode != "I;16" else Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    )
     (image if mode == "I;16" else image.convert(mode)).save(path)
     return path
 

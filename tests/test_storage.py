@@ -159,3 +159,38 @@ def test_loading_and_running_needs_no_ultralytics(saved):
     )
     done = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_tensors_may_be_shared_between_nodes(tmp_path):
+    weight, bias = torch.ones(4, 3, 1, 1), torch.zeros(4)
+    nodes = [g.Input("image", ()), *(g.Conv(name, ("image",), weight, bias) for name in "ab")]
+    path = save_graph(g.SpikingGraph(nodes, ["thing"], [1], 1, 64), tmp_path / "m.safetensors")
+    assert torch.equal(load_graph(path).of_type(g.Conv)[1].weight, weight)
+
+
+def test_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("x")
+    graph = convert_graph(small_graph("conv"))[0]
+    with pytest.raises(WeightsError, match="^out: .* cannot be written"):
+        save_graph(graph, tmp_path / "file" / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda header: header.update(levels=0),
+        lambda header: header.update(strides="ab"),
+        lambda header: header.update(nodes=[]),
+        lambda header: header["nodes"][2].update(theta=0.0),
+        lambda header: header["nodes"][2].update(inputs=[]),
+        lambda header: header.pop("names"),
+    ],
+)
+def test_damaged_header_is_refused(tmp_path, damage):
+    path = save_graph(convert_graph(small_graph("conv"))[0], tmp_path / "m.safetensors")
+    with safe_open(path, "pt") as file:
+        header, tensors = json.loads(file.metadata()[KEY]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    damage(header)
+    save_file(tensors, path, {KEY: json.dumps(header)})
+    with pytest.raises(WeightsError, match="is damaged"):
+        load_graph(path)

@@ -9,7 +9,7 @@ import operator
 
 import torch
 from torch import fx, nn
-from ultralytics.nn.modules import Detect
+from ultralytics.nn.modules import Detect, v10Detect
 from ultralytics.nn.tasks import DetectionModel
 
 from casc_det import graph as g
@@ -27,7 +27,7 @@ class _Body(nn.Module):
     def __init__(self, model: DetectionModel):
         super().__init__()
         head = model.model[-1] if isinstance(model, DetectionModel) else model
-        if getattr(type(head), "forward", None) is not Detect.forward:
+        if type(head) not in (Detect, v10Detect):  # pose, OBB, ... inherit from Detect
             raise ConversionError(
                 f"model: expected an Ultralytics detection model whose head is Detect, got {type(head).__name__}; "
                 "segmentation, pose, OBB and classification models cannot be converted"
@@ -89,6 +89,11 @@ def _refuse(what: str, remedy: str):
     raise _Refused(what, remedy)
 
 
+def _argument(node: fx.Node, place: int, name: str, default=None):
+    """An argument of a traced call, given by place or by name."""
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+
+
 class _Builder:
     """Turns traced fx nodes into graph nodes, knowing each one's number of channels."""
 
@@ -136,9 +141,12 @@ class _Builder:
             conv = g.Conv(name, (source,), weight, bias, m.stride, m.padding, m.dilation, m.groups)
             self.emit(conv, m.out_channels)
         elif isinstance(m, nn.BatchNorm2d):
-            scale = (m.weight / torch.sqrt(m.running_var.double() + m.eps)).detach()
-            self.emit(g.BatchNorm(name, (source,), scale, (m.bias - m.running_mean * scale).detach()), same)
+            scale = 1 / torch.sqrt(m.running_var.double() + m.eps) * (1 if m.weight is None else m.weight.detach())
+            shift = (0 if m.bias is None else m.bias.detach()) - m.running_mean * scale
+            self.emit(g.BatchNorm(name, (source,), scale, shift), same)
         elif isinstance(m, CQReLU):
+            if m.alpha < 1:
+                _refuse(f"CQReLU with alpha={m.alpha:.3g}", "it is still mixed with another activation; set alpha to 1")
             lam = max(float(m.lam.detach()), MIN_CLIP)
             self.emit(g.Activation(name, (source,), lam, m.levels), same)
         elif isinstance(m, nn.MaxPool2d):
@@ -147,9 +155,10 @@ class _Builder:
         elif isinstance(m, nn.AvgPool2d) and not m.ceil_mode and m.count_include_pad and m.divisor_override is None:
             self.emit(g.AvgPool(name, (source,), _pair(m.kernel_size), _pair(m.stride), _pair(m.padding)), same)
         elif isinstance(m, nn.Upsample):
-            if m.mode != "nearest" or m.scale_factor is None or m.scale_factor != int(m.scale_factor):
+            factors = m.scale_factor if isinstance(m.scale_factor, tuple) else (m.scale_factor,) * 2
+            if m.mode != "nearest" or any(f is None or f != int(f) for f in factors):
                 _refuse(f"Upsample {m.mode}", "use nearest upsampling by an integer factor")
-            self.emit(g.Upsample(name, (source,), _pair(int(m.scale_factor))), same)
+            self.emit(g.Upsample(name, (source,), _pair(factors)), same)
         elif isinstance(m, nn.ZeroPad2d):
             self.emit(g.ZeroPad(name, (source,), tuple(m.padding)), same)
         elif isinstance(m, nn.Identity | nn.Dropout):
@@ -165,11 +174,12 @@ class _Builder:
     def function(self, node: fx.Node):
         name, target = node.name, node.target
         sources = tuple(n.name for n in node.all_input_nodes)
-        if target in (operator.add, torch.add, operator.iadd) and len(sources) == len(node.args) == 2:
+        plain = not node.kwargs and len(sources) == len(node.args) == 2
+        if target in (operator.add, torch.add, operator.iadd) and plain:
             self.emit(g.Add(name, sources), self.channels[sources[0]])
         elif target in (torch.cat, torch.concat):
-            parts = tuple(n.name for n in node.args[0])
-            dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+            parts = tuple(n.name for n in _argument(node, 0, "tensors"))
+            dim = _argument(node, 1, "dim", 0)
             if dim != 1:
                 _refuse(f"cat along dimension {dim}", "concatenate along channels")
             self.emit(g.Concat(name, parts), sum(self.channels[p] for p in parts))
@@ -185,8 +195,8 @@ class _Builder:
             _refuse(f"function {label}", "replace it, or use yolov3-tiny, yolov5n or yolov8n")
 
     def _ranges(self, node: fx.Node) -> list[tuple[int, int]]:
-        total, amount = self.channels[node.args[0].name], node.args[1]
-        dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+        amount = _argument(node, 1, "chunks" if node.target == "chunk" else "split_size")
+        total, dim = self.channels[node.args[0].name], _argument(node, 2, "dim", 0)
         if dim != 1:
             _refuse(f"{node.target} along dimension {dim}", "split along channels")
         if node.target == "chunk":

@@ -32,13 +32,14 @@ def install_cqrelu(model: DetectionModel, levels: int) -> int:
     sites = [
         (parent, name, child)
         for parent in model.modules()
-        for name, child in parent.named_children()
+        for name, child in parent._modules.items()
         if isinstance(child, REPLACED)
-    ]  # named_children of each parent: the one object that Ultralytics shares is found at each of its call sites
+    ]  # by parent and name: the one object that Ultralytics shares is found at each of its call sites
     if not sites:
         raise ConversionError(
             "model: no SiLU, ReLU or LeakyReLU was found to replace; is this an Ultralytics detector?"
         )
+    trace(model)  # raises before anything is replaced
     for parent, name, child in sites:
         setattr(parent, name, CQReLU(levels, original=copy.deepcopy(child)))
     _share_clips(model)

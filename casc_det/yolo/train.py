@@ -11,26 +11,27 @@ from types import SimpleNamespace
 import torch
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, TQDM, YAML
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from casc_det.activation import check_levels
-from casc_det.errors import ArgumentError, SourceError, UsageError, WeightsError, nearest
+from casc_det.errors import ArgumentError, CascError, SourceError, UsageError, WeightsError, nearest
 from casc_det.yolo.checkpoint import load_float, read_checkpoint, read_state
 from casc_det.yolo.distill import DistillationLoss
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
 from casc_det.yolo.pictures import PictureDataset, hold_out, list_pictures
 
 OWN = {
-    "levels": 8,  # Q of CQReLU, 1..64
+    "levels": None,  # Q of CQReLU, 1..64; default: that of a CQReLU checkpoint in `model`, else 8
     "weights": None,  # float weights to start from: Ultralytics .pt, or .safetensors state dict
     "teacher": None,  # float network to distil from: the same kinds of file
     "names": None,  # dataset YAML that names the classes, where `data` is pictures without labels
     "progressive": None,  # share of training over which alpha goes 0 to 1; default 0.5 with float weights, else 0
     "clip_lr": None,  # learning rate of the clips lam; default 2.5 * lr0
 }
+DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
 CALIBRATION_PICTURES = 128
 
@@ -49,6 +50,21 @@ def read_dataset(path) -> dict:
         raise SourceError(f"data: '{path}' is no dataset YAML ({str(error).splitlines()[0]})") from error
 
 
+def is_yaml(data) -> bool:
+    return Path(str(data)).suffix in (".yaml", ".yml")
+
+
+def read_data(data, teacher, names) -> dict:
+    """What Ultralytics' trainer knows of a data set, from a dataset YAML or from pictures without labels."""
+    if is_yaml(data):
+        return read_dataset(data)
+    if not teacher:
+        raise ArgumentError(f"data: '{data}' has no labels; give teacher=..., or a dataset YAML with labels")
+    train, val = hold_out(list_pictures(data))
+    classes = read_names(names) if names else teacher_names(teacher)
+    return {"train": train, "val": val, "names": classes, "nc": len(classes), "channels": 3}
+
+
 def read_names(path) -> dict[int, str]:
     """The class names of a dataset YAML."""
     names = YAML.load(path).get("names") if Path(path).is_file() else None
@@ -63,6 +79,20 @@ def teacher_names(path) -> dict[int, str]:
             f"names: the teacher '{path}' is a state dict without class names; give names=<dataset YAML>"
         )
     return dict(read_checkpoint(path).names)
+
+
+def check_architecture(model) -> None:
+    """Raise WeightsError where `model` is neither an architecture (.yaml) that Ultralytics knows nor a .pt file."""
+    path = Path(str(model))
+    if path.suffix == ".pt":
+        read_checkpoint(path)
+        return
+    try:
+        known = path.suffix in (".yaml", ".yml") and yaml_model_load(path)
+    except (FileNotFoundError, SyntaxError, ValueError):
+        known = False
+    if not known:
+        raise WeightsError(f"model: '{model}' is neither a known architecture, such as yolov8n.yaml, nor a .pt file")
 
 
 class CQReLUModel(DetectionModel):
@@ -122,23 +152,16 @@ class CascTrainer(DetectionTrainer):
 
     @property
     def unlabelled(self) -> bool:
-        return Path(str(self.args.data)).suffix not in (".yaml", ".yml")
+        return not is_yaml(self.args.data)
 
     def get_dataset(self):
-        data = self.args.data
-        if not self.unlabelled:
-            return read_dataset(data)
-        if not self.args.teacher:
-            raise ArgumentError(f"data: '{data}' has no labels; give teacher=..., or a dataset YAML with labels")
-        train, val = hold_out(list_pictures(data))
-        names = read_names(self.args.names) if self.args.names else teacher_names(self.args.teacher)
-        return {"train": train, "val": val, "names": names, "nc": len(names), "channels": 3}
+        return read_data(self.args.data, self.args.teacher, self.args.names)
 
     def build_dataset(self, img_path, mode="train", batch=None):
         if not self.unlabelled:
             return super().build_dataset(img_path, mode, batch)
-        gains = {"imgsz": self.args.imgsz, "cache": self.args.cache, "hyp": self.args, "batch_size": batch}
-        return PictureDataset(img_path, data=self.data, augment=mode == "train", stride=32, **gains)
+        settings = {"imgsz": self.args.imgsz, "cache": self.args.cache, "hyp": self.args, "batch_size": batch}
+        return PictureDataset(img_path, data=self.data, augment=mode == "train", stride=32, **settings)
 
     # model --------------------------------------------------------------------------------------------------------
 
@@ -148,6 +171,7 @@ class CascTrainer(DetectionTrainer):
         )
         self.start = "scratch" if weights is None else "cqrelu" if cqrelu_sites(weights) else "float"
         if self.start == "cqrelu":  # resumed or fine-tuned: same sites, clips included
+            self.args.levels = self.args.levels or cqrelu_sites(weights)[0].levels
             self.install(model)
         if weights is not None:
             model.load(weights, verbose=False)
@@ -156,7 +180,10 @@ class CascTrainer(DetectionTrainer):
     def install(self, model):
         if self.args.progressive is None:
             self.args.progressive = 0.5 if self.start == "float" else 0.0
+        self.args.levels = self.args.levels or DEFAULT_LEVELS
         count = install_cqrelu(model, self.args.levels)
+        with override_configs(self.args, {"amp": self.asked_amp}):
+            YAML.save(self.save_dir / "args.yaml", vars(self.args))  # again, now that the defaults are settled
         LOGGER.info(f"CQReLU: {count} activations replaced, {self.args.levels} levels")
 
     def setup_model(self):
@@ -296,11 +323,20 @@ def train(**arguments) -> Path:
     unknown = [key for key in arguments if key not in TRAIN_KEYS]
     if unknown:
         raise UsageError(f"train: unknown argument '{unknown[0]}'{nearest(unknown[0], TRAIN_KEYS)}")
-    check_levels(arguments.get("levels", OWN["levels"]))
+    if arguments.get("levels") is not None:
+        check_levels(arguments["levels"])
     for key in ("weights", "teacher"):
         if arguments.get(key) and not Path(arguments[key]).is_file():
             raise WeightsError(f"{key}: '{arguments[key]}' does not exist; give a .pt or .safetensors file")
+    if not arguments.get("resume"):  # everything that can be wrong is looked at before a run folder is made
+        check_architecture(arguments["model"])
+        read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"))
     project = Path(arguments.pop("project", None) or "runs/detect").absolute()
-    trainer = CascTrainer(overrides={**arguments, "project": str(project), "task": "detect", "mode": "train"})
+    try:
+        trainer = CascTrainer(overrides={**arguments, "project": str(project), "task": "detect", "mode": "train"})
+    except (TypeError, ValueError, FileNotFoundError) as error:  # Ultralytics' own checks of its arguments
+        if isinstance(error, CascError):
+            raise
+        raise ArgumentError(f"train: {' '.join(str(error).split())}") from error
     trainer.train()
     return trainer.save_dir
