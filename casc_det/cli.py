@@ -89,7 +89,7 @@ DETECTING = {
 
 def run_predict(options: dict) -> int:
     from casc_det.model import SpikingYOLO
-    from casc_det.runs import predict_to_folder, run_folder
+    from casc_det.runs import count_boxes, predict_to_folder, run_folder
     from casc_det.yolo.progress import Progress
 
     folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
@@ -99,18 +99,20 @@ def run_predict(options: dict) -> int:
         content = predict_to_folder(model, source, folder, bar.frame, **options)
     for item in content["skipped"]:
         print(f"skipped '{item['path']}': {item['reason']}", file=sys.stderr)
-    boxes = sum(len(r["boxes"]) for r in content["results"])
+    boxes = count_boxes(sum(len(r["boxes"]) for r in content["results"]))
+    number = len(content["results"])
+    pictures = f"{number} picture{'' if number == 1 else 's'}"
     skipped = f", {len(content['skipped'])} skipped" if content["skipped"] else ""
     if json_to_screen:
         print((folder / "predictions.json").read_text(), end="")
     else:
-        print(f"{len(content['results'])} pictures, {boxes} boxes{skipped}; written to {folder}")
+        print(f"{pictures}, {boxes}{skipped}; written to {folder}")
     return 0
 
 
 def run_demo(options: dict) -> int:
     from casc_det.model import SpikingYOLO
-    from casc_det.runs import demo_to_folder, run_folder
+    from casc_det.runs import count_boxes, demo_to_folder, run_folder, verdict
     from casc_det.yolo.progress import Progress, demo_picture
 
     folder = run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok"))
@@ -129,12 +131,8 @@ def run_demo(options: dict) -> int:
         corners = ", ".join(f"{v:.1f}" for v in box["box"])
         print(f"  {box['name']:<14} {box['confidence']:.3f}  [{corners}]")
     rest = "quiescent" if last["spiking"]["quiescent"] else "not yet quiescent"
-    same = (
-        f"the same as the ANN's (largest difference {report.difference:.1e})"
-        if report.difference is not None
-        else "not the same as the ANN's"
-    )
-    print(f"SNN at T = {last['spiking']['timesteps']} ({rest}): {len(last['boxes'])} boxes, {same}")
+    text = f"{count_boxes(len(last['boxes']))}, {verdict(report.difference)}"
+    print(f"SNN at T = {last['spiking']['timesteps']} ({rest}): {text}")
     print(f"Picture: {report.picture}")
     return 0
 

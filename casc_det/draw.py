@@ -49,13 +49,13 @@ class VideoFile:
             os.replace(self.temporary, self.path)
 
 
-def panel(image: np.ndarray, title: str, note: str = "", width: int = 420, good: bool = False) -> np.ndarray:
+def panel(image: np.ndarray, title: str, note: str = "", good: bool = False, width: int = 320) -> np.ndarray:
     """A picture with a title line above and a note below."""
     height = round(image.shape[0] * width / image.shape[1])
     picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     top, bottom = np.full((38, width, 3), 255, np.uint8), np.full((30, width, 3), 255, np.uint8)
-    cv2.putText(top, title, (8, 26), FONT, 0.66, GREEN if good else INK, 2, cv2.LINE_AA)
-    cv2.putText(bottom, note, (8, 20), FONT, 0.48, GREEN if good else INK, 1, cv2.LINE_AA)
+    cv2.putText(top, title, (4, 26), FONT, 0.6, GREEN if good else INK, 2, cv2.LINE_AA)
+    cv2.putText(bottom, note, (4, 20), FONT, 0.44, GREEN if good else INK, 1, cv2.LINE_AA)
     return np.vstack((top, picture, bottom))
 
 

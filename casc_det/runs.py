@@ -10,6 +10,7 @@ from casc_det.model import SpikingYOLO
 from casc_det.yolo.sources import Source
 
 PROJECT = "runs/detect"
+EQUAL = 1e-6  # pixels, or score: what float64 may differ by at quiescence
 
 
 def run_folder(project: str | None, name: str, exist_ok: bool = False) -> Path:
@@ -118,21 +119,29 @@ def demo_to_folder(model: SpikingYOLO, source, folder: Path, progress, timesteps
         drawn.append(result)
     expected = record(ann)
     difference = box_difference(steps[-1], expected)
-    panels = [panel(ann.plot(), "ANN (CQReLU)", f"{len(ann)} boxes")]
+    panels = [panel(ann.plot(), "ANN (CQReLU)", count_boxes(len(ann)))]
     for result in drawn:
         info, last = result.spiking, result is drawn[-1]
         phase = "wake" if info.timesteps <= levels else "quiescent" if info.quiescent else "sleep"
-        note = f"{len(result)} boxes, {info.spikes / 1e6:.2f} M spikes"
-        if last:
-            same = "not the ANN's" if difference is None else "the ANN's"
-            note += f": {same}"
-        panels.append(
-            panel(result.plot(), f"SNN  T = {info.timesteps}  ({phase})", note, good=last and difference is not None)
-        )
+        note = f"{count_boxes(len(result))}, {info.spikes / 1e6:.1f} M spikes"
+        note += f": {verdict(difference)}" if last else ""
+        good = last and difference is not None and difference <= EQUAL
+        panels.append(panel(result.plot(), f"SNN  T = {info.timesteps}  ({phase})", note, good))
     picture = write_picture(folder / "demo.png", board(panels))
     content = {"settings": {"source": str(source), "timesteps": timesteps, **options}, "ann": expected, "steps": steps}
     write_json(folder / "demo.json", content)
     return DemoReport(steps, expected, difference, picture)
+
+
+def count_boxes(number: int) -> str:
+    return f"{number} box" if number == 1 else f"{number} boxes"
+
+
+def verdict(difference: float | None) -> str:
+    """How boxes compare with the ANN's, from their `box_difference`."""
+    if difference is None:
+        return "not the ANN's objects"
+    return "equal to the ANN's" if difference <= EQUAL else f"the ANN's objects, off by up to {difference:.2g}"
 
 
 def box_difference(first: dict, second: dict) -> float | None:
