@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from casc_det import __version__
-from casc_det.errors import CascError, UsageError, nearest
+from casc_det.errors import ArgumentError, CascError, UsageError, nearest
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,56 @@ def run_demo(options: dict) -> int:
     return 0
 
 
+def run_val(options: dict) -> int:
+    from casc_det.evaluation.energy import EnergyModel
+    from casc_det.evaluation.report import table, write_csv
+    from casc_det.model import SpikingYOLO
+    from casc_det.runs import run_folder
+    from casc_det.yolo.progress import Progress
+
+    folder, resume = None, options.pop("resume")
+    project, name, exist_ok = (options.pop(key) for key in ("project", "name", "exist_ok"))
+    if resume:
+        folder = run_folder(os.path.dirname(os.path.abspath(resume)), os.path.basename(os.path.abspath(resume)), True)
+        if not (folder / "settings.json").is_file():
+            raise ArgumentError(f"resume: '{resume}' is no run folder of casc-det val")
+    elif int(os.environ.get("WORLD_SIZE", 1)) == 1 or name:
+        folder = run_folder(project, name or "val", exist_ok or bool(name and "WORLD_SIZE" in os.environ))
+    model = SpikingYOLO(options.pop("weights"), options.pop("device"), options.pop("precision"))
+    strict, mapping = options.pop("strict"), parse_mapping(options.pop("map"))
+    energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
+    with Progress("val") as bar:
+        content = model.val(folder=folder, mapping=mapping, energy=energy, progress=bar.pictures, **options)
+    if content is None:
+        return 0
+    folder = Path(content["settings"]["folder"])
+    write_csv(folder / "results.csv", content)
+    for problem in content["problems"]:
+        print(problem, file=sys.stderr)
+    for key, words in (
+        ("classes_not_in_model", "the model does not know"),
+        ("classes_not_in_data", "not in the data set"),
+    ):
+        if content[key]:
+            print(f"{len(content[key])} classes {words}: {', '.join(content[key])}", file=sys.stderr)
+    print(table(content))
+    print(f"Written to {folder}")
+    if content["damaged"] and strict:
+        print(
+            f"casc-det: data: {content['damaged']} files could not be used (strict=false accepts that)", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+def parse_mapping(text) -> dict[str, str]:
+    """`tvmonitor:tv,sofa:couch` as a dictionary."""
+    pairs = [part.split(":") for part in str(text or "").split(",") if part]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ArgumentError(f"map: expected <data set name>:<model name>,..., got {text!r}")
+    return {a.strip(): b.strip() for a, b in pairs}
+
+
 def run_train(options: dict) -> int:
     from casc_det.yolo.train import train
 
@@ -164,7 +215,8 @@ def run_info(options: dict) -> int:
     import json
 
     from casc_det.model import DEFAULT_WEIGHTS
-    from casc_det.storage import describe, load_graph
+    from casc_det.operations import describe
+    from casc_det.storage import load_graph
 
     facts = describe(load_graph(options["weights"] or DEFAULT_WEIGHTS), options["imgsz"])
     if options["json"]:
@@ -214,6 +266,35 @@ VERBS = {
             **SAVING,
         },
     ),
+    "val": Verb(
+        run_val,
+        "score the spiking network against its ANN on COCO, VOC or your own data",
+        "casc-det val data=annotations/instances_val2017.json timesteps=16,32,auto against=float.pt",
+        {
+            "data": Option(REQUIRED, "COCO instances_*.json, VOC folder, or dataset YAML"),
+            "weights": DETECTING["weights"],
+            "timesteps": Option(
+                "auto", "rows of the spiking network, for example 8,16,32,auto; one simulation for all"
+            ),
+            "against": Option(None, "float network for the row float: .pt, or .safetensors of the same architecture"),
+            "images": Option(None, "folder of the pictures of a COCO file; default: images/<split> beside annotations"),
+            "split": Option("val", "list of a VOC folder, or key of a YAML"),
+            "protocol": Option(None, "coco, voc07 or voc12; default: voc12 for a VOC folder, else coco"),
+            "map": Option(None, "class names that differ, as <data set name>:<model name>,..."),
+            "imgsz": DETECTING["imgsz"],
+            "rect": Option(False, "pad to multiples of the stride instead of a square"),
+            "batch": Option(1, "pictures simulated together"),
+            "limit": Option(None, "score only the first so many pictures"),
+            "precision": Option("float32", "float32, or float64, in which auto equals the ANN in every digit"),
+            "device": DETECTING["device"],
+            "bootstrap": Option(1000, "draws for the interval of the gap to the ANN; 0 for none"),
+            "mac_pj": Option(4.6, "energy of a multiply-accumulate, pJ (45 nm)"),
+            "ac_pj": Option(0.9, "energy of an accumulate, pJ (45 nm)"),
+            "strict": Option(True, "exit with 1 when files could not be used"),
+            "resume": Option(None, "run folder to go on with; the other arguments as before"),
+            **SAVING,
+        },
+    ),
     "train": Verb(
         run_train,
         "train a YOLO detector with CQReLU activations",
@@ -222,7 +303,7 @@ VERBS = {
             "model": Option(None, "architecture (.yaml) or checkpoint (.pt)"),
             "data": Option(None, "dataset YAML; with teacher= also folders of pictures or .txt lists, comma-separated"),
             "levels": Option(None, "Q of CQReLU, 1..64 (default 8)"),
-            "weights": Option(None, "float weights to start from: .pt, or .safetensors state dict"),
+            "weights": Option(None, "weights to start from: .pt, .safetensors state dict, or a spiking graph"),
             "teacher": Option(None, "float network to distil from (no labels needed): .pt or .safetensors"),
             "names": Option(None, "dataset YAML with class names, where data has none"),
             "progressive": Option(

@@ -108,10 +108,9 @@ def _levels(graph: g.Graph) -> int:
 
 def _amplitudes(graph: g.Graph) -> dict[str, torch.Tensor | None]:
     """Amplitude per channel of every map, (C,) float64; None behind an unsupported op."""
-    levels = max((node.levels for node in graph.of_type(g.Activation)), default=1)
-    clips = {}  # convolution or BatchNorm that drives a neuron -> amplitude
-    for node in graph.of_type(g.Activation):
-        clips[node.inputs[0]] = node.lam / levels
+    sites = graph.of_type((g.Activation, g.Neuron))
+    levels = max((node.levels for node in sites), default=1)
+    clips = {node.inputs[0]: node.lam / levels for node in sites}  # what drives a neuron -> amplitude
     result: dict[str, torch.Tensor | None] = {}
     for node in graph.nodes:
         parts = [result[name] for name in node.inputs]
@@ -123,7 +122,7 @@ def _amplitudes(graph: g.Graph) -> dict[str, torch.Tensor | None]:
                 value = torch.full((node.channels,), 1 / levels, dtype=torch.float64)
             case g.Conv():
                 value = torch.full((len(node.weight),), clips.get(node.name, 1 / levels), dtype=torch.float64)
-            case g.Activation():
+            case g.Activation() | g.Neuron():
                 value = torch.full_like(parts[0], node.lam / levels)
             case g.Pointwise():
                 value = torch.ones_like(parts[0])
@@ -174,18 +173,31 @@ def convert_graph(graph: g.Graph) -> tuple[g.SpikingGraph, list[AuditRow]]:
     for node in folded.nodes:
         if isinstance(node, g.Conv):
             out = amplitudes[node.name]
-            inner = amplitudes[node.inputs[0]]
-            per_group = node.weight.shape[1]
-            inner = inner.view(node.groups, per_group).repeat_interleave(len(out) // node.groups, 0)
-            weight = node.weight.double() * inner[:, :, None, None] / out.view(-1, 1, 1, 1)
+            weight = node.weight.double() * _per_weight(node, amplitudes) / out.view(-1, 1, 1, 1)
             node = replace(node, weight=weight, bias=node.bias.double() / out / levels)
         elif isinstance(node, g.Activation):
-            node = g.Neuron(node.name, node.inputs, 1.0, levels)
+            node = g.Neuron(node.name, node.inputs, 1.0, levels, node.lam)
         elif isinstance(node, g.Pointwise):
             node = replace(node, scale=amplitudes[node.inputs[0]].view(-1, 1, 1))
         nodes.append(node)
     spiking = g.SpikingGraph(nodes, graph.names, graph.strides, graph.reg_max, graph.imgsz, dict(graph.meta), levels)
     return spiking, rows
+
+
+def real_weights(graph: g.SpikingGraph) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The (weight, bias) of each convolution in real values, float64: balancing undone, BatchNorm stays folded."""
+    amplitudes, result = _amplitudes(graph), {}
+    for node in graph.of_type(g.Conv):
+        out, inner = amplitudes[node.name], _per_weight(node, amplitudes)
+        weight = node.weight.double() * out.view(-1, 1, 1, 1) / inner
+        result[node.name] = (weight, node.bias.double() * out * graph.levels)
+    return result
+
+
+def _per_weight(node: g.Conv, amplitudes: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The amplitude of what each weight multiplies, (out, in per group, 1, 1)."""
+    inner = amplitudes[node.inputs[0]].view(node.groups, node.weight.shape[1])
+    return inner.repeat_interleave(len(node.weight) // node.groups, 0)[:, :, None, None]
 
 
 def format_audit(rows: list[AuditRow]) -> str:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from casc_det.errors import SourceError
+from casc_det.files import write_bytes
 
 INK, PAPER, GREEN = (40, 40, 40), (255, 255, 255), (60, 140, 30)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -14,18 +15,13 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def write_picture(path: str | Path, image: np.ndarray) -> Path:
     """Write a BGR picture whole or not at all; the suffix gives the format."""
-    path = Path(path)
     try:
-        done, data = cv2.imencode(path.suffix or ".jpg", image)
+        done, data = cv2.imencode(Path(path).suffix or ".jpg", image)
     except cv2.error:
         done = False
     if not done:
         raise SourceError(f"out: '{path}' has no known picture suffix; use .jpg or .png")
-    temporary = path.with_name(f".{path.name}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_bytes(data.tobytes())
-    os.replace(temporary, path)
-    return path
+    return write_bytes(path, data.tobytes())
 
 
 class VideoFile:
@@ -49,6 +45,26 @@ class VideoFile:
             os.replace(self.temporary, self.path)
 
 
+COLOURS = ((56, 56, 255), (255, 149, 0), (31, 170, 255), (52, 147, 26), (200, 55, 255), (187, 212, 0), (134, 34, 255))
+
+
+def draw_boxes(image: np.ndarray, boxes, labels, names: list[str], scores=None) -> np.ndarray:
+    """A copy of a BGR picture with xyxy boxes, class names and, where given, scores."""
+    drawn = image.copy()
+    width = max(round(sum(image.shape[:2]) / 2 * 0.004), 2)
+    for i, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        x1, y1, x2, y2 = (round(v) for v in box)
+        colour = COLOURS[label % len(COLOURS)]
+        cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, width, cv2.LINE_AA)
+        text = names[label] if scores is None else f"{names[label]} {scores[i]:.2f}"
+        size = width * 0.22
+        (w, h), _ = cv2.getTextSize(text, FONT, size, max(width // 2, 1))
+        top = max(y1 - h - 6, 0)
+        cv2.rectangle(drawn, (x1, top), (x1 + w + 4, top + h + 6), colour, -1)
+        cv2.putText(drawn, text, (x1 + 2, top + h + 2), FONT, size, PAPER, max(width // 2, 1), cv2.LINE_AA)
+    return drawn
+
+
 def panel(image: np.ndarray, title: str, note: str = "", good: bool = False, width: int = 320) -> np.ndarray:
     """A picture with a title line above and a note below."""
     height = round(image.shape[0] * width / image.shape[1])
@@ -60,11 +76,11 @@ def panel(image: np.ndarray, title: str, note: str = "", good: bool = False, wid
 
 
 def board(panels: list[np.ndarray], columns: int = 3, gap: int = 12) -> np.ndarray:
-    """Panels of equal size in rows on white."""
-    height, width = panels[0].shape[:2]
+    """Panels of equal width in rows on white."""
+    height, width = max(p.shape[0] for p in panels), panels[0].shape[1]
     rows = -(-len(panels) // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
     for i, image in enumerate(panels):
         y, x = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
-        sheet[y : y + height, x : x + width] = image
+        sheet[y : y + image.shape[0], x : x + width] = image
     return sheet

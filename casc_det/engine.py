@@ -25,7 +25,8 @@ class Step:
         readout: estimate of each output map by name, (B, C, H, W); the ANN's at quiescence.
         quiescent: (B,) bool; True once a whole sleep step passed without a spike. Then the answer is final.
         positive, negative: spikes sent and taken back in this step, by neuron layer, (B,).
-        sops: synaptic operations of this step, (B,): spikes times the synapses they pass, by magnitude.
+        layer_sops: synaptic operations of this step by convolution, (B,): spikes times the synapses they pass, by
+            magnitude; none for convolutions of pixels.
         states: the neurons' potentials and counts by layer; the engine's own tensors, do not write to them.
     """
 
@@ -34,8 +35,14 @@ class Step:
     quiescent: torch.Tensor
     positive: dict[str, torch.Tensor]
     negative: dict[str, torch.Tensor]
-    sops: torch.Tensor
+    layer_sops: dict[str, torch.Tensor]
     states: dict[str, NeuronState]
+
+    @property
+    def sops(self) -> torch.Tensor:
+        """Synaptic operations of this step, (B,) float64."""
+        none = torch.zeros(len(self.quiescent), dtype=torch.float64, device=self.quiescent.device)
+        return sum(self.layer_sops.values(), none)
 
     @property
     def counts(self) -> dict[str, torch.Tensor]:
@@ -128,18 +135,16 @@ def simulate(
 
 @torch.no_grad()
 def _run(graph, images, limit, until_quiescent, neuron_step, plan) -> Iterator[Step]:
-    batch = len(images)
     states: dict[str, NeuronState] = {}
     sums: dict[str, torch.Tensor] = {}  # running inputs of temporal-difference nodes, and of readouts
     before: dict[str, torch.Tensor] = {}  # f(sum) one step ago
     fans: dict[str, torch.Tensor] = {}
     last_use = {name: node.name for node in graph.nodes for name in node.inputs}
     reached = depths(graph)
-    zeros = torch.zeros(batch, dtype=torch.float64, device=images.device)
     for t in range(1, limit + 1):
         awake = plan.awake(t)
         signals: dict[str, torch.Tensor] = {}
-        positive, negative, sops = {}, {}, zeros.clone()
+        positive, negative, sops = {}, {}, {}
         for node in graph.nodes:
             inputs = [signals[name] for name in node.inputs]
             match node:
@@ -152,7 +157,8 @@ def _run(graph, images, limit, until_quiescent, neuron_step, plan) -> Iterator[S
                     if reached[node.inputs[0]]:  # pixels are no spikes
                         if node.name not in fans:
                             fans[node.name] = fan_out(node, *inputs[0].shape[2:])
-                        sops += (inputs[0].abs().sum(1) * fans[node.name]).sum((1, 2), dtype=torch.float64)
+                        passed = inputs[0].abs().sum(1) * fans[node.name]
+                        sops[node.name] = passed.sum((1, 2), dtype=torch.float64)
                 case g.Neuron():
                     params = NeuronParams(node.theta, plan.count_limit)
                     state = states.get(node.name) or initial_state(inputs[0], params)

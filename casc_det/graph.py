@@ -57,10 +57,14 @@ class Activation(Node):
 
 @dataclass
 class Neuron(Node):
-    """A layer of CIF neurons with threshold `theta` (see `casc_det.neurons`); only in a SpikingGraph."""
+    """A layer of CIF neurons with threshold `theta` (see `casc_det.neurons`); only in a SpikingGraph.
+
+    `lam` is the real value that Q spikes stand for, the clip of its CQReLU.
+    """
 
     theta: float = 1.0
     levels: int = 8
+    lam: float = 1.0
 
 
 @dataclass
@@ -205,7 +209,7 @@ class Graph:
                 raise ConversionError(f"graph: two nodes are named '{node.name}'; names must be unique")
             seen.add(node.name)
 
-    def of_type(self, kind: type) -> list[Node]:
+    def of_type(self, kind: type | tuple[type, ...]) -> list[Node]:
         return [node for node in self.nodes if isinstance(node, kind)]
 
     def consumers(self) -> dict[str, list[Node]]:
@@ -257,3 +261,8 @@ def moved(graph: Graph, dtype: torch.dtype, device: str | torch.device = "cpu") 
     """The same graph with its tensors in another dtype and on another device."""
     nodes = [replace(node, **{k: v.to(device, dtype) for k, v in tensors(node).items()}) for node in graph.nodes]
     return replace(graph, nodes=nodes)
+
+
+def on_meta(node: Node) -> Node:
+    """The node with tensors that have a shape but no values."""
+    return replace(node, **{key: value.to("meta") for key, value in tensors(node).items()})

@@ -15,10 +15,12 @@ from casc_det.conversion import AuditRow, convert_graph
 from casc_det.decode import DetectionSettings, check_classes, decode_maps, detect
 from casc_det.engine import check_timesteps, simulate
 from casc_det.errors import ArgumentError, WeightsError
+from casc_det.evaluation.energy import EnergyModel
 from casc_det.graph import SpikingGraph, moved
 from casc_det.storage import load_graph, save_graph
 
 DEFAULT_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yolov8n-cq16.safetensors"
+ENERGY = EnergyModel()
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -136,9 +138,7 @@ class SpikingYOLO:
             self.to(device)
         settings = DetectionSettings(conf, iou, max_det, self._classes(classes), False)
         check_timesteps(timesteps, self.graph)
-        for name, value in (("batch", batch), ("vid_stride", vid_stride)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ArgumentError(f"{name}: expected a whole number above 0, got {value!r}")
+        check_counts(batch=batch, vid_stride=vid_stride)
         size = check_imgsz(imgsz or self.graph.imgsz, max(self.graph.strides))
         frames = source if isinstance(source, Source) else Source(source, vid_stride)
         generator = self._predict(frames, timesteps, settings, size, rect, batch)
@@ -187,6 +187,65 @@ class SpikingYOLO:
         output = ann_forward(self.graph, x[None].to(self.device, self.dtype), keep_counts=False)
         boxes, scores = decode_maps(output.readout, self.graph.strides, self.graph.reg_max)
         return self._results(detect(boxes[0], scores[0], settings), frame, x, None)
+
+    def val(
+        self,
+        data,
+        timesteps="auto",
+        against=None,
+        folder: str | Path | None = None,
+        images=None,
+        split: str = "val",
+        protocol: str | None = None,
+        imgsz: int | tuple[int, int] | None = None,
+        rect: bool = False,
+        batch: int = 1,
+        limit: int | None = None,
+        mapping: dict[str, str] | None = None,
+        bootstrap: int = 1000,
+        energy: EnergyModel = ENERGY,
+        progress=lambda done, total: None,
+    ) -> dict | None:
+        """Score the spiking network, its ANN twin and, optionally, a float network on a data set.
+
+        Args:
+            data: COCO `instances_*.json`, VOC folder, or dataset YAML; `images`, `split`: see `read_truth`.
+            timesteps: the rows of the spiking network, for example "8,16,32,auto"; all from one simulation a picture.
+            against: float network (.pt, or .safetensors state dict of the same architecture) for the row "float".
+            folder: run folder; default: a fresh `runs/detect/val`. One that was begun is gone on with.
+            protocol: "coco", "voc07" or "voc12"; default: voc12 for a VOC folder, else coco.
+            rect: letterbox to the stride only instead of a square.
+            batch: pictures simulated together. limit: score only the first so many pictures.
+            mapping: data set class name -> model class name, where names differ.
+            bootstrap: draws for the interval of the gap to the ANN; 0 for none.
+            progress: called with (pictures done, to do).
+
+        Returns:
+            The content of `results.json`, `{"settings", "rows", "problems", ...}`; None on all but the first process
+            under torchrun.
+        """
+        from casc_det.evaluation.detection import Plan
+        from casc_det.evaluation.run import Shard, check_rows, evaluate, limited
+        from casc_det.evaluation.truth import read_truth
+        from casc_det.runs import run_folder
+        from casc_det.yolo.float_network import FloatNetwork
+        from casc_det.yolo.sources import check_imgsz
+
+        check_counts(batch=batch, **({} if limit is None else {"limit": limit}))
+        rows = check_rows(timesteps, self.graph)
+        size = check_imgsz(imgsz or self.graph.imgsz, max(self.graph.strides))
+        truth = limited(read_truth(data, images, split), limit)
+        protocol = protocol or ("voc12" if truth.kind == "voc" else "coco")
+        floats = None
+        if against is not None:
+            architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
+            floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype)
+        shard = Shard.join(self.device)
+        folder = Path(folder) if folder else shard.share(lambda: run_folder(None, "val"))
+        plan = Plan(rows, size, rect)
+        return evaluate(
+            self.graph, truth, plan, folder, floats, protocol, mapping, batch, bootstrap, energy, shard, progress
+        )
 
     def to(self, device) -> "SpikingYOLO":
         """Move the network to a device, in place."""
@@ -250,6 +309,13 @@ def _batches(pairs, size: int) -> Iterator[list]:
                 group = []
         if group:
             yield group
+
+
+def check_counts(**values) -> None:
+    """Raise ArgumentError where a value is no whole number above 0."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{name}: expected a whole number above 0, got {value!r}")
 
 
 def check_device(device) -> torch.device:

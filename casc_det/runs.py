@@ -1,11 +1,10 @@
 """Run folders and the work of `casc-det predict` and `casc-det demo`: annotated pictures, videos, JSON of boxes."""
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from casc_det.draw import VideoFile, board, panel, write_picture
+from casc_det.files import write_json
 from casc_det.model import SpikingYOLO
 from casc_det.yolo.sources import Source
 
@@ -19,14 +18,6 @@ def run_folder(project: str | None, name: str, exist_ok: bool = False) -> Path:
     if exist_ok or not base.exists():
         return base
     return next(p for i in range(2, 10**6) if not (p := base.with_name(f"{base.name}{i}")).exists())
-
-
-def write_json(path: Path, content) -> Path:
-    """Write JSON whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
-    return path
 
 
 def record(result) -> dict:

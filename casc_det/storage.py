@@ -4,10 +4,8 @@ Metadata key `casc_det` holds `{"format", "version", "nodes": [{"type", "name", 
 "strides", "reg_max", "imgsz", "levels", "meta"}`; the tensor `<node>.<field>` belongs to that node.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -16,7 +14,7 @@ from safetensors.torch import save
 
 from casc_det import graph as g
 from casc_det.errors import ConversionError, WeightsError
-from casc_det.ops import apply, convolve
+from casc_det.files import write_bytes
 
 FORMAT, VERSION, KEY = "casc_det.spiking_graph", 1, "casc_det"
 
@@ -34,17 +32,10 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
         for node in graph.nodes
         for key, value in g.tensors(node).items()
     }
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(values, {KEY: json.dumps(header)}))
-        os.replace(temporary, path)
+        return write_bytes(path, save(values, {KEY: json.dumps(header)}))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise WeightsError(f"out: '{path}' cannot be written ({error.strerror or error})") from error
-    return path
 
 
 def load_graph(
@@ -100,36 +91,3 @@ def _parse(path, text, values, dtype, device) -> g.SpikingGraph:
         return g.SpikingGraph(nodes, **header)
     except (KeyError, TypeError, ValueError, AttributeError, ConversionError) as error:
         raise WeightsError(f"weights: the graph in '{path}' is damaged ({error}); convert again") from error
-
-
-def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
-    """Facts about a spiking graph as JSON values; neurons and MACs are those of one square picture."""
-    size = imgsz or graph.imgsz
-    neurons = macs = 0
-    shapes: dict[str, torch.Tensor] = {}
-    for node in graph.nodes:  # shapes only: the "meta" device computes nothing
-        inputs = [shapes[name] for name in node.inputs]
-        match node:
-            case g.Input():
-                shapes[node.name] = torch.empty(1, node.channels, size, size, device="meta")
-            case g.Conv():
-                light = dataclasses.replace(node, weight=node.weight.to("meta"))
-                shapes[node.name] = convolve(light, inputs[0].to(node.weight.dtype))
-                macs += shapes[node.name].numel() * node.weight[0].numel()
-            case g.Neuron() | g.Readout():
-                neurons += inputs[0].numel() * isinstance(node, g.Neuron)
-                shapes[node.name] = inputs[0]
-            case _:
-                shapes[node.name] = apply(node, *inputs)
-    return {
-        "levels": graph.levels,
-        "classes": len(graph.names),
-        "imgsz": graph.imgsz,
-        "parameters": sum(v.numel() for node in graph.nodes for v in g.tensors(node).values()),
-        "neuron layers": len(graph.of_type(g.Neuron)),
-        f"neurons at {size}": neurons,
-        f"ANN MACs at {size}": macs,
-        "nodes": {kind: len(graph.of_type(t)) for kind, t in g.NODE_TYPES.items() if graph.of_type(t)},
-        "names": ", ".join(graph.names),
-        **graph.meta,
-    }

@@ -1,11 +1,13 @@
 """The command line: each verb once on tiny data, and what wrong usage gets."""
 
+import copy
 import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import float_yolo, live_yolo
 from PIL import Image
 
@@ -173,9 +175,21 @@ def test_train_with_labels_then_convert_then_predict(capsys, tiny, picture, tmp_
     assert "levels: 4" in (tmp_path / "fine" / "args.yaml").read_text()
 
 
-def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
-    import torch
+def test_train_starts_from_a_spiking_graph(capsys, weights, tiny, tmp_path):
+    from casc_det.yolo.checkpoint import is_spiking, read_spiking
 
+    words = ("train", "model=yolov8n.yaml", f"data={tiny}", f"weights={weights}", "epochs=1", "imgsz=64", "batch=4")
+    code, _, _ = run(capsys, *words, "plots=false", "val=false", f"project={tmp_path}", "name=t")
+    assert code == 0 and is_spiking(weights)
+    assert "levels: 4" in (tmp_path / "t" / "args.yaml").read_text()
+    source, _ = live_yolo("yolov8n")
+    state = read_spiking(weights, source)
+    fused = {k: v for k, v in copy.deepcopy(source).float().fuse(verbose=False).state_dict().items() if "dfl" not in k}
+    assert state.keys() == fused.keys()
+    assert all(torch.allclose(state[key], value, rtol=1e-3, atol=1e-4) for key, value in fused.items())
+
+
+def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
     from casc_det.activation import CQReLU
     from casc_det.yolo.checkpoint import read_checkpoint
 
@@ -218,8 +232,6 @@ def test_train_refuses_what_cannot_work(capsys, tiny, tmp_path):
 
 
 def test_convert_refuses_a_float_network_and_shows_the_audit(capsys, tmp_path):
-    import torch
-
     model = float_yolo("yolov8n")
     model.args = {}
     torch.save({"model": model, "train_args": {}}, tmp_path / "float.pt")

@@ -6,7 +6,17 @@ from conftest import OPS, YOLOS, float_yolo, live_yolo, small_graph, small_image
 
 from casc_det import graph as g
 from casc_det.ann import ann_forward
-from casc_det.conversion import EXACT, REFUSED, TEMPORAL, AuditError, audit, convert_graph, fold_batchnorm, format_audit
+from casc_det.conversion import (
+    EXACT,
+    REFUSED,
+    TEMPORAL,
+    AuditError,
+    audit,
+    convert_graph,
+    fold_batchnorm,
+    format_audit,
+    real_weights,
+)
 from casc_det.engine import simulate
 from casc_det.errors import ConversionError
 from casc_det.ops import apply, convolve
@@ -215,3 +225,12 @@ def test_converted_yolo_equals_the_torch_model(name):
     for kind in ("boxes", "scores"):
         maps = [readout[f"{kind}{level}"].flatten(2) for level in range(len(spiking.strides))]
         torch.testing.assert_close(torch.cat(maps, 2), raw[kind], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("ops", [("norm", "conv"), ("groups", "concat", "add"), ("max", "slice", "conv")])
+def test_real_weights_undo_the_balancing(ops):
+    graph = fold_batchnorm(small_graph(*ops))
+    weights = real_weights(convert_graph(graph)[0])
+    assert weights.keys() == {node.name for node in graph.of_type(g.Conv)}
+    for node in graph.of_type(g.Conv):
+        assert torch.allclose(weights[node.name][0], node.weight) and torch.allclose(weights[node.name][1], node.bias)

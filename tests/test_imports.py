@@ -12,7 +12,7 @@ import casc_det
 ROOT = Path(casc_det.__file__).parent
 LAYERS = (
     ("errors",),
-    ("activation", "graph", "nms"),
+    ("activation", "files", "graph", "nms"),
     ("neurons", "schedule", "ops"),
     ("ann", "engine", "conversion", "storage", "decode"),
 )

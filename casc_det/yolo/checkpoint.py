@@ -6,12 +6,15 @@ A `.pt` file is a pickle: loading one runs the code inside it, so load only file
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 
+from casc_det.conversion import real_weights
 from casc_det.errors import WeightsError
+from casc_det.graph import Neuron
+from casc_det.storage import KEY, load_graph
 
 
 def read_state(path: str | Path) -> dict[str, torch.Tensor]:
@@ -44,11 +47,36 @@ def is_folded(state: dict[str, torch.Tensor]) -> bool:
     return not any(".bn." in key for key in state)
 
 
+def is_spiking(path: str | Path) -> bool:
+    """Whether a file is a spiking graph of `casc-det convert`."""
+    try:
+        with safe_open(path, "pt") as file:
+            return KEY in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
+def read_spiking(path: str | Path, model: DetectionModel) -> dict[str, torch.Tensor]:
+    """A spiking graph as a state dict of `model` with folded BatchNorm, clips included."""
+    graph = load_graph(path, torch.float64)
+    keys = {name.replace(".", "_"): name for name, _ in model.named_modules()}
+    state = {}
+    for name, (weight, bias) in real_weights(graph).items():
+        if name in keys:
+            state |= {f"{keys[name]}.weight": weight.float(), f"{keys[name]}.bias": bias.float()}
+    for neuron in graph.of_type(Neuron):
+        if neuron.name in keys:
+            state[f"{keys[neuron.name]}.lam"] = torch.tensor(neuron.lam)
+    return state
+
+
 def load_float(model: DetectionModel, path: str | Path, pictures) -> list[str]:
     """Load the weights of `path` into `model` (Ultralytics architecture with BatchNorm), in place.
 
-    From a state dict with folded BatchNorm the normalisation is restored: running mean and variance are those of
-    each convolution's output on `pictures`, and scale and shift are set so that in eval mode nothing changes.
+    The file is an Ultralytics `.pt`, a `.safetensors` state dict, or a spiking graph of `casc-det convert`, whose
+    clips go into the model's CQReLU sites. From folded BatchNorm the normalisation is restored: running mean and
+    variance are those of each convolution's output on `pictures`, and scale and shift are set so that in eval mode
+    nothing changes.
 
     Args:
         pictures: iterable of (B, 3, H, W) in 0..1, used only where BatchNorm is folded.
@@ -59,7 +87,7 @@ def load_float(model: DetectionModel, path: str | Path, pictures) -> list[str]:
     if Path(path).suffix != ".safetensors":
         model.load(read_checkpoint(path), verbose=False)
         return []
-    state, own = read_state(path), model.state_dict()
+    state, own = read_spiking(path, model) if is_spiking(path) else read_state(path), model.state_dict()
     folded = is_folded(state)
     usable = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if not usable:
@@ -69,8 +97,30 @@ def load_float(model: DetectionModel, path: str | Path, pictures) -> list[str]:
     model.load_state_dict(usable, strict=False)
     if folded:
         _restore_batchnorm(model, state, pictures)
-    known = ("lam", "num_batches_tracked", "dfl", *((".bn.",) if folded else ()))
+    known = (".lam", "num_batches_tracked", "dfl", *((".bn.",) if folded else ()))
     return [key for key in own if key not in usable and not any(part in key for part in known)]
+
+
+def float_model(path: str | Path, architecture: str | dict, classes: int, argument: str) -> DetectionModel:
+    """A float network in eval mode from a `.pt` checkpoint or from a `.safetensors` state dict of `architecture`.
+
+    Raises:
+        WeightsError: naming `argument`, where the file is missing, damaged or of another architecture.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"{argument}: '{path}' does not exist; give a .pt or .safetensors file")
+    if Path(path).suffix != ".safetensors":
+        return read_checkpoint(path).eval()
+    model, state = DetectionModel(architecture, nc=classes, verbose=False), read_state(path)
+    if is_folded(state):
+        model.fuse(verbose=False)
+    try:
+        missing = [key for key in model.load_state_dict(state, strict=False).missing_keys if "dfl" not in key]
+    except RuntimeError:  # tensors of other shapes
+        missing = ["its tensors' shapes"]
+    if missing:
+        raise WeightsError(f"{argument}: '{path}' does not fit the architecture ({missing[0]}); give a .pt file")
+    return model.eval()
 
 
 @torch.no_grad()

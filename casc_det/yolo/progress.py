@@ -31,6 +31,12 @@ class Progress:
         """After a frame of `predict`."""
         self._advance(total, f"{Path(result.path).name} {len(result)} boxes, T = {result.spiking.timesteps}")
 
+    def pictures(self, done: int, total: int):
+        """After a batch of `val`."""
+        if self.bar is None:
+            self.bar = TQDM(total=total, desc=self.title, file=sys.stderr)
+        self.bar.update(done - self.bar.n)
+
     def step(self, result):
         """After a time step of `demo`."""
         self._advance(None, f"T = {result.spiking.timesteps}, {len(result)} boxes")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from ultralytics.engine.results import Results
 from ultralytics.utils.ops import scale_boxes
@@ -45,11 +46,16 @@ class SpikingResults(Results):
         return fresh
 
 
+def original_boxes(boxes: np.ndarray, shape: tuple[int, int], original: tuple[int, int]) -> torch.Tensor:
+    """Boxes (N, 4) of a letterboxed picture of `shape` (H, W) in pixels of the `original` (H, W), clipped to it."""
+    return scale_boxes(shape, torch.from_numpy(boxes).double(), original)
+
+
 def make_results(
     found: Detections, frame: Frame, names: list[str], shape: tuple[int, int], spiking: SpikingInfo | None, speed=None
 ) -> SpikingResults:
     """Results in pixels of the original picture from detections in its letterboxed form of `shape` (H, W)."""
-    boxes = scale_boxes(shape, torch.from_numpy(found.boxes).double(), frame.image.shape[:2])
+    boxes = original_boxes(found.boxes, shape, frame.image.shape[:2])
     columns = (
         boxes,
         torch.from_numpy(found.scores).double()[:, None],

@@ -73,7 +73,7 @@ class Source:
         read = 0
         for file in self.files:
             try:
-                for frame in _video(file, self.vid_stride) if _is_video(file) else [_picture(file)]:
+                for frame in _video(file, self.vid_stride) if _is_video(file) else [read_picture(file)]:
                     read += 1
                     yield frame
             except SourceError as error:
@@ -139,7 +139,8 @@ def expand(source: str) -> tuple[list[str], list[tuple[str, str]]]:
     return files, skipped
 
 
-def _picture(file: str) -> Frame:
+def read_picture(file: str) -> Frame:
+    """One picture file; SourceError says why it cannot be read."""
     try:
         with open_picture(file) as picture:
             picture.load()  # OpenCV would fill the missing part of a truncated file with grey

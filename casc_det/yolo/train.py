@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from ultralytics.data.utils import check_det_dataset
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, TQDM, YAML
@@ -17,15 +16,16 @@ from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from casc_det.activation import check_levels
-from casc_det.errors import ArgumentError, CascError, SourceError, UsageError, WeightsError, nearest
-from casc_det.yolo.checkpoint import load_float, read_checkpoint, read_state
+from casc_det.errors import ArgumentError, CascError, UsageError, WeightsError, nearest
+from casc_det.storage import load_graph
+from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint
+from casc_det.yolo.data import PictureDataset, is_yaml, read_data
 from casc_det.yolo.distill import DistillationLoss
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
-from casc_det.yolo.pictures import PictureDataset, hold_out, list_pictures
 
 OWN = {
     "levels": None,  # Q of CQReLU, 1..64; default: that of a CQReLU checkpoint in `model`, else 8
-    "weights": None,  # float weights to start from: Ultralytics .pt, or .safetensors state dict
+    "weights": None,  # to start from: Ultralytics .pt, .safetensors state dict, or a spiking graph
     "teacher": None,  # float network to distil from: the same kinds of file
     "names": None,  # dataset YAML that names the classes, where `data` is pictures without labels
     "progressive": None,  # share of training over which alpha goes 0 to 1; default 0.5 with float weights, else 0
@@ -34,51 +34,6 @@ OWN = {
 DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
 CALIBRATION_PICTURES = 128
-
-
-def read_dataset(path) -> dict:
-    """An Ultralytics dataset YAML, checked; its `download:` entry is never run."""
-    if not Path(path).is_file():
-        raise SourceError(f"data: '{path}' does not exist; give a dataset YAML, a folder of pictures or a .txt list")
-    try:
-        return check_det_dataset(str(path), autodownload=False)
-    except FileNotFoundError as error:
-        script = YAML.load(path).get("download")
-        hint = f"; its download entry is not run by casc_det, it says: {str(script).strip()[:120]!r}" if script else ""
-        raise SourceError(f"data: {str(error).splitlines()[0]}{hint}") from error
-    except (SyntaxError, TypeError, ValueError) as error:
-        raise SourceError(f"data: '{path}' is no dataset YAML ({str(error).splitlines()[0]})") from error
-
-
-def is_yaml(data) -> bool:
-    return Path(str(data)).suffix in (".yaml", ".yml")
-
-
-def read_data(data, teacher, names) -> dict:
-    """What Ultralytics' trainer knows of a data set, from a dataset YAML or from pictures without labels."""
-    if is_yaml(data):
-        return read_dataset(data)
-    if not teacher:
-        raise ArgumentError(f"data: '{data}' has no labels; give teacher=..., or a dataset YAML with labels")
-    train, val = hold_out(list_pictures(data))
-    classes = read_names(names) if names else teacher_names(teacher)
-    return {"train": train, "val": val, "names": classes, "nc": len(classes), "channels": 3}
-
-
-def read_names(path) -> dict[int, str]:
-    """The class names of a dataset YAML."""
-    names = YAML.load(path).get("names") if Path(path).is_file() else None
-    if not names:
-        raise SourceError(f"names: '{path}' is no dataset YAML with a 'names' entry")
-    return dict(names) if isinstance(names, dict) else dict(enumerate(names))
-
-
-def teacher_names(path) -> dict[int, str]:
-    if Path(path).suffix == ".safetensors":
-        raise ArgumentError(
-            f"names: the teacher '{path}' is a state dict without class names; give names=<dataset YAML>"
-        )
-    return dict(read_checkpoint(path).names)
 
 
 def check_architecture(model) -> None:
@@ -189,13 +144,16 @@ class CascTrainer(DetectionTrainer):
     def setup_model(self):
         checkpoint = super().setup_model()
         self.model = self.model.to(self.device)
-        if self.start != "cqrelu":
+        if self.args.weights and is_spiking(self.args.weights) and self.start == "scratch":
+            self.start = "cqrelu"
+            self.args.levels = self.args.levels or load_graph(self.args.weights).levels
+            self.install(self.model)
+            self.load_weights(self.calibration_pictures())
+        elif self.start != "cqrelu":
             pictures = self.calibration_pictures()
             if self.args.weights:
                 self.start = "float"
-                missing = load_float(self.model, self.args.weights, pictures)
-                if missing:
-                    LOGGER.warning(f"weights: {len(missing)} tensors start at random, the first is {missing[0]}")
+                self.load_weights(pictures)
             self.install(self.model)
             calibrate_clips(self.model, pictures)
         self.model.cpu_bf16 = self.cpu_bf16
@@ -204,6 +162,11 @@ class CascTrainer(DetectionTrainer):
         if self.cpu_bf16:
             self.model = self.model.to(memory_format=torch.channels_last)
         return checkpoint
+
+    def load_weights(self, pictures: list[torch.Tensor]) -> None:
+        missing = load_float(self.model, self.args.weights, pictures)
+        if missing:
+            LOGGER.warning(f"weights: {len(missing)} tensors start at random, the first is {missing[0]}")
 
     def calibration_pictures(self) -> list[torch.Tensor]:
         """A few batches of the training set, without augmentation."""
@@ -217,22 +180,12 @@ class CascTrainer(DetectionTrainer):
         return [self.preprocess_batch(batch)["img"] for batch in batches]
 
     def load_teacher(self) -> DetectionModel:
-        path = Path(self.args.teacher)
-        if path.suffix == ".safetensors":
-            teacher = DetectionModel(self.model.yaml, nc=self.data["nc"], verbose=False)
-            teacher.fuse(verbose=False)
-            missing = teacher.load_state_dict(read_state(path), strict=False).missing_keys
-            if [key for key in missing if "dfl" not in key]:
-                raise WeightsError(
-                    f"teacher: '{path}' does not fit the architecture of model=; give a .pt file instead"
-                )
-        else:
-            teacher = read_checkpoint(path)
+        teacher = float_model(self.args.teacher, self.model.yaml, self.data["nc"], "teacher")
         if teacher.model[-1].nc != self.data["nc"] or teacher.model[-1].reg_max != self.model.model[-1].reg_max:
             raise ArgumentError(
                 f"teacher: it has {teacher.model[-1].nc} classes, the data set {self.data['nc']}; they must be equal"
             )
-        teacher = teacher.float().to(self.device).eval()
+        teacher = teacher.to(self.device)
         return teacher.to(memory_format=torch.channels_last) if self.cpu_bf16 else teacher
 
     def _setup_train(self):

@@ -1,0 +1,170 @@
+"""Run float network, ANN twin and spiking network over the pictures of a data set, once each, resumably.
+
+All time steps of the spiking network come from one simulation. Each finished batch is appended to a JSON-lines file of
+the run folder; a line that a kill cut short is dropped when the run is resumed, and its picture is done again.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from casc_det.ann import ann_forward
+from casc_det.decode import Detections, DetectionSettings, decode_maps, detect
+from casc_det.engine import simulate
+from casc_det.evaluation.truth import Picture
+from casc_det.graph import SpikingGraph
+
+SCORING = DetectionSettings(conf=0.001, iou=0.7, max_det=300, multi_label=True)
+SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be called the ANN's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run on every picture.
+
+    Attributes:
+        timesteps: whole numbers and "auto", the rows of the spiking network.
+        imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only.
+    """
+
+    timesteps: tuple[int | str, ...]
+    imgsz: tuple[int, int]
+    rect: bool = False
+
+    @property
+    def last(self) -> int | str:
+        """What to simulate: the largest row, or until quiescence."""
+        return "auto" if "auto" in self.timesteps else max(self.timesteps)
+
+    @property
+    def rows(self) -> list[str]:
+        return [f"snn {t}" for t in self.timesteps]
+
+
+def detect_batch(graph: SpikingGraph, floats, pictures: list[Picture], plan: Plan) -> Iterator[dict]:
+    """The record of each picture: detections and cost of each row.
+
+    Args:
+        floats: a `FloatNetwork` or None.
+        pictures: of one letterboxed size.
+    """
+    from casc_det.yolo.sources import letterbox, read_picture
+
+    weight = next(node.weight for node in graph.nodes if hasattr(node, "weight"))
+    frames = [read_picture(picture.path) for picture in pictures]
+    images = torch.stack([letterbox(f.image, plan.imgsz, max(graph.strides), plan.rect) for f in frames])
+    images = images.to(weight.device, weight.dtype)
+    records = [{"key": p.key, "input": list(images.shape[2:]), "rows": {}, "cost": {}} for p in pictures]
+
+    def add(row: str, readout, strides, reg_max, seconds: float):
+        boxes, scores = decode_maps(readout, strides, reg_max)
+        for i, record in enumerate(records):
+            found = detect(boxes[i], scores[i], SCORING)
+            record["rows"][row] = to_picture(found, frames[i], images.shape[2:])
+            record["cost"][row] = {"seconds": seconds / len(records)}
+
+    start = perf_counter()
+    if floats is not None:
+        readout = floats.readout(images)
+        add("float", readout, floats.strides, floats.reg_max, perf_counter() - start)
+        start = perf_counter()
+    ann = ann_forward(graph, images)
+    add("ann", ann.readout, graph.strides, graph.reg_max, perf_counter() - start)
+    _spiking_rows(graph, images, plan, ann, add, records)
+    for record in records:
+        for row in plan.rows:
+            record["cost"][row]["same_boxes"] = same_boxes(record["rows"][row], record["rows"]["ann"])
+    yield from records
+
+
+def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
+    """Add the rows of one simulation."""
+    asked = {t for t in plan.timesteps if t != "auto"}
+    spikes = torch.zeros(len(images), dtype=torch.float64)
+    sops: dict[str, torch.Tensor] = {}
+    used, rest = [0] * len(images), [False] * len(images)
+    seconds, start = 0.0, perf_counter()
+
+    def emit(row: str, step):
+        add(row, step.readout, graph.strides, graph.reg_max, seconds)
+        differences = [readout_difference(step.readout, ann.readout, i) for i in range(len(images))]
+        flipped = sum((step.counts[name] != n).flatten(1).sum(1) for name, n in ann.counts.items()).tolist()
+        for i, record in enumerate(records):
+            record["cost"][row] |= {
+                "timesteps": used[i],
+                "quiescent": rest[i],
+                "spikes": spikes[i].item(),
+                "sops": {name: value[i].item() for name, value in sops.items()},
+                "difference_mean": differences[i][0],
+                "difference_max": differences[i][1],
+                "neurons_different": flipped[i],
+            }
+
+    for step in simulate(graph, images, plan.last):
+        seconds += perf_counter() - start
+        spikes += (sum(step.positive.values()) + sum(step.negative.values())).cpu()
+        for name, value in step.layer_sops.items():
+            sops[name] = sops.get(name, 0) + value.cpu()
+        quiescent = step.quiescent.tolist()
+        for i in range(len(images)):
+            if not rest[i]:
+                used[i], rest[i] = step.t, quiescent[i]
+        if step.t in asked:
+            emit(f"snn {step.t}", step)
+            asked.discard(step.t)
+        if all(rest):
+            break
+        start = perf_counter()
+    for t in [*sorted(asked), *(["auto"] if "auto" in plan.timesteps else [])]:
+        emit(f"snn {t}", step)  # at rest: later steps would change nothing
+
+
+def readout_difference(first: dict, second: dict, i: int) -> tuple[float, float]:
+    """Mean and largest absolute difference of picture `i` over all readout values."""
+    gaps = torch.cat([(first[name][i] - second[name][i]).abs().flatten() for name in second])
+    return gaps.mean().item(), gaps.max().item()
+
+
+def to_picture(found: Detections, frame, shape) -> dict:
+    """Detections as JSON values, boxes in pixels of the original picture."""
+    from casc_det.yolo.results import original_boxes
+
+    boxes = original_boxes(found.boxes, tuple(shape), frame.image.shape[:2])
+    return {"boxes": boxes.tolist(), "scores": found.scores.tolist(), "labels": found.labels.tolist()}
+
+
+def same_boxes(first: dict, second: dict) -> bool:
+    """Whether two rows of a picture have the same detections within `SAME_PIXELS` and `SAME_SCORE`."""
+    if first["labels"] != second["labels"]:
+        return False
+    boxes = np.abs(np.array(first["boxes"]) - np.array(second["boxes"]))
+    scores = np.abs(np.array(first["scores"]) - np.array(second["scores"]))
+    return bool((boxes <= SAME_PIXELS).all() and (scores <= SAME_SCORE).all())
+
+
+def append_records(file: Path, records: list[dict]) -> None:
+    """Append records as lines and force them to the disk."""
+    with file.open("a") as stream:
+        stream.write("".join(json.dumps(record) + "\n" for record in records))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_records(folder: Path) -> dict:
+    """All whole records of a run folder by picture key; files that end in a cut line are mended."""
+    records = {}
+    for file in sorted(folder.glob("detections.*.jsonl")):
+        data = file.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.truncate(file, len(whole))
+        for line in whole.splitlines():
+            record = json.loads(line)
+            records[record["key"]] = record
+    return records

@@ -1,0 +1,96 @@
+"""PASCAL VOC average precision.
+
+As the VOC development kit computes it: detections of a class by falling score; each is compared with the object of
+its picture that it overlaps most; overlap >= threshold is a hit the first time, a false alarm again; `difficult`
+objects are neither. VOC07 averages the interpolated precision at 11 recalls, VOC12 integrates the whole curve.
+"""
+
+import numpy as np
+
+from casc_det.evaluation.bootstrap import Outcomes
+from casc_det.evaluation.truth import Picture
+
+THRESHOLDS = np.arange(50, 100, 5) / 100
+
+
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of every pair, (N, M), of xyxy boxes."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    both = (high - low).clip(min=0).prod(2)
+    area = lambda b: (b[:, 2:] - b[:, :2]).prod(1)
+    return both / (area(boxes)[:, None] + area(others)[None, :] - both)
+
+
+def match_picture(picture: Picture, label: int, boxes: np.ndarray, thresholds=THRESHOLDS) -> np.ndarray:
+    """Outcome of one picture's detections of a class, by falling score: (thresholds, N) of 1, 0 or -1 (ignored)."""
+    chosen = picture.labels == label
+    objects, ignored = picture.boxes[chosen], (picture.difficult | picture.crowd)[chosen]
+    outcome = np.zeros((len(thresholds), len(boxes)), dtype=np.int8)
+    if not len(objects) or not len(boxes):
+        return outcome
+    iou = overlaps(boxes, objects)
+    best = iou.argmax(1)
+    for i, threshold in enumerate(thresholds):
+        taken = np.zeros(len(objects), dtype=bool)
+        for d in np.flatnonzero(iou[np.arange(len(boxes)), best] >= threshold):
+            if ignored[best[d]]:
+                outcome[i, d] = -1
+            elif not taken[best[d]]:
+                taken[best[d]], outcome[i, d] = True, 1
+    return outcome
+
+
+def average_precision(hits: np.ndarray, positives: int, points: int | None = None) -> float:
+    """AP from hits (N,) of 1 and 0 by falling score. points: 11 for VOC07, None for the whole curve (VOC12)."""
+    if not positives:
+        return float("nan")
+    found = np.cumsum(hits)
+    recall, precision = found / positives, found / np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if points:
+        grid = np.arange(points) / (points - 1)
+        at = np.searchsorted(recall, grid - 1e-12)
+        return float(np.append(envelope, 0.0)[np.minimum(at, len(envelope))].mean())
+    steps = np.diff(np.concatenate(([0.0], recall)))
+    return float((steps * envelope).sum())
+
+
+def evaluate_voc(
+    pictures: list[Picture], found: list[tuple], labels: list[int]
+) -> tuple[dict[str, dict], list[Outcomes]]:
+    """VOC07 and VOC12 AP at IoU 0.5 and AP50:95 (whole curve) of each class.
+
+    Args:
+        found: for each picture (boxes (N, 4), scores (N,), labels (N,)).
+        labels: the classes to score.
+
+    Returns:
+        {"voc07": {label: AP}, "voc12": {label: AP}, "50-95": {label: AP}}, NaN where a class has no object; and the
+        outcomes of all detections of each class.
+    """
+    result: dict[str, dict] = {"voc07": {}, "voc12": {}, "50-95": {}}
+    all_outcomes = []
+    for label in labels:
+        outcomes = match_class(pictures, found, label)
+        all_outcomes.append(outcomes)
+        positives = int(outcomes.positives.sum())
+        curves = [row[row >= 0] for row in outcomes.outcome]
+        result["voc07"][label] = average_precision(curves[0], positives, 11)
+        result["voc12"][label] = average_precision(curves[0], positives)
+        result["50-95"][label] = float(np.mean([average_precision(curve, positives) for curve in curves]))
+    return result, all_outcomes
+
+
+def match_class(pictures: list[Picture], found: list[tuple], label: int) -> Outcomes:
+    """Outcomes of all detections of one class, by falling score (ties: by picture)."""
+    scores, outcomes, places, positives = [], [], [], []
+    for i, (picture, (boxes, values, classes)) in enumerate(zip(pictures, found, strict=True)):
+        positives.append(int(((picture.labels == label) & ~(picture.difficult | picture.crowd)).sum()))
+        mine = np.flatnonzero(classes == label)
+        mine = mine[np.argsort(-values[mine], kind="stable")]
+        scores.append(values[mine])
+        outcomes.append(match_picture(picture, label, boxes[mine]))
+        places.append(np.full(len(mine), i))
+    order = np.argsort(-np.concatenate(scores), kind="stable")
+    return Outcomes(np.concatenate(outcomes, axis=1)[:, order], np.concatenate(places)[order], np.array(positives))

@@ -1,0 +1,123 @@
+"""Data sets: Ultralytics dataset YAMLs, read safely, and pictures without labels for distillation."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.utils import LOGGER, YAML
+
+from casc_det.errors import ArgumentError, SourceError
+from casc_det.yolo import open_picture
+from casc_det.yolo.checkpoint import read_checkpoint
+
+HELD_OUT = 0.05
+
+
+def list_pictures(source: str) -> list[str]:
+    """Picture files of `source`: folders (searched deeply), picture files and .txt lists, comma-separated."""
+    files = []
+    for part in (p.strip() for p in str(source).split(",")):
+        path = Path(part)
+        if path.is_dir():
+            files += [f for f in sorted(path.rglob("*")) if f.suffix[1:].lower() in IMG_FORMATS]
+        elif path.suffix == ".txt" and path.is_file():
+            files += [path.parent / line.strip() for line in path.read_text().splitlines() if line.strip()]
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise SourceError(
+                f"data: '{part}' does not exist; give a dataset YAML, a folder of pictures or a .txt list"
+            )
+    if not files:
+        raise SourceError(f"data: no pictures found in '{source}'; known suffixes are {', '.join(sorted(IMG_FORMATS))}")
+    return [str(f) for f in files]
+
+
+def hold_out(files: list[str]) -> tuple[list[str], list[str]]:
+    """Split into training and held-out pictures by a hash of the file name (5 %, at least one, at most 256)."""
+    ranked = sorted(files, key=lambda f: hashlib.sha256(Path(f).name.encode()).digest())
+    count = min(max(round(len(files) * HELD_OUT), 1), 256)
+    return (sorted(ranked[count:]), sorted(ranked[:count])) if len(files) > 1 else (files, files)
+
+
+def read_dataset(path) -> dict:
+    """An Ultralytics dataset YAML, checked; its `download:` entry is never run."""
+    if not Path(path).is_file():
+        raise SourceError(f"data: '{path}' does not exist; give a dataset YAML, a folder of pictures or a .txt list")
+    try:
+        return check_det_dataset(str(path), autodownload=False)
+    except FileNotFoundError as error:
+        script = YAML.load(path).get("download")
+        hint = f"; its download entry is not run by casc_det, it says: {str(script).strip()[:120]!r}" if script else ""
+        raise SourceError(f"data: {str(error).splitlines()[0]}{hint}") from error
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise SourceError(f"data: '{path}' is no dataset YAML ({str(error).splitlines()[0]})") from error
+
+
+def is_yaml(data) -> bool:
+    return Path(str(data)).suffix in (".yaml", ".yml")
+
+
+def read_data(data, teacher, names) -> dict:
+    """What Ultralytics' trainer knows of a data set, from a dataset YAML or from pictures without labels."""
+    if is_yaml(data):
+        return read_dataset(data)
+    if not teacher:
+        raise ArgumentError(f"data: '{data}' has no labels; give teacher=..., or a dataset YAML with labels")
+    train, val = hold_out(list_pictures(data))
+    classes = read_names(names) if names else teacher_names(teacher)
+    return {"train": train, "val": val, "names": classes, "nc": len(classes), "channels": 3}
+
+
+def read_names(path) -> dict[int, str]:
+    """The class names of a dataset YAML."""
+    names = YAML.load(path).get("names") if Path(path).is_file() else None
+    if not names:
+        raise SourceError(f"names: '{path}' is no dataset YAML with a 'names' entry")
+    return dict(names) if isinstance(names, dict) else dict(enumerate(names))
+
+
+def teacher_names(path) -> dict[int, str]:
+    if Path(path).suffix == ".safetensors":
+        raise ArgumentError(
+            f"names: the teacher '{path}' is a state dict without class names; give names=<dataset YAML>"
+        )
+    return dict(read_checkpoint(path).names)
+
+
+def label_files(pictures: list[str]) -> list[str]:
+    """The YOLO label file of each picture: `labels` in place of `images`, suffix .txt."""
+    return img2label_paths(pictures)
+
+
+def picture_size(file: str) -> tuple[int, int]:
+    """(width, height) in pixels from the file's header; OSError where it is no picture."""
+    with open_picture(file) as picture:
+        return picture.size
+
+
+class PictureDataset(YOLODataset):
+    """Pictures without labels; `img_path` is a list of files. Unreadable ones are named and left out."""
+
+    def get_img_files(self, img_path):
+        return list(img_path)
+
+    def get_labels(self):
+        labels = []
+        for file in self.im_files:
+            try:
+                with open_picture(file) as picture:
+                    picture.verify()
+                    width, height = picture.size
+            except (OSError, SyntaxError, ValueError) as error:
+                LOGGER.warning(f"data: '{file}' is skipped, it cannot be read as a picture ({error})")
+                continue
+            label = {"im_file": file, "shape": (height, width), "segments": [], "keypoints": None}
+            label |= {"cls": np.zeros((0, 1), np.float32), "bboxes": np.zeros((0, 4), np.float32)}
+            labels.append(label | {"normalized": True, "bbox_format": "xywh"})
+        if not labels:
+            raise SourceError(f"data: none of {len(self.im_files)} files can be read as a picture")
+        self.im_files = [label["im_file"] for label in labels]
+        return labels

@@ -1,0 +1,37 @@
+"""The float network that a spiking one is compared with, read out in the form of a spiking network's readout."""
+
+from pathlib import Path
+
+import torch
+
+from casc_det.yolo.checkpoint import float_model
+
+
+class FloatNetwork:
+    """A float detector.
+
+    Args:
+        path: an Ultralytics `.pt` checkpoint, or a `.safetensors` state dict.
+        architecture: YAML of the state dict, for example "yolov8n.yaml".
+        names: class names of the state dict, which has none of its own.
+    """
+
+    def __init__(self, path: str | Path, architecture: str, names: list[str], device="cpu", dtype=torch.float32):
+        self.model = float_model(path, architecture, len(names), "against").to(device, dtype)
+        own = [str(self.model.names[i]) for i in range(len(self.model.names))]
+        self.names = list(names) if Path(path).suffix == ".safetensors" else own
+        head = self.model.model[-1]
+        self.strides, self.reg_max = [int(s) for s in head.stride], head.reg_max
+
+    @torch.no_grad()
+    def readout(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Output maps `boxes{i}`, `scores{i}` of pictures (B, 3, H, W)."""
+        raw, start, maps = self.model(images)[1], 0, {}
+        raw = raw.get("one2one", raw) if self.model.model[-1].end2end else raw.get("one2many", raw)
+        for level, stride in enumerate(self.strides):
+            size = (images.shape[2] // stride, images.shape[3] // stride)
+            stop = start + size[0] * size[1]
+            for key in ("boxes", "scores"):
+                maps[f"{key}{level}"] = raw[key][:, :, start:stop].unflatten(2, size)
+            start = stop
+        return maps

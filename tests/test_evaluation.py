@@ -1,0 +1,325 @@
+"""`casc-det val` end to end on tiny data: data sets, class names, scores, resume, more than one process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import live_yolo
+from PIL import Image
+
+from casc_det import SpikingYOLO, convert
+from casc_det.cli import main
+from casc_det.errors import ArgumentError, SourceError
+from casc_det.evaluation.bootstrap import bootstrap_gap, picture_aps, weighted_ap
+from casc_det.evaluation.classes import match_classes
+from casc_det.evaluation.coco import evaluate_coco, to_coco, to_results
+from casc_det.evaluation.energy import EnergyModel, energy_mj
+from casc_det.evaluation.truth import Truth, make_picture, read_truth
+from casc_det.operations import count_operations
+from casc_det.storage import load_graph
+
+NAMES = ["cat", "dog", "tv", "couch", "cow"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    graph = convert(live_yolo("yolov8n")[0], imgsz=64).graph
+    graph.names[:] = NAMES
+    from casc_det.storage import save_graph
+
+    return save_graph(graph, tmp_path_factory.mktemp("weights") / "live.safetensors")
+
+
+def save_pictures(folder: Path, count=4, size=(80, 64)):
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(folder / f"{i:03d}.jpg")
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A COCO data set of 4 pictures: objects, a crowd, a picture without objects, a box without extent."""
+    save_pictures(tmp_path / "images" / "val")
+    images = [{"id": 10 + i, "file_name": f"{i:03d}.jpg", "width": 80, "height": 64} for i in range(4)]
+    boxes = [(10, 1, [5, 5, 40, 30], 0), (10, 3, [20, 10, 50, 50], 0), (11, 7, [0, 0, 80, 64], 1)]
+    boxes += [(11, 1, [8, 8, 30, 30], 0), (13, 9, [10, 4, 60, 50], 0), (13, 9, [5, 5, 0, 0], 0)]
+    annotations = [
+        {"id": i, "image_id": image, "category_id": c, "bbox": b, "iscrowd": crowd, "area": b[2] * b[3]}
+        for i, (image, c, b, crowd) in enumerate(boxes, 1)
+    ]
+    categories = [{"id": i, "name": name} for i, name in zip((1, 3, 7, 9), ("cat", "dog", "tv", "bird"), strict=True)]
+    path = tmp_path / "annotations" / "instances_val.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+def voc_folder(root: Path) -> Path:
+    save_pictures(root / "JPEGImages")
+    (root / "Annotations").mkdir()
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    for i in range(4):
+        box = "<bndbox><xmin>11</xmin><ymin>6</ymin><xmax>50</xmax><ymax>45</ymax></bndbox>"
+        flat = "<bndbox><xmin>5</xmin><ymin>6</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>"
+        items = f"<object><name>sofa</name><difficult>{i % 2}</difficult>{box}</object>"
+        items += f"<object><name>tvmonitor</name>{flat if i == 1 else box}</object>"
+        size = "<size><width>80</width><height>64</height></size>"
+        (root / "Annotations" / f"{i:03d}.xml").write_text(f"<annotation>{size}{items}</annotation>")
+    (root / "ImageSets" / "Main" / "val.txt").write_text("000\n001\n002\n003\n")
+    return root
+
+
+# data sets --------------------------------------------------------------------------------------------------------
+
+
+def test_coco_file_is_read_with_crowds_and_empty_pictures(coco):
+    truth = read_truth(coco)
+    assert truth.names == ["cat", "dog", "tv", "bird"] and truth.category_ids == [1, 3, 7, 9]
+    assert [p.key for p in truth.pictures] == [10, 11, 12, 13]
+    assert [len(p.boxes) for p in truth.pictures] == [2, 2, 0, 1]
+    assert truth.pictures[0].boxes[0].tolist() == [5, 5, 45, 35]
+    assert truth.pictures[1].crowd.tolist() == [True, False]
+    assert truth.problems == ["003.jpg: box without extent (5, 5, 5, 5) skipped"] and truth.damaged == 0
+
+
+def test_voc_corners_are_1_based_and_inclusive(tmp_path):
+    truth = read_truth(voc_folder(tmp_path / "voc"))
+    assert truth.names == ["sofa", "tvmonitor"]
+    assert truth.pictures[0].boxes[0].tolist() == [10, 5, 50, 45]
+    assert [p.difficult[0] for p in truth.pictures] == [False, True, False, True]
+    assert truth.problems == ["001.jpg: box without extent (5, 6, 5, 6) skipped"]
+
+
+def test_broken_and_absent_files_are_named_and_counted(tmp_path):
+    root = voc_folder(tmp_path / "voc")
+    (root / "Annotations" / "000.xml").write_text("<annotation>")
+    (root / "Annotations" / "001.xml").unlink()
+    (root / "JPEGImages" / "002.jpg").unlink()
+    truth = read_truth(root)
+    assert [p.key for p in truth.pictures] == ["003"] and truth.damaged == 3
+    assert "broken" in truth.problems[0] and "unlabelled" in truth.problems[1] and "absent" in truth.problems[-1]
+
+
+def test_yaml_labels_are_scaled_to_the_picture(tmp_path):
+    save_pictures(tmp_path / "images" / "val", 2)
+    (tmp_path / "labels" / "val").mkdir(parents=True)
+    (tmp_path / "labels" / "val" / "000.txt").write_text("1 0.5 0.5 0.25 0.5\n")
+    yaml = tmp_path / "d.yaml"
+    yaml.write_text("train: images/val\nval: images/val\nnames: [cat, dog]\n")
+    truth = read_truth(yaml)
+    assert truth.pictures[0].boxes.tolist() == [[30, 16, 50, 48]] and truth.pictures[0].labels.tolist() == [1]
+    assert len(truth.pictures[1].boxes) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.json", "{}", "no COCO instances file"),
+        ("a.json", "[1", "no COCO instances file"),
+        ("a.txt", "x", "no COCO .json, VOC folder or dataset YAML"),
+    ],
+)
+def test_file_of_another_kind_is_refused(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError, match=words):
+        read_truth(tmp_path / name)
+
+
+def test_missing_data_is_refused(tmp_path, coco):
+    with pytest.raises(SourceError, match="does not exist"):
+        read_truth(tmp_path / "none.json")
+    with pytest.raises(SourceError, match="give split="):
+        read_truth(tmp_path)
+    with pytest.raises(SourceError, match="give images=<folder>"):
+        read_truth(coco, images=tmp_path / "elsewhere")
+
+
+# classes ----------------------------------------------------------------------------------------------------------
+
+
+def test_classes_match_by_name_and_alias():
+    mapping = match_classes(["person", "couch", "tv", "horse"], ["TVmonitor", "sofa", "unicorn"])
+    assert mapping.label_of.tolist() == [-1, 1, 0, -1]
+    assert mapping.missing == ("unicorn",) and mapping.unused == ("person", "horse")
+    given = match_classes(["person", "horse"], ["unicorn", "person"], {"unicorn": "horse"})
+    assert given.label_of.tolist() == [1, 0] and given.missing == ()
+
+
+def test_classes_without_anything_in_common_are_refused():
+    with pytest.raises(ArgumentError, match="no class in common"):
+        match_classes(["a"], ["b"])
+    with pytest.raises(ArgumentError, match="names a class that"):
+        match_classes(["a"], ["b"], {"b": "c"})
+
+
+# scores -----------------------------------------------------------------------------------------------------------
+
+
+def random_truth(seed=0, pictures=15):
+    rng = np.random.default_rng(seed)
+    made, found = [], []
+    for i in range(pictures):
+        corners = rng.uniform(0, 50, (rng.integers(0, 5), 2))
+        rows = [(x, y, x + 30, y + 30, rng.integers(0, 3), rng.uniform() < 0.1, False, None) for x, y in corners]
+        made.append(make_picture(i, f"{i}.jpg", 100, 100, rows, []))
+        boxes = np.array([np.array(r[:4]) + rng.normal(0, 3, 4) for r in rows for _ in range(2)]).reshape(-1, 4)
+        labels = np.array([r[4] if rng.uniform() < 0.8 else 0 for r in rows for _ in range(2)], dtype=np.int64)
+        found.append((boxes, rng.uniform(size=len(boxes)), labels))
+    return Truth("coco", "random", ["a", "b", "c"], [1, 2, 3], made), found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_map_of_the_whole_set_equals_pycocotools(seed):
+    truth, found = random_truth(seed)
+    numbers, by_class, outcomes = evaluate_coco(truth, to_results(truth, found), [0, 1, 2])
+    assert weighted_ap(outcomes, np.ones(len(truth.pictures))) == pytest.approx(numbers["mAP50-95"], abs=1e-12)
+    assert np.nanmean(list(by_class.values())) == pytest.approx(numbers["mAP50-95"], abs=1e-12)
+
+
+def test_weighted_map_equals_repeated_pictures():
+    truth, found = random_truth(1, pictures=6)
+    _, _, outcomes = evaluate_coco(truth, to_results(truth, found), [0, 1, 2])
+    order = [0, 0, 2, 3, 3, 3]
+    repeated = Truth("coco", "again", truth.names, truth.category_ids, [])
+    repeated.pictures = [make_copy(truth.pictures[i], key) for key, i in enumerate(order)]
+    numbers, _, _ = evaluate_coco(repeated, to_results(repeated, [found[i] for i in order]), [0, 1, 2])
+    assert weighted_ap(outcomes, np.bincount(order, minlength=6).astype(float)) == pytest.approx(numbers["mAP50-95"])
+
+
+def make_copy(picture, key):
+    import dataclasses
+
+    return dataclasses.replace(picture, key=key)
+
+
+def test_bootstrap_of_equal_rows_is_zero_and_brackets_a_real_gap():
+    truth, found = random_truth(2)
+    worse = [(boxes + 4, scores, labels) for boxes, scores, labels in found]
+    rows = {
+        name: evaluate_coco(truth, to_results(truth, f), [0, 1, 2])[2]
+        for name, f in (("ann", found), ("same", found), ("worse", worse))
+    }
+    gaps = bootstrap_gap(rows, "ann", 50)
+    assert gaps["same"] == (0, 0) and gaps["worse"][0] < gaps["worse"][1] < 0
+    assert picture_aps(rows["ann"], 15).shape == (15,)
+
+
+def test_no_detection_at_all_scores_zero(coco):
+    truth = read_truth(coco)
+    nothing = [(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))] * 4
+    numbers, _, _ = evaluate_coco(truth, to_results(truth, nothing), [0, 1])
+    assert numbers["mAP50-95"] == 0
+
+
+def test_energy_counts_macs_and_accumulates(weights):
+    assert energy_mj(1e9, 2e9, EnergyModel(4.6, 0.9)) == pytest.approx(4.6 + 1.8)
+    operations = count_operations(load_graph(weights), 64, 96)
+    assert len(operations.pixels) == 1 and operations.snn_macs(2, 4) == operations.snn_macs(9, 4) / 2
+    assert operations.macs[next(iter(operations.pixels))] == 32 * 48 * 16 * 27
+
+
+# the verb ---------------------------------------------------------------------------------------------------------
+
+
+def run(capsys, *words):
+    code = main(["val", *map(str, words)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def rows_of(folder: Path) -> list[dict]:
+    """The rows without what depends on the clock."""
+    rows = json.loads((folder / "results.json").read_text())["rows"]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def words(weights, coco, folder, *more):
+    return (f"weights={weights}", f"data={coco}", "timesteps=4,auto", "precision=float64", "bootstrap=20",
+            f"project={folder}", "name=v", *more)  # fmt: skip
+
+
+def test_val_scores_every_row_and_auto_equals_the_ann(capsys, weights, coco, tmp_path):
+    code, out, error = run(capsys, *words(weights, coco, tmp_path))
+    assert code == 0 and "mAP50-95" in out and "bird" in error and "couch" in error
+    rows = rows_of(tmp_path / "v")
+    assert [(r["network"], r["timesteps"]) for r in rows] == [("ann", None), ("snn", 4), ("snn", "auto")]
+    ann, auto = rows[0], rows[2]
+    for key in ("mAP50-95", "mAP50", "mAP75", "AR 100", "classes"):
+        assert str(ann[key]) == str(auto[key])
+    assert auto["neurons_different"] == 0 and auto["same_boxes"] == auto["quiescent"] == 1
+    assert auto["gap_95"] == [0, 0] and auto["energy_mJ"] > 0 and auto["sops"] > rows[1]["sops"]
+    assert len((tmp_path / "v" / "results.csv").read_text().splitlines()) == 4
+
+
+def test_predictions_scored_by_bare_pycocotools_are_the_same(capsys, weights, coco, tmp_path):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    run(capsys, *words(weights, coco, tmp_path))
+    folder = tmp_path / "v"
+    truth = COCO(str(coco))
+    evaluation = COCOeval(truth, truth.loadRes(str(folder / "predictions_ann.json")), "bbox")
+    evaluation.params.catIds = [1, 3, 7]
+    for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):
+        step()
+    row = rows_of(folder)[0]
+    assert row["mAP50-95"] == evaluation.stats[0] and row["AR 100"] == evaluation.stats[8]
+
+
+def test_val_goes_on_after_a_kill(capsys, weights, coco, tmp_path):
+    run(capsys, *words(weights, coco, tmp_path))
+    whole, folder = rows_of(tmp_path / "v"), tmp_path / "v"
+    lines = (folder / "detections.0.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "detections.0.jsonl").write_bytes(lines[0] + lines[1] + lines[2][:50])
+    (folder / "results.json").unlink()
+    code, _, _ = run(capsys, *words(weights, coco, tmp_path)[:-2], f"resume={folder}")
+    assert code == 0 and rows_of(folder) == whole
+    assert (folder / "detections.0.jsonl").read_bytes().splitlines()[0] == lines[0].strip()
+    code, _, error = run(capsys, *words(weights, coco, tmp_path)[:-2], f"resume={folder}", "imgsz=96")
+    assert code == 1 and "resume" in error and "imgsz" in error
+
+
+def test_val_on_several_processes_gives_the_same_numbers(capsys, weights, coco, tmp_path):
+    run(capsys, *words(weights, coco, tmp_path))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "casc_det", "val"]
+    command += words(weights, coco, tmp_path / "two")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rows_of(tmp_path / "two" / "v") == rows_of(tmp_path / "v")
+    assert len(list((tmp_path / "two" / "v").glob("detections.*.jsonl"))) == 2
+
+
+def test_val_on_voc_maps_names_and_counts_problems(capsys, weights, tmp_path):
+    root = voc_folder(tmp_path / "voc")
+    (root / "Annotations" / "000.xml").write_text("broken")
+    more = (f"weights={weights}", f"data={root}", "timesteps=3", "bootstrap=0", f"project={tmp_path}")
+    code, _, error = run(capsys, *more, "name=a")
+    assert code == 1 and "000.xml: broken" in error and "strict=false" in error
+    code, _, _ = run(capsys, *more, "name=b", "strict=false")
+    rows = rows_of(tmp_path / "b")
+    assert code == 0 and set(rows[0]["classes"]) == {"sofa", "tvmonitor"} and "mAP50 VOC07" in rows[0]
+
+
+def test_val_names_the_wrong_argument(capsys, weights, coco, tmp_path):
+    base = (f"weights={weights}", f"data={coco}", f"project={tmp_path}/r")
+    for word in ("timesteps=0", "timesteps=4,x", "protocol=voc", "batch=0", "limit=0", "map=a", "against=none.pt"):
+        code, _, error = run(capsys, *base, word)
+        assert code == 1 and error.strip().splitlines()[-1].startswith(f"casc-det: {word.split('=')[0]}"), error
+    assert run(capsys, *base, f"resume={tmp_path}/none")[0] == 1
+
+
+def test_val_in_python_gives_rows(weights, coco, tmp_path):
+    content = SpikingYOLO(weights).val(coco, timesteps=2, folder=tmp_path / "p", bootstrap=0, limit=2)
+    assert content["settings"]["pictures"] == 2 and [r["network"] for r in content["rows"]] == ["ann", "snn"]
+
+
+def test_coco_of_a_truth_keeps_ids(coco):
+    content = to_coco(read_truth(coco))
+    assert [i["id"] for i in content["images"]] == [10, 11, 12, 13]
+    assert {a["category_id"] for a in content["annotations"]} == {1, 3, 7, 9}

@@ -1,0 +1,50 @@
+"""Make an Ultralytics data set (YOLO labels and a YAML) of a VOC folder, for training.
+
+    python tools/voc_to_yolo.py source=../shared/data/bccd out=data/bccd [train=train] [val=val]
+
+Pictures are linked, not copied. Objects marked difficult and boxes without extent are left out.
+"""
+
+import sys
+from pathlib import Path
+
+from casc_det.cli import parse_pairs
+from casc_det.evaluation.truth import Picture, read_truth
+
+
+def label_lines(picture: Picture) -> list[str]:
+    """`class x y width height` in 0..1 of each object."""
+    lines = []
+    for (x1, y1, x2, y2), label, difficult in zip(picture.boxes, picture.labels, picture.difficult, strict=True):
+        if not difficult:
+            values = ((x1 + x2) / 2 / picture.width, (y1 + y2) / 2 / picture.height)
+            values += ((x2 - x1) / picture.width, (y2 - y1) / picture.height)
+            lines.append(f"{label} " + " ".join(f"{v:.6f}" for v in values))
+    return lines
+
+
+def main():
+    options = {"train": "train", "val": "val"} | parse_pairs(sys.argv[1:])
+    out, names = Path(options["out"]), None
+    for split in ("train", "val"):
+        truth = read_truth(options["source"], split=options[split])
+        names = names or truth.names
+        if truth.names != names:
+            sys.exit(f"the splits have different classes: {names} and {truth.names}")
+        for problem in truth.problems:
+            print(problem)
+        for folder in ("images", "labels"):
+            (out / folder / split).mkdir(parents=True, exist_ok=True)
+        for picture in truth.pictures:
+            link = out / "images" / split / Path(picture.path).name
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path(picture.path).resolve())
+            (out / "labels" / split / f"{link.stem}.txt").write_text("\n".join(label_lines(picture)) + "\n")
+    lines = [f"path: {out.resolve()}", "train: images/train", "val: images/val", "names:"]
+    yaml = out / f"{out.name}.yaml"
+    yaml.write_text("\n".join([*lines, *(f"  {i}: {name}" for i, name in enumerate(names))]) + "\n")
+    print(f"written to {yaml}: {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    main()
