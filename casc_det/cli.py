@@ -89,8 +89,9 @@ DETECTING = {
 
 
 def run_predict(options: dict) -> int:
+    from casc_det.files import run_folder
     from casc_det.model import SpikingYOLO
-    from casc_det.runs import count_boxes, predict_to_folder, run_folder
+    from casc_det.runs import count_boxes, predict_to_folder
     from casc_det.yolo.progress import Progress
 
     folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
@@ -112,8 +113,9 @@ def run_predict(options: dict) -> int:
 
 
 def run_demo(options: dict) -> int:
+    from casc_det.files import run_folder
     from casc_det.model import SpikingYOLO
-    from casc_det.runs import count_boxes, demo_to_folder, run_folder, verdict
+    from casc_det.runs import count_boxes, demo_to_folder, verdict
     from casc_det.yolo.progress import Progress, demo_picture
 
     folder = run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok"))
@@ -142,22 +144,13 @@ def run_val(options: dict) -> int:
     from casc_det.evaluation.energy import EnergyModel
     from casc_det.evaluation.report import table, write_csv
     from casc_det.model import SpikingYOLO
-    from casc_det.runs import run_folder
     from casc_det.yolo.progress import Progress
 
-    folder, resume = None, options.pop("resume")
-    project, name, exist_ok = (options.pop(key) for key in ("project", "name", "exist_ok"))
-    if resume:
-        folder = run_folder(os.path.dirname(os.path.abspath(resume)), os.path.basename(os.path.abspath(resume)), True)
-        if not (folder / "settings.json").is_file():
-            raise ArgumentError(f"resume: '{resume}' is no run folder of casc-det val")
-    elif int(os.environ.get("WORLD_SIZE", 1)) == 1 or name:
-        folder = run_folder(project, name or "val", exist_ok or bool(name and "WORLD_SIZE" in os.environ))
     model = SpikingYOLO(options.pop("weights"), options.pop("device"), options.pop("precision"))
     strict, mapping = options.pop("strict"), parse_mapping(options.pop("map"))
     energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
     with Progress("val") as bar:
-        content = model.val(folder=folder, mapping=mapping, energy=energy, progress=bar.pictures, **options)
+        content = model.val(mapping=mapping, energy=energy, progress=bar.pictures, **options)
     if content is None:
         return 0
     folder = Path(content["settings"]["folder"])

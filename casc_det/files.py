@@ -1,8 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and run folders."""
 
 import json
 import os
 from pathlib import Path
+
+PROJECT = "runs/detect"
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
@@ -21,3 +23,11 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 
 def write_json(path: str | Path, content) -> Path:
     return write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def run_folder(project: str | None, name: str, exist_ok: bool = False) -> Path:
+    """A fresh folder `project/name`, `name2`, `name3`, ... as Ultralytics numbers them; not yet created."""
+    base = Path(project or PROJECT).absolute() / name
+    if exist_ok or not base.exists():
+        return base
+    return next(p for i in range(2, 10**6) if not (p := base.with_name(f"{base.name}{i}")).exists())

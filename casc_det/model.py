@@ -193,7 +193,6 @@ class SpikingYOLO:
         data,
         timesteps="auto",
         against=None,
-        folder: str | Path | None = None,
         images=None,
         split: str = "val",
         protocol: str | None = None,
@@ -204,6 +203,10 @@ class SpikingYOLO:
         mapping: dict[str, str] | None = None,
         bootstrap: int = 1000,
         energy: EnergyModel = ENERGY,
+        project: str | None = None,
+        name: str | None = None,
+        exist_ok: bool = False,
+        resume: str | Path | None = None,
         progress=lambda done, total: None,
     ) -> dict | None:
         """Score the spiking network, its ANN twin and, optionally, a float network on a data set.
@@ -212,12 +215,13 @@ class SpikingYOLO:
             data: COCO `instances_*.json`, VOC folder, or dataset YAML; `images`, `split`: see `read_truth`.
             timesteps: the rows of the spiking network, for example "8,16,32,auto"; all from one simulation a picture.
             against: float network (.pt, or .safetensors state dict of the same architecture) for the row "float".
-            folder: run folder; default: a fresh `runs/detect/val`. One that was begun is gone on with.
             protocol: "coco", "voc07" or "voc12"; default: voc12 for a VOC folder, else coco.
             rect: letterbox to the stride only instead of a square.
             batch: pictures simulated together. limit: score only the first so many pictures.
             mapping: data set class name -> model class name, where names differ.
             bootstrap: draws for the interval of the gap to the ANN; 0 for none.
+            project, name, exist_ok: the run folder; default: a fresh `runs/detect/val`.
+            resume: a run folder to go on with; all other arguments as they were.
             progress: called with (pictures done, to do).
 
         Returns:
@@ -225,9 +229,8 @@ class SpikingYOLO:
             under torchrun.
         """
         from casc_det.evaluation.detection import Plan
-        from casc_det.evaluation.run import Shard, check_rows, evaluate, limited
+        from casc_det.evaluation.run import Shard, check_rows, evaluate, limited, start_folder
         from casc_det.evaluation.truth import read_truth
-        from casc_det.runs import run_folder
         from casc_det.yolo.float_network import FloatNetwork
         from casc_det.yolo.sources import check_imgsz
 
@@ -241,7 +244,7 @@ class SpikingYOLO:
             architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype)
         shard = Shard.join(self.device)
-        folder = Path(folder) if folder else shard.share(lambda: run_folder(None, "val"))
+        folder = shard.share(lambda: start_folder(project, name or "val", exist_ok, resume))
         plan = Plan(rows, size, rect)
         return evaluate(
             self.graph, truth, plan, folder, floats, protocol, mapping, batch, bootstrap, energy, shard, progress

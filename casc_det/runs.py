@@ -8,16 +8,7 @@ from casc_det.files import write_json
 from casc_det.model import SpikingYOLO
 from casc_det.yolo.sources import Source
 
-PROJECT = "runs/detect"
 EQUAL = 1e-6  # pixels, or score: what float64 may differ by at quiescence
-
-
-def run_folder(project: str | None, name: str, exist_ok: bool = False) -> Path:
-    """A fresh folder `project/name`, `name2`, `name3`, ... as Ultralytics numbers them; not yet created."""
-    base = Path(project or PROJECT).absolute() / name
-    if exist_ok or not base.exists():
-        return base
-    return next(p for i in range(2, 10**6) if not (p := base.with_name(f"{base.name}{i}")).exists())
 
 
 def record(result) -> dict:

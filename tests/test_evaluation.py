@@ -312,10 +312,11 @@ def test_val_names_the_wrong_argument(capsys, weights, coco, tmp_path):
         code, _, error = run(capsys, *base, word)
         assert code == 1 and error.strip().splitlines()[-1].startswith(f"casc-det: {word.split('=')[0]}"), error
     assert run(capsys, *base, f"resume={tmp_path}/none")[0] == 1
+    assert not (tmp_path / "r").exists()
 
 
 def test_val_in_python_gives_rows(weights, coco, tmp_path):
-    content = SpikingYOLO(weights).val(coco, timesteps=2, folder=tmp_path / "p", bootstrap=0, limit=2)
+    content = SpikingYOLO(weights).val(coco, timesteps=2, project=tmp_path, bootstrap=0, limit=2)
     assert content["settings"]["pictures"] == 2 and [r["network"] for r in content["rows"]] == ["ann", "snn"]
 
 

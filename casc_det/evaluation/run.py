@@ -24,7 +24,7 @@ from casc_det.evaluation.detection import Plan, append_records, detect_batch, re
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.truth import Truth
 from casc_det.evaluation.voc import evaluate_voc
-from casc_det.files import write_json
+from casc_det.files import run_folder, write_json
 from casc_det.graph import SpikingGraph
 from casc_det.operations import count_operations
 
@@ -223,6 +223,18 @@ def as_row(name: str, values: dict) -> dict:
     """One entry of `rows` in results.json."""
     network, _, t = name.partition(" ")
     return {"network": network, "timesteps": int(t) if t.isdigit() else t or None, **values}
+
+
+def start_folder(project: str | None, name: str, exist_ok: bool, resume: str | Path | None) -> Path:
+    """The run folder: that of `resume`, or a fresh one; with `exist_ok` what an old run left in it is removed."""
+    if resume:
+        if not (Path(resume) / SETTINGS).is_file():
+            raise ArgumentError(f"resume: '{resume}' is no run folder of casc-det val")
+        return Path(resume).absolute()
+    folder = run_folder(project, name, exist_ok)
+    for old in (*folder.glob("detections.*.jsonl"), folder / SETTINGS, folder / RESULTS):
+        old.unlink(missing_ok=True)
+    return folder
 
 
 def check_resumed(folder: Path, settings: dict) -> None:
