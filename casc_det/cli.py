@@ -70,7 +70,8 @@ def check_keys(pairs: dict, verb: str, spec: Verb) -> None:
     known = [*spec.options, *spec.more]
     for key in pairs:
         if key not in known:
-            raise UsageError(f"{verb}: unknown argument '{key}'{nearest(key, known)}; see casc-det {verb} --help")
+            hint = " (did you mean 'weights'?)" if key == "model" else nearest(key, known)
+            raise UsageError(f"{verb}: unknown argument '{key}'{hint}; see casc-det {verb} --help")
 
 
 SAVING = {
@@ -78,6 +79,7 @@ SAVING = {
     "name": Option(None, "name of the run folder; default: the verb, numbered"),
     "exist_ok": Option(False, "write into the run folder even if it exists"),
 }
+PRECISION = Option("float64", "float64: at rest the answer is the ANN's; float32: twice as fast, boxes may differ")
 DETECTING = {
     "weights": Option(None, "spiking graph (.safetensors) of casc-det convert; default: the shipped detector"),
     "timesteps": Option("auto", "number of time steps, or auto: until quiescent, when the answer is the ANN's"),
@@ -95,21 +97,31 @@ def run_predict(options: dict) -> int:
     from casc_det.yolo.progress import Progress
 
     folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
-    model = SpikingYOLO(options.pop("weights"), options.pop("device"), options.pop("precision"))
+    made_with = {key: options.pop(key) for key in ("weights", "device", "precision")}
+    model = SpikingYOLO(**made_with)
     source, json_to_screen = options.pop("source"), options.pop("json")
+    if isinstance(options["timesteps"], int) and 0 < options["timesteps"] < model.graph.levels:
+        print(
+            f"note: the picture is still being injected before T = {model.graph.levels}; expect few boxes",
+            file=sys.stderr,
+        )
     with Progress("predict") as bar:
-        content = predict_to_folder(model, source, folder, bar.frame, **options)
-    for item in content["skipped"]:
-        print(f"skipped '{item['path']}': {item['reason']}", file=sys.stderr)
-    boxes = count_boxes(sum(len(r["boxes"]) for r in content["results"]))
-    number = len(content["results"])
-    pictures = f"{number} picture{'' if number == 1 else 's'}"
-    skipped = f", {len(content['skipped'])} skipped" if content["skipped"] else ""
+        content = predict_to_folder(model, source, folder, bar.frame, settings=made_with, **options)
+    results, skipped = content["results"], f", {len(content['skipped'])} skipped" if content["skipped"] else ""
     if json_to_screen:
         print((folder / "predictions.json").read_text(), end="")
-    else:
-        print(f"{pictures}, {boxes}{skipped}; written to {folder}")
-    return 0
+        return 130 if content["interrupted"] else 0
+    for result in results if len(results) <= 50 and all(r["frame"] is None for r in results) else []:
+        info = result["spiking"]
+        rest = ", at rest" if info["quiescent"] else ""
+        print(
+            f"{result['path']}: {result['summary']}, T = {info['timesteps']}{rest}, {info['spikes'] / 1e6:.1f} M spikes"
+        )
+    kind = "frame" if any(r["frame"] for r in results) else "picture"
+    seen = f"{len(results)} {kind}{'' if len(results) == 1 else 's'}"
+    boxes = count_boxes(sum(len(r["boxes"]) for r in results))
+    print(f"{'interrupted after ' if content['interrupted'] else ''}{seen}, {boxes}{skipped}; written to {folder}")
+    return 130 if content["interrupted"] else 0
 
 
 def run_demo(options: dict) -> int:
@@ -162,7 +174,8 @@ def run_val(options: dict) -> int:
         ("classes_not_in_data", "not in the data set"),
     ):
         if content[key]:
-            print(f"{len(content[key])} classes {words}: {', '.join(content[key])}", file=sys.stderr)
+            named = ", ".join(content[key][:8]) + (", ..." if len(content[key]) > 8 else "")
+            print(f"{len(content[key])} classes {words}: {named}", file=sys.stderr)
     print(table(content))
     print(f"Written to {folder}")
     if content["damaged"] and strict:
@@ -237,7 +250,7 @@ VERBS = {
         {
             "source": Option(None, "one picture; default: bus.jpg of the Ultralytics package"),
             **DETECTING,
-            "precision": Option("float64", "float64 (equals the ANN at quiescence) or float32"),
+            "precision": PRECISION,
             **SAVING,
         },
     ),
@@ -249,13 +262,16 @@ VERBS = {
             "source": Option(REQUIRED, "picture, folder, glob, .txt list, video, webcam index or URL"),
             **DETECTING,
             "max_det": Option(300, "most boxes a picture"),
-            "classes": Option(None, "class indices to keep, for example [0,2]"),
+            "classes": Option(None, "classes to keep, for example person,bus or [0,2]"),
             "batch": Option(1, "pictures simulated together"),
             "rect": Option(True, "pad to multiples of the stride; false: to a square"),
             "vid_stride": Option(1, "use every so many frames of a video"),
-            "precision": Option("float32", "float32, or float64 for exactness beyond rounding"),
+            "precision": PRECISION,
             "save": Option(True, "write annotated pictures and videos"),
-            "json": Option(False, "print predictions.json instead of a summary"),
+            "save_txt": Option(False, "write boxes as YOLO label files"),
+            "save_conf": Option(False, "with scores in these label files"),
+            "save_crop": Option(False, "write the inside of each box as a picture"),
+            "json": Option(False, "print predictions.json, which is written in any case, instead of a summary"),
             **SAVING,
         },
     ),
@@ -278,7 +294,7 @@ VERBS = {
             "rect": Option(False, "pad to multiples of the stride instead of a square"),
             "batch": Option(1, "pictures simulated together"),
             "limit": Option(None, "score only the first so many pictures"),
-            "precision": Option("float32", "float32, or float64, in which auto equals the ANN in every digit"),
+            "precision": PRECISION,
             "device": DETECTING["device"],
             "bootstrap": Option(1000, "draws for the interval of the gap to the ANN; 0 for none"),
             "mac_pj": Option(4.6, "energy of a multiply-accumulate, pJ (45 nm)"),

@@ -57,7 +57,7 @@ def draw_boxes(image: np.ndarray, boxes, labels, names: list[str], scores=None) 
         colour = COLOURS[label % len(COLOURS)]
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, width, cv2.LINE_AA)
         text = names[label] if scores is None else f"{names[label]} {scores[i]:.2f}"
-        size = width * 0.22
+        size = width * 0.28
         (w, h), _ = cv2.getTextSize(text, FONT, size, max(width // 2, 1))
         top = max(y1 - h - 6, 0)
         cv2.rectangle(drawn, (x1, top), (x1 + w + 4, top + h + 6), colour, -1)
@@ -76,11 +76,15 @@ def panel(image: np.ndarray, title: str, note: str = "", good: bool = False, wid
 
 
 def board(panels: list[np.ndarray], columns: int = 3, gap: int = 12) -> np.ndarray:
-    """Panels of equal width in rows on white."""
-    height, width = max(p.shape[0] for p in panels), panels[0].shape[1]
-    rows = -(-len(panels) // columns)
-    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
-    for i, image in enumerate(panels):
-        y, x = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
-        sheet[y : y + image.shape[0], x : x + width] = image
+    """Panels of equal width in rows on white; a row is as high as its highest panel."""
+    width = panels[0].shape[1]
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    heights = [max(image.shape[0] for image in row) for row in rows]
+    sheet = np.full((sum(heights) + gap * (len(rows) + 1), columns * (width + gap) + gap, 3), 255, np.uint8)
+    y = gap
+    for row, height in zip(rows, heights, strict=True):
+        for i, image in enumerate(row):
+            x = gap + i * (width + gap)
+            sheet[y : y + image.shape[0], x : x + width] = image
+        y += height + gap
     return sheet

@@ -26,8 +26,8 @@ def write_json(path: str | Path, content) -> Path:
 
 
 def run_folder(project: str | None, name: str, exist_ok: bool = False) -> Path:
-    """A fresh folder `project/name`, `name2`, `name3`, ... as Ultralytics numbers them; not yet created."""
+    """A fresh folder `project/name`, `name-2`, `name-3`, ... as Ultralytics numbers them; not yet created."""
     base = Path(project or PROJECT).absolute() / name
     if exist_ok or not base.exists():
         return base
-    return next(p for i in range(2, 10**6) if not (p := base.with_name(f"{base.name}{i}")).exists())
+    return next(p for i in range(2, 10**6) if not (p := base.with_name(f"{base.name}-{i}")).exists())

@@ -14,7 +14,7 @@ from casc_det.ann import ann_forward
 from casc_det.conversion import AuditRow, convert_graph
 from casc_det.decode import DetectionSettings, check_classes, decode_maps, detect
 from casc_det.engine import check_timesteps, simulate
-from casc_det.errors import ArgumentError, WeightsError
+from casc_det.errors import ArgumentError, WeightsError, nearest
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.graph import SpikingGraph, moved
 from casc_det.storage import load_graph, save_graph
@@ -73,7 +73,8 @@ class SpikingYOLO:
     Args:
         weights: a `.safetensors` file of `casc-det convert`, or a `SpikingGraph`; None: the default weights.
         device: "cpu", "cuda", "cuda:0", 0, ...
-        precision: "float32", or "float64", in which quiescence equals the ANN beyond rounding.
+        precision: "float64", in which the answer at quiescence is the ANN's, or "float32": about twice as fast, but a
+            value on a rounding boundary can flip and change others, so that boxes may differ from the ANN's.
 
     Example:
         >>> model = SpikingYOLO()
@@ -81,7 +82,7 @@ class SpikingYOLO:
         >>> results[0].boxes.xyxy, results[0].spiking.timesteps
     """
 
-    def __init__(self, weights: str | Path | SpikingGraph | None = None, device="cpu", precision: str = "float32"):
+    def __init__(self, weights: str | Path | SpikingGraph | None = None, device="cpu", precision: str = "float64"):
         if precision not in PRECISIONS:
             raise ArgumentError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.dtype, self.device = PRECISIONS[precision], check_device(device)
@@ -117,7 +118,8 @@ class SpikingYOLO:
         Args:
             source: picture, folder, glob, .txt list, video, webcam index, URL, array, PIL picture, or a list of these.
             timesteps: number of time steps, or "auto": until the network is quiescent, when the answer is the ANN's.
-            conf: smallest score. iou: NMS threshold. max_det: most boxes a picture. classes: labels to keep.
+            conf: smallest score. iou: NMS threshold. max_det: most boxes a picture.
+            classes: labels or class names to keep.
             imgsz: longest side in pixels or (height, width); default: that of the graph.
             device: move the network there first.
             stream: return a generator (constant memory) instead of a list.
@@ -139,15 +141,16 @@ class SpikingYOLO:
         settings = DetectionSettings(conf, iou, max_det, self._classes(classes), False)
         check_timesteps(timesteps, self.graph)
         check_counts(batch=batch, vid_stride=vid_stride)
-        size = check_imgsz(imgsz or self.graph.imgsz, max(self.graph.strides))
+        size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
         frames = source if isinstance(source, Source) else Source(source, vid_stride)
         generator = self._predict(frames, timesteps, settings, size, rect, batch)
         return generator if stream else list(generator)
 
     def _predict(self, frames, timesteps, settings, size, rect, batch) -> Iterator:
         for group in _batches(((frame, self._input(frame.image, size, rect)) for frame in frames), batch):
-            start = perf_counter()
+            begun = perf_counter()
             images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
+            start = perf_counter()
             tally = _Tally(len(images))
             for step in simulate(self.graph, images, timesteps):
                 tally.add(step)
@@ -155,7 +158,7 @@ class SpikingYOLO:
             boxes, scores = decode_maps(step.readout, self.graph.strides, self.graph.reg_max)
             found = [detect(b, s, settings) for b, s in zip(boxes, scores, strict=True)]
             speed = {
-                "preprocess": None,
+                "preprocess": (start - begun) * 1e3 / len(images),
                 "inference": (simulated - start) * 1e3 / len(images),
                 "postprocess": (perf_counter() - simulated) * 1e3 / len(images),
             }
@@ -236,7 +239,7 @@ class SpikingYOLO:
 
         check_counts(batch=batch, **({} if limit is None else {"limit": limit}))
         rows = check_rows(timesteps, self.graph)
-        size = check_imgsz(imgsz or self.graph.imgsz, max(self.graph.strides))
+        size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
         truth = limited(read_truth(data, images, split), limit)
         protocol = protocol or ("voc12" if truth.kind == "voc" else "coco")
         floats = None
@@ -260,7 +263,7 @@ class SpikingYOLO:
         from casc_det.yolo.sources import Source, check_imgsz
 
         frame = next(iter(Source(image)))
-        size = check_imgsz(imgsz or self.graph.imgsz, max(self.graph.strides))
+        size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
         return frame, self._input(frame.image, size, True), DetectionSettings(conf, iou)
 
     def _input(self, image, size, rect):
@@ -271,7 +274,14 @@ class SpikingYOLO:
     def _classes(self, classes) -> tuple[int, ...] | None:
         if classes is None:
             return None
-        return check_classes((classes,) if isinstance(classes, int) else tuple(classes), len(self.graph.names))
+        if isinstance(classes, str):
+            classes = [name.strip() for name in classes.split(",")]
+        given = (classes,) if isinstance(classes, int) else tuple(classes)
+        for name in given:
+            if isinstance(name, str) and name not in self.graph.names:
+                raise ArgumentError(f"classes: the model has no class '{name}'{nearest(name, self.graph.names)}")
+        labels = tuple(self.graph.names.index(c) if isinstance(c, str) else c for c in given)
+        return check_classes(labels, len(self.graph.names))
 
     def _results(self, found, frame, x, info, speed=None):
         from casc_det.yolo.results import make_results

@@ -45,8 +45,9 @@ def plot_precision_recall(rows: dict[str, list[Outcomes]]) -> Figure:
             continue
         if name == list(rows)[-1]:
             ax.plot(RECALLS, np.array(curves).T, color="0.85", linewidth=0.6, zorder=0)
-        ax.plot(RECALLS, np.mean(curves, axis=0), label=f"{name} (AP50 {np.mean(curves):.3f})")
+        ax.plot(RECALLS, np.mean(curves, axis=0), label=name)
     ax.set(xlabel="recall", ylabel="precision, mean over classes", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set_title(f"IoU 0.5; grey: the classes of '{list(rows)[-1]}'", fontsize=9)
     ax.legend(loc="upper right", fontsize=8)
     return figure
 
@@ -76,7 +77,7 @@ def confusion(pictures: list[Picture], found: list[tuple], classes: int) -> np.n
     return matrix
 
 
-def plot_confusion(matrix: np.ndarray, names: list[str]) -> Figure:
+def plot_confusion(matrix: np.ndarray, names: list[str], title: str) -> Figure:
     """Confusion matrix, columns in shares of the real class; classes that never occur are left out."""
     present = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
     shown = matrix[np.ix_(present, present)].astype(np.float64)
@@ -88,6 +89,7 @@ def plot_confusion(matrix: np.ndarray, names: list[str]) -> Figure:
     ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
     ax.set_yticks(range(len(labels)), labels, fontsize=7)
     ax.set(xlabel="really", ylabel="detected as")
+    ax.set_title(f"{title}: scores above {SHOWN_SCORE}, IoU from {SHOWN_IOU}", fontsize=9)
     if len(present) <= 25:
         for (y, x), count in np.ndenumerate(shown):
             if count:

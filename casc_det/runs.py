@@ -22,29 +22,49 @@ def record(result) -> dict:
     ]
     spiking = None if result.spiking is None else vars(result.spiking)
     size = {"width": width, "height": height}
-    return {"path": result.path, "frame": result.frame, **size, "boxes": boxes, "spiking": spiking}
+    summary = result.verbose().strip().rstrip(",") if len(result) else "no boxes"
+    return {"path": result.path, "frame": result.frame, **size, "summary": summary, "boxes": boxes, "spiking": spiking}
 
 
-def predict_to_folder(model: SpikingYOLO, source, folder: Path, progress, save: bool = True, **options) -> dict:
+def predict_to_folder(
+    model: SpikingYOLO,
+    source,
+    folder: Path,
+    progress,
+    settings: dict,
+    save: bool = True,
+    save_txt: bool = False,
+    save_conf: bool = False,
+    save_crop: bool = False,
+    **options,
+) -> dict:
     """Run `model.predict` over a source and write what it finds.
 
     Args:
         folder: annotated pictures and videos and `predictions.json` go there; made with the first result.
         progress: called with (result, total number of frames or None) after each frame.
-        save: write annotated pictures and videos (the JSON is always written).
+        settings: how the model was made; noted in the JSON.
+        save, save_txt, save_conf, save_crop: as in Ultralytics (the JSON is always written).
         options: those of `SpikingYOLO.predict`.
 
     Returns:
-        The content of `predictions.json`: `{"settings", "results", "skipped"}`.
+        The content of `predictions.json`: `{"settings", "results", "skipped", "interrupted"}`. After Ctrl-C it holds
+        what was done until then.
     """
     frames = Source(source, options.pop("vid_stride", 1))
-    records, video, taken = [], None, set()
+    records, video, taken, interrupted = [], None, set(), False
     try:
         for result in model.predict(frames, stream=True, **options):
             folder.mkdir(parents=True, exist_ok=True)
             records.append(record(result))
+            name = _free_name(result.path, ".jpg", taken) if result.frame is None else f"{Path(result.path).stem}.jpg"
+            if save_txt:
+                label = f"{Path(name).stem}{'' if result.frame is None else f'_{result.frame}'}.txt"
+                result.save_txt(folder / "labels" / label, save_conf=save_conf)
+            if save_crop:
+                result.save_crop(folder / "crops", Path(name))
             if save and result.frame is None:
-                write_picture(folder / _free_name(result.path, ".jpg", taken), result.plot())
+                write_picture(folder / name, result.plot())
             elif save:
                 if video is None or result.frame == 1:
                     if video is not None:
@@ -52,11 +72,16 @@ def predict_to_folder(model: SpikingYOLO, source, folder: Path, progress, save: 
                     video = VideoFile(folder / _free_name(result.path, ".mp4", taken), result.fps)
                 video.write(result.plot())
             progress(result, frames.total)
+    except KeyboardInterrupt:
+        interrupted = True
+        if not records:
+            raise
     finally:
         if video is not None:
             video.close()
     skipped = [{"path": path, "reason": reason} for path, reason in frames.skipped]
-    content = {"settings": {"source": str(source), **options}, "results": records, "skipped": skipped}
+    content = {"settings": {"source": str(source), **settings, **options}, "results": records, "skipped": skipped}
+    content["interrupted"] = interrupted
     write_json(folder / "predictions.json", content)
     return content
 

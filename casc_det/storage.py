@@ -49,7 +49,8 @@ def load_graph(
     path = Path(path)
     if not path.is_file():
         raise WeightsError(
-            f"weights: '{path}' does not exist; make it with: casc-det convert weights=best.pt out={path}"
+            f"weights: '{path}' does not exist (nothing is downloaded); make a spiking graph with: "
+            "casc-det convert weights=best.pt out=model.safetensors"
         )
     if path.suffix in (".pt", ".pth", ".onnx"):
         raise WeightsError(

@@ -75,6 +75,7 @@ def test_help_and_version(capsys):
 
 def test_usage_errors_have_code_2_and_the_nearest_word(capsys):
     assert "did you mean 'predict'?" in fails(capsys, "predit", code=2)
+    assert "did you mean 'weights'?" in fails(capsys, "predict", "source=x", "model=y", code=2)
     assert "did you mean 'timesteps'?" in fails(capsys, "predict", "source=x", "timestep=3", code=2)
     assert "did you mean 'epochs'?" in fails(capsys, "train", "epoch=3", code=2)
     assert "source is missing" in fails(capsys, "predict", code=2)
@@ -93,7 +94,7 @@ def test_predict_writes_pictures_and_json(capsys, weights, picture, tmp_path):
     assert result["spiking"]["quiescent"] and result["boxes"] and content["skipped"] == []
     with Image.open(folder / "picture.jpg") as drawn:
         assert drawn.size == (90, 60)
-    assert run(capsys, *words)[0] == 0 and (tmp_path / "runs" / "predict2").is_dir()
+    assert run(capsys, *words)[0] == 0 and (tmp_path / "runs" / "predict-2").is_dir()
 
 
 def test_predict_on_a_video_writes_a_video(capsys, weights, tmp_path):
@@ -112,14 +113,48 @@ def test_predict_on_a_video_writes_a_video(capsys, weights, tmp_path):
     assert int(read.get(cv2.CAP_PROP_FRAME_COUNT)) == 3
 
 
+def test_predict_saves_labels_and_crops_and_takes_class_names(capsys, weights, picture, tmp_path):
+    words = ("predict", f"weights={weights}", f"source={picture}", "conf=0", "max_det=3", f"project={tmp_path}/r")
+    names = load_graph(weights).names
+    more = ("save=false", "save_txt=true", "save_conf=true", "save_crop=true", f"classes={names[0]},{names[1]}")
+    code, out, _ = run(capsys, *words, *more)
+    folder = tmp_path / "r" / "predict"
+    assert code == 0 and "at rest" in out and not (folder / "picture.jpg").exists()
+    lines = (folder / "labels" / "picture.txt").read_text().splitlines()
+    assert len(lines) == 3 and all(len(line.split()) == 6 and line[0] in "01" for line in lines)
+    assert list((folder / "crops").rglob("*.jpg"))
+    assert "has no class 'zebra'" in fails(capsys, *words, "classes=zebra")
+
+
+def test_predict_keeps_what_was_done_when_interrupted(capsys, weights, picture, tmp_path, monkeypatch):
+    import casc_det.runs
+
+    (tmp_path / "second.png").write_bytes(picture.read_bytes())
+    real, calls = casc_det.runs.write_picture, []
+
+    def interrupt(path, image):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(path, image)
+
+    monkeypatch.setattr(casc_det.runs, "write_picture", interrupt)
+    words = ("predict", f"weights={weights}", f"source={tmp_path}/*.png", "timesteps=5", f"project={tmp_path}/r")
+    code, out, _ = run(capsys, *words)
+    content = json.loads((tmp_path / "r" / "predict" / "predictions.json").read_text())
+    assert code == 130 and "interrupted after" in out and content["interrupted"] and content["results"]
+
+
 def test_predict_names_what_it_skips(capsys, weights, picture, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"x")
     words = ("predict", f"weights={weights}", f"source={tmp_path}", "timesteps=2", f"project={tmp_path}/r")
-    code, out, error = run(capsys, *words)
-    assert code == 0 and "1 skipped" in out and "broken.jpg" in error
+    code, out, _ = run(capsys, *words)
+    content = json.loads((tmp_path / "r" / "predict" / "predictions.json").read_text())
+    assert code == 0 and "1 skipped" in out
+    assert content["skipped"][0]["path"].endswith("broken.jpg") and content["settings"]["precision"] == "float64"
     picture.unlink()
     fails(capsys, *words)
-    assert not (tmp_path / "r" / "predict2").exists()
+    assert not (tmp_path / "r" / "predict-2").exists()
 
 
 def test_predict_refuses_wrong_values_before_it_writes(capsys, weights, picture, tmp_path):
@@ -226,6 +261,9 @@ def test_train_refuses_what_cannot_work(capsys, tiny, tmp_path):
     script = tmp_path / "d.yaml"
     script.write_text("train: none\nval: none\nnames: [a]\ndownload: raise SystemExit('ran')\n")
     assert "is not run" in fails(capsys, *base, f"data={script}")
+    assert "could not be converted" in fails(
+        capsys, "train", "model=yolo11n.yaml", f"data={tiny}", f"project={tmp_path}/s"
+    )
     assert "model" in fails(capsys, "train", "model=nonet.yaml", f"data={tiny}", f"project={tmp_path}/r")
     assert "epochs" in fails(capsys, *base, f"data={tiny}", "epochs=many")
     assert not (tmp_path / "r").exists()

@@ -134,6 +134,8 @@ def test_missing_data_is_refused(tmp_path, coco):
     with pytest.raises(SourceError, match="does not exist"):
         read_truth(tmp_path / "none.json")
     with pytest.raises(SourceError, match="give split="):
+        read_truth(tmp_path / "images")
+    with pytest.raises(SourceError, match="is a COCO folder; give its annotation file"):
         read_truth(tmp_path)
     with pytest.raises(SourceError, match="give images=<folder>"):
         read_truth(coco, images=tmp_path / "elsewhere")

@@ -86,6 +86,13 @@ def test_list_file_and_glob_give_the_pictures(tmp_path):
     assert len(list(Source(str(tmp_path / "*.png")))) == 2
 
 
+def test_list_of_files_skips_what_cannot_be_read(tmp_path):
+    good, bad = picture(tmp_path / "good.png"), tmp_path / "bad.png"
+    bad.write_bytes(b"x")
+    source = Source([str(bad), good])
+    assert [frame.path for frame in source] == [str(good)] and source.skipped[0][0] == str(bad)
+
+
 def test_array_is_a_source():
     (frame,) = Source(np.zeros((20, 30, 3), np.uint8))
     assert frame.image.shape == (20, 30, 3)

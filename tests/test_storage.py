@@ -88,7 +88,7 @@ def test_failed_saving_leaves_no_file(tmp_path):
 
 
 def test_missing_file_is_refused(tmp_path):
-    assert "does not exist; make it with: casc-det convert" in refusal(tmp_path / "none.safetensors")
+    assert "make a spiking graph with: casc-det convert" in refusal(tmp_path / "none.safetensors")
     assert "does not exist" in refusal(tmp_path)
 
 

@@ -1,6 +1,6 @@
 """Write the measured tables into README.md and weights/README.md, from the JSON files in weights/.
 
-    python tools/update_tables.py [coco=runs/detect/val] [voc=runs/detect/val2] [coco640=runs/detect/val3]
+    python tools/update_tables.py [coco=runs/detect/val] [voc=runs/detect/val-2] [coco640=runs/detect/val-3]
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`; the functions below make it from
 `weights/yolov8n-cq16.NAME.json`. `NAME=RUN` first takes the figures of a run folder of `casc-det val` over into that

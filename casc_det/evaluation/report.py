@@ -37,8 +37,16 @@ def table(content: dict) -> str:
                 f"{row['seconds']:.2f}",
             )
         )
+    settings = content["settings"]
+    title = (
+        f"{settings['pictures']} pictures, {settings['dtype']}; spikes, SOPs, energy and seconds are means per picture"
+    )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+    return (
+        title
+        + "\n"
+        + "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+    )
 
 
 def write_csv(path: Path, content: dict) -> Path:

@@ -328,17 +328,21 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
     found = {row: [mapped(r["rows"][row], maps["snn"]) for r in records] for row in ("ann", last)}
     save_figure(plot_precision_recall(outcomes), folder / "precision_recall.png")
     matrix = confusion(truth.pictures, found[last], len(truth.names))
-    save_figure(plot_confusion(matrix, truth.names), folder / "confusion.png")
+    save_figure(plot_confusion(matrix, truth.names, last), folder / "confusion.png")
     panels = []
     for i in np.unique(np.linspace(0, len(records) - 1, EXAMPLES).astype(int)):
         picture = truth.pictures[i]
         image = read_picture(picture.path).image
         drawn = draw_boxes(image, picture.boxes, picture.labels, truth.names)
-        panels.append(panel(drawn, f"{Path(picture.path).stem}: ground truth", f"{len(picture.boxes)} objects"))
+        panels.append(
+            panel(drawn, f"{Path(picture.path).stem}: ground truth", f"objects: {len(picture.boxes)}", width=420)
+        )
         for row, values in found.items():
             boxes, scores, labels = (part[values[i][1] > SHOWN_SCORE] for part in values[i])
             drawn = draw_boxes(image, boxes, labels, truth.names, scores)
-            panels.append(panel(drawn, row.upper(), f"{len(boxes)} boxes above {SHOWN_SCORE}"))
+            panels.append(
+                panel(drawn, row.replace("snn", "SNN, T =").replace("ann", "ANN"), f"boxes: {len(boxes)}", width=420)
+            )
     write_picture(folder / "examples.png", board(panels))
 
 

@@ -131,6 +131,8 @@ def read_coco(path: Path, images=None) -> Truth:
 def read_voc(path: Path, split: str) -> Truth:
     """Classes are those of the annotations, in alphabetical order."""
     listing = path / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file() and (found := sorted(path.glob("annotations/instances_*.json"))):
+        raise SourceError(f"data: '{path}' is a COCO folder; give its annotation file, for example data={found[-1]}")
     if not listing.is_file():
         raise SourceError(
             f"data: '{listing}' does not exist; a VOC folder needs ImageSets/Main/<split>.txt, give split="

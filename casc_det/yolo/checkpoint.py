@@ -108,7 +108,9 @@ def float_model(path: str | Path, architecture: str | dict, classes: int, argume
         WeightsError: naming `argument`, where the file is missing, damaged or of another architecture.
     """
     if not Path(path).is_file():
-        raise WeightsError(f"{argument}: '{path}' does not exist; give a .pt or .safetensors file")
+        raise WeightsError(
+            f"{argument}: '{path}' does not exist (nothing is downloaded); give a .pt or .safetensors file"
+        )
     if Path(path).suffix != ".safetensors":
         return read_checkpoint(path).eval()
     model, state = DetectionModel(architecture, nc=classes, verbose=False), read_state(path)

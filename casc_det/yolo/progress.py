@@ -29,7 +29,7 @@ class Progress:
 
     def frame(self, result, total: int | None):
         """After a frame of `predict`."""
-        self._advance(total, f"{Path(result.path).name} {len(result)} boxes, T = {result.spiking.timesteps}")
+        self._advance(total, f"{Path(result.path).name}, T = {result.spiking.timesteps}, boxes: {len(result)}")
 
     def pictures(self, done: int, total: int):
         """After a batch of `val`."""
@@ -39,7 +39,7 @@ class Progress:
 
     def step(self, result):
         """After a time step of `demo`."""
-        self._advance(None, f"T = {result.spiking.timesteps}, {len(result)} boxes")
+        self._advance(None, f"T = {result.spiking.timesteps}, boxes: {len(result)}")
 
 
 def demo_picture() -> Path:

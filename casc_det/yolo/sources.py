@@ -16,6 +16,7 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import load_inference_source
 from ultralytics.data.loaders import LoadImagesAndVideos
 from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS
+from ultralytics.utils import LOGGER
 
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.yolo import open_picture
@@ -50,11 +51,24 @@ class Source:
     def __post_init__(self):
         if isinstance(self.given, bool) or self.given is None or (isinstance(self.given, str) and not self.given):
             raise SourceError("source: missing; give a picture, folder, glob, .txt list, video, webcam index or URL")
-        self.is_path = isinstance(self.given, str | Path) and not self._is_stream(str(self.given))
+        paths = [self.given] if isinstance(self.given, str | Path) else self.given
+        self.is_path = (
+            isinstance(paths, list | tuple)
+            and len(paths) > 0
+            and all(isinstance(p, str | Path) and not self._is_stream(str(p)) for p in paths)
+        )
         if self.is_path:
-            self.files, self.skipped = expand(str(self.given))
+            for path in paths:
+                files, skipped = expand(str(path))
+                self.files += files
+                for file, reason in skipped:
+                    self._skip(file, reason)
             if not self.files:
                 raise SourceError(f"source: {_nothing_readable(self.given, self.skipped)}")
+
+    def _skip(self, file: str, reason: str) -> None:
+        self.skipped.append((file, reason))
+        LOGGER.warning(f"skipped '{file}': {reason}")
 
     @staticmethod
     def _is_stream(text: str) -> bool:
@@ -77,7 +91,7 @@ class Source:
                     read += 1
                     yield frame
             except SourceError as error:
-                self.skipped.append((file, str(error)))
+                self._skip(file, str(error))
         if not read:
             raise SourceError(f"source: {_nothing_readable(self.given, self.skipped)}")
 
@@ -129,7 +143,8 @@ def expand(source: str) -> tuple[list[str], list[tuple[str, str]]]:
     files, skipped = [], []
     for file in found:
         if not Path(file).is_file():
-            skipped.append((file, "does not exist"))
+            named = f" (named in '{source}')" if path.suffix.lower() in (".txt", ".csv") and path.is_file() else ""
+            skipped.append((file, f"does not exist{named}"))
         elif Path(file).suffix[1:].lower() not in IMG_FORMATS | VID_FORMATS:
             skipped.append((file, f"is no picture or video (suffix '{Path(file).suffix}')"))
         elif Path(file).stat().st_size == 0:

@@ -16,9 +16,11 @@ from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from casc_det.activation import check_levels
-from casc_det.errors import ArgumentError, CascError, UsageError, WeightsError, nearest
+from casc_det.conversion import REFUSED, audit
+from casc_det.errors import ArgumentError, CascError, ConversionError, UsageError, WeightsError, nearest
 from casc_det.storage import load_graph
-from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint
+from casc_det.yolo.capture import capture
+from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint, read_state
 from casc_det.yolo.data import PictureDataset, is_yaml, read_data
 from casc_det.yolo.distill import DistillationLoss
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
@@ -40,6 +42,8 @@ def check_architecture(model) -> None:
     """Raise WeightsError where `model` is neither an architecture (.yaml) that Ultralytics knows nor a .pt file."""
     path = Path(str(model))
     if path.suffix == ".pt":
+        if not path.is_file():
+            raise WeightsError(f"model: '{model}' does not exist (nothing is downloaded); give a file")
         read_checkpoint(path)
         return
     try:
@@ -47,7 +51,7 @@ def check_architecture(model) -> None:
     except (FileNotFoundError, SyntaxError, ValueError):
         known = False
     if not known:
-        raise WeightsError(f"model: '{model}' is neither a known architecture, such as yolov8n.yaml, nor a .pt file")
+        raise WeightsError(f"model: '{model}' is no known architecture, such as yolov8n.yaml, and no .pt file")
 
 
 class CQReLUModel(DetectionModel):
@@ -139,6 +143,13 @@ class CascTrainer(DetectionTrainer):
         count = install_cqrelu(model, self.args.levels)
         with override_configs(self.args, {"amp": self.asked_amp}):
             YAML.save(self.save_dir / "args.yaml", vars(self.args))  # again, now that the defaults are settled
+        refused = [row for row in audit(capture(model)) if row.status == REFUSED]
+        if refused:
+            named = ", ".join(dict.fromkeys(row.op for row in refused[:3]))
+            raise ConversionError(
+                f"model: {len(refused)} ops of {self.args.model} have no spiking counterpart ({named}, ...), so "
+                "what is trained could not be converted; use yolov3-tiny, yolov5 or yolov8"
+            )
         LOGGER.info(f"CQReLU: {count} activations replaced, {self.args.levels} levels")
 
     def setup_model(self):
@@ -280,7 +291,9 @@ def train(**arguments) -> Path:
         check_levels(arguments["levels"])
     for key in ("weights", "teacher"):
         if arguments.get(key) and not Path(arguments[key]).is_file():
-            raise WeightsError(f"{key}: '{arguments[key]}' does not exist; give a .pt or .safetensors file")
+            raise WeightsError(f"{key}: '{arguments[key]}' does not exist (nothing is downloaded)")
+        if arguments.get(key) and Path(arguments[key]).suffix == ".safetensors":
+            read_state(arguments[key])
     if not arguments.get("resume"):  # everything that can be wrong is looked at before a run folder is made
         check_architecture(arguments["model"])
         read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"))
