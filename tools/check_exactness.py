@@ -76,7 +76,8 @@ def main():
                         total["source_network"] = max(total["source_network"], float((mine - raw[key]).abs().max()))
             records.append(total)
             print(total, flush=True)
-    Path(options["out"]).write_text(json.dumps({"settings": options, "networks": records}, indent=1) + "\n")
+    settings = {**options, "weights": Path(options["weights"]).name, "source": Path(options["source"]).name}
+    Path(options["out"]).write_text(json.dumps({"settings": settings, "networks": records}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

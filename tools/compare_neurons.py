@@ -1,14 +1,16 @@
 """Mean relative readout error of the spiking network against its ANN over time, for neurons and schedules.
 
     python tools/compare_neurons.py source=../shared/data/coco-mini/images/val2017 [weights=...] [limit=50]
-        [imgsz=320] [timesteps=8,16,24,32,48,64] [precision=float32] [out=neurons.json]
+        [imgsz=320] [timesteps=8,16,24,32,48,64] [precision=float64] [workers=2] [out=neurons.json]
 
 Error: |y(t) - y_ann| / |y_ann|, Euclidean norms over all readout values of a picture, mean over pictures.
 IF without sleep: constant input, plain integrate-and-fire. IF with sleep: the same under WSC. CIF without sleep:
-constant input. CIF with WSC: the method of casc_det; the only one that has to reach zero.
+constant input. CIF with WSC: the method of casc_det; the only one that has to reach zero. Pictures are shared out among
+`workers` processes of one thread.
 """
 
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from casc_det import SpikingYOLO
 from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
 from casc_det.engine import simulate
-from casc_det.yolo.sources import Source, letterbox
+from casc_det.yolo.sources import Source, letterbox, read_picture
 
 VARIANTS = {
     "IF without sleep": ("if", "constant"),
@@ -32,25 +34,46 @@ def flat(readout) -> torch.Tensor:
     return torch.cat([y.flatten() for y in readout.values()]).double()
 
 
+WORKER = {}
+
+
+def start_worker(options):
+    torch.set_num_threads(1)
+    WORKER["model"] = SpikingYOLO(options["weights"], precision=options["precision"])
+
+
 @torch.no_grad()
+def measure(task) -> dict:
+    """Relative errors of one picture, {variant: {step: error}}."""
+    file, size, steps = task
+    model = WORKER["model"]
+    x = letterbox(read_picture(file).image, size, 32)[None].to(model.dtype)
+    target = flat(ann_forward(model.graph, x, keep_counts=False).readout)
+    errors = {}
+    for name, (neuron, schedule) in VARIANTS.items():
+        errors[name] = {}
+        for step in simulate(model.graph, x, max(steps), neuron, schedule):
+            if step.t in steps:
+                errors[name][step.t] = float((flat(step.readout) - target).norm() / target.norm())
+            if bool(step.quiescent.all()):  # later steps change nothing
+                error = float((flat(step.readout) - target).norm() / target.norm())
+                errors[name] |= {t: error for t in steps if t > step.t}
+                break
+    return errors
+
+
 def main():
-    options = {"weights": None, "limit": 50, "imgsz": 320, "timesteps": "8,16,24,32,48,64", "precision": "float32"}
-    options |= {"out": "neurons.json"} | parse_pairs(sys.argv[1:])
+    options = {"weights": None, "limit": 50, "imgsz": 320, "timesteps": "8,16,24,32,48,64", "precision": "float64"}
+    options |= {"workers": 2, "out": "neurons.json"} | parse_pairs(sys.argv[1:])
     steps = options["timesteps"]
     steps = [int(t) for t in (steps.split(",") if isinstance(steps, str) else steps)]
-    model = SpikingYOLO(options["weights"], precision=options["precision"])
     size, pictures = (options["imgsz"], options["imgsz"]), Source(options["source"]).files[: options["limit"]]
-    errors = {name: {t: [] for t in steps} for name in VARIANTS}
-    for number, file in enumerate(pictures, 1):
-        image = next(iter(Source(file))).image
-        x = letterbox(image, size, 32)[None].to(model.dtype)
-        target = flat(ann_forward(model.graph, x, keep_counts=False).readout)
-        for name, (neuron, schedule) in VARIANTS.items():
-            for step in simulate(model.graph, x, max(steps), neuron, schedule):
-                if step.t in errors[name]:
-                    errors[name][step.t].append(float((flat(step.readout) - target).norm() / target.norm()))
-        print(f"\r{number}/{len(pictures)} pictures", end="", flush=True)
-    table = {name: {t: sum(v) / len(v) for t, v in row.items()} for name, row in errors.items()}
+    results = []
+    with multiprocessing.get_context("spawn").Pool(options["workers"], start_worker, (options,)) as pool:
+        for result in pool.imap_unordered(measure, [(file, size, steps) for file in pictures]):
+            results.append(result)
+            print(f"\r{len(results)}/{len(pictures)} pictures", end="", flush=True)
+    table = {name: {t: sum(r[name][t] for r in results) / len(results) for t in steps} for name in VARIANTS}
     settings = {**options, "source": Path(options["source"]).name, "pictures": len(pictures)}
     Path(options["out"]).write_text(json.dumps({"settings": settings, "relative_error": table}, indent=1) + "\n")
     print("\n| neuron and schedule | " + " | ".join(f"T = {t}" for t in steps) + " |")
