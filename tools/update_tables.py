@@ -61,7 +61,9 @@ def neurons(content: dict) -> str:
     lines.append("| --- |" + " --- |" * len(steps))
     for name, row in table.items():
         lines.append(f"| {name} | " + " | ".join(f"{row[t]:.2g}" for t in steps) + " |")
-    return "\n".join(lines)
+    kinds = content["precision"]
+    note = "; ".join(f"{p}: {', '.join(n for n in kinds if kinds[n] == p)}" for p in sorted(set(kinds.values())))
+    return "\n".join(lines) + f"\n\n{content['settings']['pictures']} pictures of coco-mini val2017. {note}."
 
 
 def exactness(content: dict) -> str:
