@@ -79,7 +79,7 @@ def check_timesteps(timesteps, graph: g.SpikingGraph) -> int:
 
 
 def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
-    stride, dtype = max(graph.strides), graph.of_type(g.Conv)[0].weight.dtype
+    stride, dtype = max(graph.strides), graph.dtype
     if images.dtype != dtype:
         raise ArgumentError(
             f"images: expected dtype {dtype}, that of the graph's weights, got {images.dtype}; convert one"

@@ -212,6 +212,16 @@ class Graph:
     def of_type(self, kind: type | tuple[type, ...]) -> list[Node]:
         return [node for node in self.nodes if isinstance(node, kind)]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of its weights."""
+        return self.of_type(Conv)[0].weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of its weights."""
+        return self.of_type(Conv)[0].weight.device
+
     def consumers(self) -> dict[str, list[Node]]:
         """The nodes that read each node, by name."""
         result = {node.name: [] for node in self.nodes}

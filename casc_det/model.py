@@ -232,7 +232,8 @@ class SpikingYOLO:
             under torchrun.
         """
         from casc_det.evaluation.detection import Plan
-        from casc_det.evaluation.run import Shard, check_rows, evaluate, limited, start_folder
+        from casc_det.evaluation.run import check_rows, evaluate, limited, start_folder
+        from casc_det.evaluation.shard import Shard
         from casc_det.evaluation.truth import read_truth
         from casc_det.yolo.float_network import FloatNetwork
         from casc_det.yolo.sources import check_imgsz

@@ -63,3 +63,11 @@ def match_classes(model: list[str], truth: list[str], given: dict[str, str] | No
         )
     unused = tuple(name for name, label in zip(model, label_of, strict=True) if label < 0)
     return ClassMap(label_of, tuple(missing), unused)
+
+
+def mapped(record: dict, classes: ClassMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(boxes, scores, labels) of one row of a picture in the labels of the data set."""
+    labels = classes.label_of[np.array(record["labels"], dtype=np.int64)]
+    kept = labels >= 0
+    boxes = np.array(record["boxes"], dtype=np.float64).reshape(-1, 4)
+    return boxes[kept], np.array(record["scores"], dtype=np.float64)[kept], labels[kept]

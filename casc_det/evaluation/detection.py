@@ -56,10 +56,9 @@ def detect_batch(graph: SpikingGraph, floats, pictures: list[Picture], plan: Pla
     """
     from casc_det.yolo.sources import letterbox, read_picture
 
-    weight = next(node.weight for node in graph.nodes if hasattr(node, "weight"))
     frames = [read_picture(picture.path) for picture in pictures]
     images = torch.stack([letterbox(f.image, plan.imgsz, max(graph.strides), plan.rect) for f in frames])
-    images = images.to(weight.device, weight.dtype)
+    images = images.to(graph.device, graph.dtype)
     records = [{"key": p.key, "input": list(images.shape[2:]), "rows": {}, "cost": {}} for p in pictures]
 
     def add(row: str, readout, strides, reg_max, seconds: float):

@@ -1,11 +1,18 @@
-"""The results of `casc-det val` for people: a terminal table and a CSV."""
+"""The results of `casc-det val` for people: a terminal table, a CSV, figures and a page of examples."""
 
 import csv
 import io
 from pathlib import Path
 
-from casc_det.files import write_bytes
+import numpy as np
 
+from casc_det.draw import board, draw_boxes, panel, write_picture
+from casc_det.evaluation.classes import ClassMap, mapped
+from casc_det.evaluation.truth import Truth
+from casc_det.files import write_bytes
+from casc_det.plots import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall, save_figure
+
+EXAMPLES = 6
 COLUMNS = (
     *("network", "timesteps", "mAP50-95", "mAP50", "gap_to_ann", "gap_low", "gap_high", "spikes", "sops", "macs"),
     *("energy_mJ", "neuron_updates", "steps_mean", "quiescent", "difference_mean", "difference_max"),
@@ -58,3 +65,29 @@ def write_csv(path: Path, content: dict) -> Path:
         low, high = row.get("gap_95", (None, None))
         writer.writerow({**row, "gap_low": low, "gap_high": high})
     return write_bytes(path, text.getvalue().encode())
+
+
+def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: dict, outcomes: dict, folder: Path):
+    """Precision-recall curves, confusion matrix of the last row, and a page of example pictures."""
+    from casc_det.yolo.sources import read_picture
+
+    last = list(rows)[-1]
+    found = {row: [mapped(r["rows"][row], maps["snn"]) for r in records] for row in ("ann", last)}
+    save_figure(plot_precision_recall(outcomes), folder / "precision_recall.png")
+    matrix = confusion(truth.pictures, found[last], len(truth.names))
+    save_figure(plot_confusion(matrix, truth.names, last), folder / "confusion.png")
+    panels = []
+    for i in np.unique(np.linspace(0, len(records) - 1, EXAMPLES).astype(int)):
+        picture = truth.pictures[i]
+        image = read_picture(picture.path).image
+        drawn = draw_boxes(image, picture.boxes, picture.labels, truth.names)
+        panels.append(
+            panel(drawn, f"{Path(picture.path).stem}: ground truth", f"objects: {len(picture.boxes)}", width=420)
+        )
+        for row, values in found.items():
+            boxes, scores, labels = (part[values[i][1] > SHOWN_SCORE] for part in values[i])
+            drawn = draw_boxes(image, boxes, labels, truth.names, scores)
+            panels.append(
+                panel(drawn, row.replace("snn", "SNN, T =").replace("ann", "ANN"), f"boxes: {len(boxes)}", width=420)
+            )
+    write_picture(folder / "examples.png", board(panels))

@@ -2,26 +2,24 @@
 
 import hashlib
 import json
-import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from casc_det import __version__
 from casc_det.engine import check_timesteps
-from casc_det.errors import ArgumentError, CascError, SourceError
+from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.bootstrap import bootstrap_gap, picture_aps
-from casc_det.evaluation.classes import ClassMap, match_classes
+from casc_det.evaluation.classes import ClassMap, mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.detection import Plan, append_records, detect_batch, read_records
 from casc_det.evaluation.energy import EnergyModel, energy_mj
+from casc_det.evaluation.report import figures
+from casc_det.evaluation.shard import Shard
 from casc_det.evaluation.truth import Truth
 from casc_det.evaluation.voc import evaluate_voc
 from casc_det.files import run_folder, write_json
@@ -30,48 +28,7 @@ from casc_det.operations import count_operations
 
 PROTOCOLS = ("coco", "voc07", "voc12")
 SETTINGS, RESULTS = "settings.json", "results.json"
-EXAMPLES = 6
 ENERGY = EnergyModel()
-
-
-@dataclass(frozen=True)
-class Shard:
-    """This process among those that torchrun started; one alone without it."""
-
-    rank: int = 0
-    size: int = 1
-
-    @staticmethod
-    def join(device: torch.device) -> "Shard":
-        """Join the process group that torchrun describes in the environment, if there is one."""
-        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-            return Shard()
-        if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
-        return Shard(dist.get_rank(), dist.get_world_size())
-
-    def share(self, make: Callable):
-        """The value of `make()` on the first process, on all of them; its CascError, too."""
-        if self.size == 1:
-            return make()
-        box = [None, None]
-        if self.rank == 0:
-            try:
-                box = [make(), None]
-            except CascError as error:
-                box = [None, error]
-        dist.broadcast_object_list(box)
-        if box[1] is not None:
-            raise box[1]
-        return box[0]
-
-    def gather(self, value) -> list:
-        """The values of all processes on the first one, an empty list elsewhere."""
-        if self.size == 1:
-            return [value]
-        values = [None] * self.size if self.rank == 0 else None
-        dist.gather_object(value, values)
-        return values or []
 
 
 def check_rows(timesteps, graph: SpikingGraph) -> tuple[int | str, ...]:
@@ -105,8 +62,6 @@ def detect_all(graph, floats, truth: Truth, plan: Plan, folder: Path, batch: int
     Args:
         progress: called with (done, to do) on the first process.
     """
-    from casc_det.yolo.data import picture_size  # noqa: F401  (prepares Ultralytics on every process)
-
     known = read_records(folder) if shard.rank == 0 else None
     done = shard.share(lambda: list(known))
     left = [picture for picture in truth.pictures if picture.key not in set(done)]
@@ -139,14 +94,6 @@ def detect_all(graph, floats, truth: Truth, plan: Plan, folder: Path, batch: int
         truth.damaged += len(named)
     truth.pictures = [picture for picture in truth.pictures if picture.key in known]
     return [known[picture.key] for picture in truth.pictures]
-
-
-def mapped(record: dict, classes: ClassMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(boxes, scores, labels) of one row of a picture in the labels of the data set."""
-    labels = classes.label_of[np.array(record["labels"], dtype=np.int64)]
-    kept = labels >= 0
-    boxes = np.array(record["boxes"], dtype=np.float64).reshape(-1, 4)
-    return boxes[kept], np.array(record["scores"], dtype=np.float64)[kept], labels[kept]
 
 
 def score(truth: Truth, records: list[dict], maps: dict[str, ClassMap], protocol: str, draws: int, folder: Path):
@@ -280,7 +227,6 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise ArgumentError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     shard = shard or Shard()
-    weight = next(node.weight for node in graph.nodes if hasattr(node, "weight"))
     maps = {"snn": match_classes(graph.names, truth.names, mapping)}
     if floats is not None:
         maps["float"] = match_classes(floats.names, truth.names, mapping)
@@ -288,7 +234,7 @@ def evaluate(
             raise ArgumentError("against: the float network knows other classes of the data set than the spiking one")
     settings = {"graph": fingerprint(graph), "data": truth.name, "pictures": len(truth.pictures), "protocol": protocol}
     settings |= {"timesteps": plan.timesteps, "imgsz": plan.imgsz, "rect": plan.rect, "float": floats is not None}
-    settings |= {"dtype": str(weight.dtype).removeprefix("torch."), "levels": graph.levels}
+    settings |= {"dtype": str(graph.dtype).removeprefix("torch."), "levels": graph.levels}
     shard.share(lambda: check_resumed(folder, settings))
     records = detect_all(graph, floats, truth, plan, folder, batch, shard, progress)
     if shard.rank:
@@ -297,7 +243,7 @@ def evaluate(
         raise SourceError("data: none of the pictures could be read")
     rows, outcomes = score(truth, records, maps, protocol, bootstrap, folder)
     add_costs(rows, records, graph, energy)
-    machine = {"device": str(weight.device), "threads": torch.get_num_threads(), "processes": shard.size}
+    machine = {"device": str(graph.device), "threads": torch.get_num_threads(), "processes": shard.size}
     machine |= {"processor": platform.machine(), "torch": torch.__version__, "casc_det": __version__}
     content = {
         "settings": {
@@ -316,34 +262,6 @@ def evaluate(
     figures(truth, records, maps, rows, outcomes, folder)
     write_json(folder / RESULTS, content)
     return content
-
-
-def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: dict, outcomes: dict, folder: Path):
-    """Precision-recall curves, confusion matrix of the last row, and a page of example pictures."""
-    from casc_det.draw import board, draw_boxes, panel, write_picture
-    from casc_det.plots import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall, save_figure
-    from casc_det.yolo.sources import read_picture
-
-    last = list(rows)[-1]
-    found = {row: [mapped(r["rows"][row], maps["snn"]) for r in records] for row in ("ann", last)}
-    save_figure(plot_precision_recall(outcomes), folder / "precision_recall.png")
-    matrix = confusion(truth.pictures, found[last], len(truth.names))
-    save_figure(plot_confusion(matrix, truth.names, last), folder / "confusion.png")
-    panels = []
-    for i in np.unique(np.linspace(0, len(records) - 1, EXAMPLES).astype(int)):
-        picture = truth.pictures[i]
-        image = read_picture(picture.path).image
-        drawn = draw_boxes(image, picture.boxes, picture.labels, truth.names)
-        panels.append(
-            panel(drawn, f"{Path(picture.path).stem}: ground truth", f"objects: {len(picture.boxes)}", width=420)
-        )
-        for row, values in found.items():
-            boxes, scores, labels = (part[values[i][1] > SHOWN_SCORE] for part in values[i])
-            drawn = draw_boxes(image, boxes, labels, truth.names, scores)
-            panels.append(
-                panel(drawn, row.replace("snn", "SNN, T =").replace("ann", "ANN"), f"boxes: {len(boxes)}", width=420)
-            )
-    write_picture(folder / "examples.png", board(panels))
 
 
 def limited(truth: Truth, limit: int | None) -> Truth:

@@ -1,0 +1,51 @@
+"""One process among those that torchrun started."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from casc_det.errors import CascError
+
+
+@dataclass(frozen=True)
+class Shard:
+    """This process among those that torchrun started; one alone without it."""
+
+    rank: int = 0
+    size: int = 1
+
+    @staticmethod
+    def join(device: torch.device) -> "Shard":
+        """Join the process group that torchrun describes in the environment, if there is one."""
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+            return Shard()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
+        return Shard(dist.get_rank(), dist.get_world_size())
+
+    def share(self, make: Callable):
+        """The value of `make()` on the first process, on all of them; its CascError, too."""
+        if self.size == 1:
+            return make()
+        box = [None, None]
+        if self.rank == 0:
+            try:
+                box = [make(), None]
+            except CascError as error:
+                box = [None, error]
+        dist.broadcast_object_list(box)
+        if box[1] is not None:
+            raise box[1]
+        return box[0]
+
+    def gather(self, value) -> list:
+        """The values of all processes on the first one, an empty list elsewhere."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size if self.rank == 0 else None
+        dist.gather_object(value, values)
+        return values or []
