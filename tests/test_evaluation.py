@@ -179,7 +179,7 @@ def random_truth(seed=0, pictures=15):
 def test_map_of_the_whole_set_equals_pycocotools(seed):
     truth, found = random_truth(seed)
     numbers, by_class, outcomes = evaluate_coco(truth, to_results(truth, found), [0, 1, 2])
-    assert weighted_ap(outcomes, np.ones(len(truth.pictures))) == pytest.approx(numbers["mAP50-95"], abs=1e-12)
+    assert weighted_ap(outcomes, np.ones((1, len(truth.pictures))))[0] == pytest.approx(numbers["mAP50-95"], abs=1e-12)
     assert np.nanmean(list(by_class.values())) == pytest.approx(numbers["mAP50-95"], abs=1e-12)
 
 
@@ -190,7 +190,9 @@ def test_weighted_map_equals_repeated_pictures():
     repeated = Truth("coco", "again", truth.names, truth.category_ids, [])
     repeated.pictures = [make_copy(truth.pictures[i], key) for key, i in enumerate(order)]
     numbers, _, _ = evaluate_coco(repeated, to_results(repeated, [found[i] for i in order]), [0, 1, 2])
-    assert weighted_ap(outcomes, np.bincount(order, minlength=6).astype(float)) == pytest.approx(numbers["mAP50-95"])
+    assert weighted_ap(outcomes, np.bincount(order, minlength=6).astype(float)[None])[0] == pytest.approx(
+        numbers["mAP50-95"]
+    )
 
 
 def make_copy(picture, key):

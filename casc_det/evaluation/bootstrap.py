@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RECALLS = np.linspace(0, 1, 101)
+BLOCK = 1 << 22  # draws worked on at once: so many values at most for the largest class
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,38 @@ class Outcomes:
     positives: np.ndarray
 
 
-def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> float:
-    """Mean over classes and thresholds of COCO's 101-point AP, each picture counted `weights` times; NaN if empty."""
-    values = []
+def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> np.ndarray:
+    """Mean over classes and thresholds of COCO's 101-point AP for each draw.
+
+    Only hits raise the recall, and the interpolated precision has its steps at hits: the curve is followed from hit to
+    hit, each counted once for every recall of the grid that it is the first to reach.
+
+    Args:
+        weights: (draws, pictures), how many times each picture counts.
+
+    Returns:
+        (draws,); NaN where a draw has no object at all.
+    """
+    total, scored = np.zeros(len(weights)), np.zeros(len(weights))
     for c in classes:
-        positives = float(weights @ c.positives)
-        if not positives:
-            continue
-        w = weights[c.picture]
-        hits = np.cumsum((c.outcome == 1) * w, axis=1)
-        shown = np.cumsum((c.outcome >= 0) * w, axis=1)
-        precision = hits / np.maximum(shown, np.spacing(1))
-        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        envelope = np.concatenate((envelope, np.zeros((len(envelope), 1))), axis=1)
-        recall = hits / positives
-        at = [np.searchsorted(row, RECALLS, side="left") for row in recall]
-        values.append(np.mean([row[i].mean() for row, i in zip(envelope, at, strict=True)]))
-    return float(np.mean(values)) if values else float("nan")
+        positives = weights @ c.positives
+        drawn = weights[:, c.picture]
+        shown = np.cumsum(drawn, axis=1)
+        some = positives > 0
+        scored += some
+        for outcome in c.outcome:
+            at = np.flatnonzero(outcome == 1)
+            if not len(at):
+                continue
+            hits = np.cumsum(drawn[:, at], axis=1)
+            valid = np.cumsum(drawn * (outcome >= 0), axis=1) if (outcome < 0).any() else shown
+            precision = hits / np.maximum(valid[:, at], np.spacing(1))
+            envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            reached = np.searchsorted(RECALLS, hits / np.where(some, positives, 1)[:, None], side="right")
+            first = np.diff(reached, axis=1, prepend=0)
+            total += some * (envelope * first).sum(1) / len(RECALLS) / len(c.outcome)
+    with np.errstate(invalid="ignore"):
+        return total / scored
 
 
 def picture_aps(classes: list[Outcomes], pictures: int) -> np.ndarray:
@@ -51,7 +67,7 @@ def picture_aps(classes: list[Outcomes], pictures: int) -> np.ndarray:
         for i in np.flatnonzero(c.positives):
             mine = c.picture == i
             parts[i].append(Outcomes(c.outcome[:, mine], np.zeros(mine.sum(), np.int64), c.positives[i : i + 1]))
-    return np.array([weighted_ap(part, np.ones(1)) for part in parts])
+    return np.array([weighted_ap(part, np.ones((1, 1)))[0] for part in parts])
 
 
 def bootstrap_gap(rows: dict, reference: str, draws: int, seed: int = 0) -> dict[str, tuple[float, float]]:
@@ -66,10 +82,18 @@ def bootstrap_gap(rows: dict, reference: str, draws: int, seed: int = 0) -> dict
     """
     rng = np.random.default_rng(seed)
     pictures = len(rows[reference][0].positives)
-    gaps: dict[str, list[float]] = {name: [] for name in rows if name != reference}
-    for _ in range(draws):
-        weights = np.bincount(rng.integers(0, pictures, pictures), minlength=pictures).astype(np.float64)
-        base = weighted_ap(rows[reference], weights)
+    longest = max((len(c.picture) for classes in rows.values() for c in classes), default=0)
+    gaps: dict[str, list[np.ndarray]] = {name: [] for name in rows if name != reference}
+    left = draws
+    while left:
+        block = min(left, max(1, BLOCK // max(1, longest)))
+        drawn = rng.integers(0, pictures, (block, pictures))
+        weights = np.array([np.bincount(draw, minlength=pictures) for draw in drawn], dtype=np.float64)
+        aps = {id(row): weighted_ap(row, weights) for row in {id(row): row for row in rows.values()}.values()}
         for name, values in gaps.items():
-            values.append(weighted_ap(rows[name], weights) - base)
-    return {name: tuple(np.nanpercentile(v, (2.5, 97.5)).tolist()) for name, v in gaps.items()}
+            values.append(aps[id(rows[name])] - aps[id(rows[reference])])
+        left -= block
+    return {
+        name: tuple(np.nanpercentile(np.concatenate(v), (2.5, 97.5)).tolist()) if v else (float("nan"),) * 2
+        for name, v in gaps.items()
+    }

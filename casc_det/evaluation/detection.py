@@ -120,8 +120,13 @@ def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
         if all(rest):
             break
         start = perf_counter()
-    for t in [*sorted(asked), *(["auto"] if "auto" in plan.timesteps else [])]:
-        emit(f"snn {t}", step)  # at rest: later steps would change nothing
+    at_rest = [f"snn {t}" for t in (*sorted(asked), *(["auto"] if "auto" in plan.timesteps else []))]
+    for row in at_rest[:1]:
+        emit(row, step)
+    for row in at_rest[1:]:  # later steps would change nothing
+        for record in records:
+            record["rows"][row] = record["rows"][at_rest[0]]
+            record["cost"][row] = dict(record["cost"][at_rest[0]])
 
 
 def readout_difference(first: dict, second: dict, i: int) -> tuple[float, float]:

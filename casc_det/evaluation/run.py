@@ -22,7 +22,7 @@ from casc_det.evaluation.report import figures
 from casc_det.evaluation.shard import Shard
 from casc_det.evaluation.truth import Truth
 from casc_det.evaluation.voc import evaluate_voc
-from casc_det.files import run_folder, write_json
+from casc_det.files import run_folder, write_bytes, write_json
 from casc_det.graph import SpikingGraph
 from casc_det.operations import count_operations
 
@@ -113,7 +113,11 @@ def score(truth: Truth, records: list[dict], maps: dict[str, ClassMap], protocol
         found = [mapped(record["rows"][row], classes) for record in records]
         predictions = to_results(truth, found)
         file = f"predictions_{row.replace(' ', '_')}.json"
-        write_json(folder / file, predictions)
+        write_bytes(folder / file, json.dumps(predictions).encode())
+        same = next((r for r in rows if all(record["rows"][r] == record["rows"][row] for record in records)), None)
+        if same and same != "float":
+            rows[row], outcomes[row] = {**rows[same], "predictions": file}, outcomes[same]
+            continue
         if protocol == "coco":
             values, by_class, outcomes[row] = evaluate_coco(truth, predictions, scored)
         else:
