@@ -1,7 +1,8 @@
 """The ANN twin of a spiking graph: the same weights and thresholds with CQReLU in place of the neurons.
 
 Every quantity is what the spiking network adds up over time, so at quiescence the two are equal neuron by neuron:
-`n = clip(floor(x/theta + 1/2), 0, Q)` with `x = U n_in + Q*bias` (CASC, arXiv 2406.05371).
+`n = clip(floor((x + theta/2) / theta), 0, Q)` with `x = U n_in + Q*bias` (CASC, arXiv 2406.05371). On an integer
+graph everything but the final scale is whole numbers, and the equality holds bit for bit.
 """
 
 from dataclasses import dataclass
@@ -30,15 +31,15 @@ def ann_forward(graph: g.SpikingGraph, images: torch.Tensor, keep_counts: bool =
         inputs = [values[name] for name in node.inputs]
         match node:
             case g.Input():
-                value = images * levels
+                value = graph.pixels(images) * levels
             case g.Conv():
-                value = convolve(node, inputs[0]) + levels * node.bias.view(1, -1, 1, 1)
+                value = convolve(node, inputs[0]) + graph.summed_bias(node, levels)
             case g.Neuron():
-                value = torch.floor(inputs[0] / node.theta + 0.5).clamp(0, levels)
+                value = quantise(inputs[0] + graph.start(node), node.theta, levels)
                 if keep_counts:
                     counts[node.name] = value
             case g.Readout():
-                value = readout[node.name] = inputs[0] / levels
+                value = readout[node.name] = graph.output(node, inputs[0], levels)
             case _:
                 value = apply(node, *inputs)
         values[node.name] = value
@@ -47,3 +48,8 @@ def ann_forward(graph: g.SpikingGraph, images: torch.Tensor, keep_counts: bool =
             if not left[name]:
                 del values[name]
     return AnnOutput(readout, counts)
+
+
+def quantise(x: torch.Tensor, theta, levels: int) -> torch.Tensor:
+    """clip(floor(x / theta), 0, Q), without rounding errors of the division where x and theta are whole numbers."""
+    return torch.div(x, theta, rounding_mode="floor").clamp(0, levels)

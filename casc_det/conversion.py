@@ -185,7 +185,10 @@ def convert_graph(graph: g.Graph) -> tuple[g.SpikingGraph, list[AuditRow]]:
 
 
 def real_weights(graph: g.SpikingGraph) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """The (weight, bias) of each convolution in real values, float64: balancing undone, BatchNorm stays folded."""
+    """The (weight, bias) of each convolution in real values, float64: balancing undone, BatchNorm stays folded.
+
+    graph: a real-valued graph; see `casc_det.integer.to_real`.
+    """
     amplitudes, result = _amplitudes(graph), {}
     for node in graph.of_type(g.Conv):
         out, inner = amplitudes[node.name], _per_weight(node, amplitudes)

@@ -29,7 +29,7 @@ class Input(Node):
 
 @dataclass
 class Conv(Node):
-    """y = weight * x + bias. In a SpikingGraph x are spikes and `bias` is what one wake step adds."""
+    """y = weight * x + bias. In a SpikingGraph x are spikes; `bias`: see `SpikingGraph.wake_bias`."""
 
     weight: torch.Tensor = None
     bias: torch.Tensor = None
@@ -59,10 +59,11 @@ class Activation(Node):
 class Neuron(Node):
     """A layer of CIF neurons with threshold `theta` (see `casc_det.neurons`); only in a SpikingGraph.
 
-    `lam` is the real value that Q spikes stand for, the clip of its CQReLU.
+    `theta` is a number or, in an integer graph, whole numbers per channel, (C, 1, 1). `lam` is the real value that Q
+    spikes stand for, the clip of its CQReLU.
     """
 
-    theta: float = 1.0
+    theta: float | torch.Tensor = 1.0
     levels: int = 8
     lam: float = 1.0
 
@@ -80,11 +81,12 @@ class MaxPool(Node):
 
 @dataclass
 class AvgPool(Node):
-    """Average pool, linear: the same on spikes, whose mean is graded."""
+    """Average pool, linear: the same on spikes, whose mean is graded. In an integer graph `divisor` is 1: a sum."""
 
     kernel: tuple[int, int] = (2, 2)
     stride: tuple[int, int] = (2, 2)
     padding: tuple[int, int] = (0, 0)
+    divisor: int | None = None
 
 
 @dataclass
@@ -140,12 +142,17 @@ class Slice(Node):
 
 @dataclass
 class Readout(Node):
-    """An output of the network without neuron: its input current summed over time. `kind` is "boxes" or "scores"."""
+    """An output of the network without neuron: its input current summed over time. `kind` is "boxes" or "scores".
+
+    `scale` per channel, (C, 1, 1), turns the sum of an integer graph into real values; None where it is real already.
+    """
 
     kind: str = "boxes"
     level: int = 0
+    scale: torch.Tensor | None = None
 
 
+PIXEL_LEVELS = 255
 POINTWISE = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "hardsigmoid": torch.nn.functional.hardsigmoid}
 NODE_TYPES = {
     kind.__name__: kind
@@ -235,21 +242,52 @@ class Graph:
 class SpikingGraph(Graph):
     """A spiking detector: `Neuron` in place of `Activation`, no `BatchNorm`, one `levels` (Q) for all.
 
-    Weights are in units of the threshold they drive (theta = 1 unless stated), the picture is injected as it is
-    (0..1) at each of the first Q steps, and so is each convolution's bias.
+    Real-valued: weights are in units of the threshold they drive (theta = 1), the picture is injected as it is (0..1)
+    at each wake step, and so is each convolution's bias.
+    Integer (`integer`; see `casc_det.integer`): pixels 0..255, weights, thresholds, biases, potentials and summed
+    readouts are whole numbers below 2^24, which float32 and float64 hold and add without error, in any order. The
+    methods below are all that differs between the two.
     """
 
     levels: int = 8
+    integer: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         if type(self.levels) is not int or self.levels < 1:
             raise ConversionError(f"graph: expected levels as a whole number above 0, got {self.levels!r}")
         for node in self.of_type(Neuron):
-            if not isinstance(node.theta, int | float) or not node.theta > 0:
-                raise ConversionError(
-                    f"graph: neurons '{node.name}' have theta={node.theta!r}, expected a number above 0"
-                )
+            theta = node.theta.min().item() if isinstance(node.theta, torch.Tensor) else node.theta
+            if not isinstance(theta, int | float) or not theta > 0:
+                raise ConversionError(f"graph: neurons '{node.name}' have theta={theta!r}, expected a number above 0")
+
+    def pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """What a wake step injects for pictures (B, 3, H, W) in 0..1."""
+        return torch.round(images * PIXEL_LEVELS) if self.integer else images
+
+    def start(self, node: Neuron) -> float | torch.Tensor:
+        """The potential before the first step: half the threshold, the 1/2 of CQReLU."""
+        return node.theta // 2 if self.integer else node.theta / 2
+
+    def wake_bias(self, node: Conv, t: int) -> torch.Tensor:
+        """What wake step t = 1, 2, ... adds, (C, 1, 1): the bias; integers: its share of the total of Q steps."""
+        if self.integer:
+            total = node.bias.long()
+            share = total * t // self.levels - total * (t - 1) // self.levels
+            return share.to(node.bias.dtype).view(-1, 1, 1)
+        return node.bias.view(-1, 1, 1)
+
+    def summed_bias(self, node: Conv, steps: int) -> torch.Tensor:
+        """What the first `steps` wake steps add together, (C, 1, 1)."""
+        if self.integer:
+            return (node.bias.long() * steps // self.levels).to(node.bias.dtype).view(-1, 1, 1)
+        return steps * node.bias.view(-1, 1, 1)
+
+    def output(self, node: Readout, total: torch.Tensor, divisor: int) -> torch.Tensor:
+        """The real values of a readout whose currents sum to `total`; float64 for an integer graph."""
+        if node.scale is None:
+            return total / divisor
+        return total.double() * node.scale.double() / divisor
 
 
 def settings(node: Node) -> dict:

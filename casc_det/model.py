@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -13,10 +14,11 @@ from casc_det import __version__
 from casc_det.ann import ann_forward
 from casc_det.conversion import AuditRow, convert_graph
 from casc_det.decode import DetectionSettings, check_classes, decode_maps, detect
-from casc_det.engine import check_timesteps, simulate
+from casc_det.engine import ENGINES, check_timesteps, simulate
 from casc_det.errors import ArgumentError, WeightsError, nearest
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.graph import SpikingGraph, moved
+from casc_det.integer import to_integer
 from casc_det.storage import load_graph, save_graph
 
 DEFAULT_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yolov8n-cq16.safetensors"
@@ -34,12 +36,15 @@ class Conversion(NamedTuple):
         return save_graph(self.graph, path)
 
 
-def convert(model, imgsz: int | None = None) -> Conversion:
-    """Convert a CQReLU detector without loss into a spiking one; the model is left unchanged.
+def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conversion:
+    """Convert a CQReLU detector into a spiking one; the model is left unchanged.
 
     Args:
-        model: an Ultralytics `DetectionModel` or `YOLO`, or the path of a `.pt` checkpoint.
+        model: an Ultralytics `DetectionModel` or `YOLO`, or the path of a `.pt` checkpoint; or, to make an integer
+            graph of it, a real-valued spiking graph (`.safetensors`).
         imgsz: longest picture side the graph is meant for; default: what the network was trained with, or 640.
+        precision: "integer": weights rounded to 8 bits, and from there on everything exact on every machine; "float":
+            the network's own weights, exact up to the rounding of sums.
 
     Raises:
         ConversionError, AuditError: an op has no spiking counterpart, or there is no CQReLU.
@@ -48,11 +53,19 @@ def convert(model, imgsz: int | None = None) -> Conversion:
     from casc_det.yolo.capture import capture
     from casc_det.yolo.checkpoint import read_checkpoint
 
+    if precision not in ("integer", "float"):
+        raise ArgumentError(f"precision: expected integer or float, got {precision!r}")
+    if isinstance(model, str | Path) and Path(model).suffix == ".safetensors":
+        if precision == "float":
+            raise ArgumentError(f"precision: '{model}' is a spiking graph already; precision=integer rounds it")
+        graph = load_graph(model, torch.float64)
+        size = imgsz or graph.imgsz
+        return Conversion(to_integer(replace(graph, imgsz=size)), [])
     meta = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
     if isinstance(model, str | Path):
         path = Path(model)
         if path.suffix != ".pt":
-            raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train, got '{path}'")
+            raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train or a spiking graph, got '{path}'")
         model = read_checkpoint(path)
         meta |= {"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     model = getattr(model, "model", model) if type(model).__name__ == "YOLO" else model
@@ -64,7 +77,8 @@ def convert(model, imgsz: int | None = None) -> Conversion:
     size = imgsz or trained.get("imgsz") or 640
     graph = capture(model, size if isinstance(size, int) else max(size))
     graph.meta |= meta
-    return Conversion(*convert_graph(graph))
+    spiking, audit = convert_graph(graph)
+    return Conversion(to_integer(spiking) if precision == "integer" else spiking, audit)
 
 
 class SpikingYOLO:
@@ -73,8 +87,10 @@ class SpikingYOLO:
     Args:
         weights: a `.safetensors` file of `casc-det convert`, or a `SpikingGraph`; None: the default weights.
         device: "cpu", "cuda", "cuda:0", 0, ...
-        precision: "float64", in which the answer at quiescence is the ANN's, or "float32": about twice as fast, but a
-            value on a rounding boundary can flip and change others, so that boxes may differ from the ANN's.
+        precision: "float32" or "float64". An integer graph is exact in both (default float32). A real-valued graph
+            gives the ANN's answer in float64 (its default); in float32 a value on a rounding boundary can flip and
+            change others, so that boxes may differ from the ANN's.
+        engine: "fast" or "reference", see `casc_det.engine`.
 
     Example:
         >>> model = SpikingYOLO()
@@ -82,14 +98,20 @@ class SpikingYOLO:
         >>> results[0].boxes.xyxy, results[0].spiking.timesteps
     """
 
-    def __init__(self, weights: str | Path | SpikingGraph | None = None, device="cpu", precision: str = "float64"):
-        if precision not in PRECISIONS:
-            raise ArgumentError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
-        self.dtype, self.device = PRECISIONS[precision], check_device(device)
-        if isinstance(weights, SpikingGraph):
-            self.graph = moved(weights, self.dtype, self.device)
-        else:
-            self.graph = load_graph(weights or DEFAULT_WEIGHTS, self.dtype, self.device)
+    def __init__(
+        self,
+        weights: str | Path | SpikingGraph | None = None,
+        device="cpu",
+        precision: str | None = None,
+        engine: str = "fast",
+    ):
+        for name, value, known in (("precision", precision, (*PRECISIONS, None)), ("engine", engine, ENGINES)):
+            if value not in known:
+                raise ArgumentError(f"{name}: expected one of {', '.join(filter(None, known))}, got {value!r}")
+        self.device, self.engine = check_device(device), engine
+        graph = weights if isinstance(weights, SpikingGraph) else load_graph(weights or DEFAULT_WEIGHTS, torch.float64)
+        self.dtype = PRECISIONS[precision or ("float32" if graph.integer else "float64")]
+        self.graph = moved(graph, self.dtype, self.device)
 
     @property
     def names(self) -> dict[int, str]:
@@ -152,7 +174,7 @@ class SpikingYOLO:
             images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
             start = perf_counter()
             tally = _Tally(len(images))
-            for step in simulate(self.graph, images, timesteps):
+            for step in simulate(self.graph, images, timesteps, engine=self.engine):
                 tally.add(step)
             simulated = perf_counter()
             boxes, scores = decode_maps(step.readout, self.graph.strides, self.graph.reg_max)
@@ -177,7 +199,7 @@ class SpikingYOLO:
         """
         frame, x, settings = self._single(image, conf, iou, imgsz)
         tally, last = _Tally(1), check_timesteps(timesteps, self.graph)
-        for step in simulate(self.graph, x[None].to(self.device, self.dtype), timesteps):
+        for step in simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, engine=self.engine):
             tally.add(step)
             done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
             if at is None or step.t in at or done:
@@ -249,7 +271,7 @@ class SpikingYOLO:
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype)
         shard = Shard.join(self.device)
         folder = shard.share(lambda: start_folder(project, name or "val", exist_ok, resume))
-        plan = Plan(rows, size, rect)
+        plan = Plan(rows, size, rect, self.engine)
         return evaluate(
             self.graph, truth, plan, folder, floats, protocol, mapping, batch, bootstrap, energy, shard, progress
         )
@@ -298,7 +320,7 @@ class _Tally:
         self.steps, self.quiescent = [0] * batch, [False] * batch
 
     def add(self, step) -> None:
-        fired = (sum(step.positive.values()) + sum(step.negative.values())).tolist()
+        fired = step.fired.sum((0, 1)).tolist()
         sops, quiescent = step.sops.tolist(), step.quiescent.tolist()
         for i in range(len(fired)):
             if not self.quiescent[i]:

@@ -17,10 +17,14 @@ import torch
 
 
 class NeuronParams(NamedTuple):
-    """theta: threshold, > 0. levels: Q, the largest count; None for no limit (constant input)."""
+    """theta: threshold, > 0. levels: Q, the largest count; None for no limit (constant input).
 
-    theta: float = 1.0
+    start: potential before the first step, None for theta/2. theta and start may be tensors (C, 1, 1).
+    """
+
+    theta: float | torch.Tensor = 1.0
     levels: int | None = 8
+    start: float | torch.Tensor | None = None
 
 
 class NeuronState(NamedTuple):
@@ -32,7 +36,8 @@ class NeuronState(NamedTuple):
 
 def initial_state(like: torch.Tensor, params: NeuronParams) -> NeuronState:
     """State before the first step, in the shape and dtype of `like`."""
-    return NeuronState(torch.full_like(like, params.theta / 2), torch.zeros_like(like))
+    start = params.theta / 2 if params.start is None else params.start
+    return NeuronState(torch.zeros_like(like) + start, torch.zeros_like(like))
 
 
 def cif_step(current: torch.Tensor, state: NeuronState, params: NeuronParams) -> tuple[torch.Tensor, NeuronState]:

@@ -22,7 +22,7 @@ def apply(node: g.Node, *inputs: torch.Tensor) -> torch.Tensor:
         case g.MaxPool():
             return F.max_pool2d(x, node.kernel, node.stride, node.padding, node.dilation, node.ceil_mode)
         case g.AvgPool():
-            return F.avg_pool2d(x, node.kernel, node.stride, node.padding)
+            return F.avg_pool2d(x, node.kernel, node.stride, node.padding, divisor_override=node.divisor)
         case g.Pointwise():
             return g.POINTWISE[node.function](x * node.scale)
         case g.Add():

@@ -1,7 +1,8 @@
 """One file for a spiking graph: safetensors with the graph as JSON in its metadata. No pickle, no Ultralytics.
 
 Metadata key `casc_det` holds `{"format", "version", "nodes": [{"type", "name", "inputs", settings...}], "names",
-"strides", "reg_max", "imgsz", "levels", "meta"}`; the tensor `<node>.<field>` belongs to that node.
+"strides", "reg_max", "imgsz", "levels", "integer", "meta"}`; the tensor `<node>.<field>` belongs to that node: float32,
+or in an integer graph int8 weights, int32 biases and thresholds, and float32 scales.
 """
 
 import dataclasses
@@ -16,11 +17,12 @@ from casc_det import graph as g
 from casc_det.errors import ConversionError, WeightsError
 from casc_det.files import write_bytes
 
-FORMAT, VERSION, KEY = "casc_det.spiking_graph", 1, "casc_det"
+FORMAT, VERSION, KEY = "casc_det.spiking_graph", 2, "casc_det"  # version 1 had no integer graphs
 
 
 def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = torch.float32) -> Path:
-    """Write a spiking graph; the file appears whole or not at all. `dtype` is that of the stored tensors."""
+    """Write a spiking graph; the file appears whole or not at all. `dtype` is that of its real-valued tensors."""
+    kinds = {"weight": torch.int8, "bias": torch.int32, "theta": torch.int32} if graph.integer else {}
     described = [
         {"type": type(node).__name__, "name": node.name, "inputs": list(node.inputs), **g.settings(node)}
         for node in graph.nodes
@@ -28,7 +30,7 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
     header = {"format": FORMAT, "version": VERSION, "nodes": described}
     header |= {f.name: getattr(graph, f.name) for f in dataclasses.fields(graph) if f.name != "nodes"}
     values = {
-        f"{node.name}.{key}": value.to(dtype, copy=True).contiguous()
+        f"{node.name}.{key}": value.to(kinds.get(key, dtype), copy=True).contiguous()
         for node in graph.nodes
         for key, value in g.tensors(node).items()
     }
@@ -39,9 +41,9 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
 
 
 def load_graph(
-    path: str | Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+    path: str | Path, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
 ) -> g.SpikingGraph:
-    """Read a spiking graph in the given dtype.
+    """Read a spiking graph in the given dtype; default: float32, which holds an integer graph exactly.
 
     Raises:
         WeightsError: the file is missing, damaged, no safetensors file, of a newer version, or a plain network.
@@ -68,13 +70,13 @@ def load_graph(
             f"weights: '{path}' holds tensors but no spiking graph; it may be a float state dict: use it as weights= "
             "of casc-det train"
         )
-    return _parse(path, metadata[KEY], values, dtype, device)
+    return _parse(path, metadata[KEY], values, dtype or torch.float32, device)
 
 
 def _parse(path, text, values, dtype, device) -> g.SpikingGraph:
     try:
         header = json.loads(text)
-        if header.pop("format") != FORMAT or header.pop("version") != VERSION:
+        if header.pop("format") != FORMAT or header.pop("version") not in (1, VERSION):
             raise WeightsError(
                 f"weights: '{path}' has another format version than {VERSION}; update casc_det or convert again"
             )

@@ -31,7 +31,10 @@ SAVING = {
     "name": Option(None, "name of the run folder; default: the verb, numbered"),
     "exist_ok": Option(False, "write into the run folder even if it exists"),
 }
-PRECISION = Option("float64", "float64: at rest the answer is the ANN's; float32: twice as fast, boxes may differ")
+PRECISION = Option(
+    None, "float32 or float64; default: float32 for integer graphs, float64 (exact) for real-valued ones"
+)
+ENGINE = Option("fast", "fast, or reference: step by step; the same spikes")
 DETECTING = {
     "weights": Option(None, "spiking graph (.safetensors) of casc-det convert; default: the shipped detector"),
     "timesteps": Option("auto", "number of time steps, or auto: until quiescent, when the answer is the ANN's"),
@@ -49,8 +52,9 @@ def run_predict(options: dict) -> int:
     from casc_det.yolo.progress import Progress
 
     folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
-    made_with = {key: options.pop(key) for key in ("weights", "device", "precision")}
+    made_with = {key: options.pop(key) for key in ("weights", "device", "precision", "engine")}
     model = SpikingYOLO(**made_with)
+    made_with["precision"] = str(model.dtype).removeprefix("torch.")
     source, json_to_screen = options.pop("source"), options.pop("json")
     if isinstance(options["timesteps"], int) and 0 < options["timesteps"] < model.graph.levels:
         print(
@@ -83,7 +87,7 @@ def run_demo(options: dict) -> int:
     from casc_det.yolo.progress import Progress, demo_picture
 
     folder = run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok"))
-    model = SpikingYOLO(options.pop("weights"), options.pop("device"), options.pop("precision"))
+    model = SpikingYOLO(*(options.pop(key) for key in ("weights", "device", "precision", "engine")))
     source = options.pop("source") or demo_picture()
     with Progress("time steps") as bar:
         report = demo_to_folder(model, source, folder, bar.step, **options)
@@ -110,7 +114,7 @@ def run_val(options: dict) -> int:
     from casc_det.model import SpikingYOLO
     from casc_det.yolo.progress import Progress
 
-    model = SpikingYOLO(options.pop("weights"), options.pop("device"), options.pop("precision"))
+    model = SpikingYOLO(*(options.pop(key) for key in ("weights", "device", "precision", "engine")))
     strict, mapping = options.pop("strict"), parse_mapping(options.pop("map"))
     energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
     with Progress("val") as bar:
@@ -159,7 +163,7 @@ def run_convert(options: dict) -> int:
     from casc_det.model import convert
 
     try:
-        conversion = convert(options["weights"], options["imgsz"])
+        conversion = convert(options["weights"], options["imgsz"], options["precision"])
     except AuditError as error:
         print(format_audit(error.audit))
         raise
@@ -197,6 +201,7 @@ VERBS = {
             "source": Option(None, "one picture; default: bus.jpg of the Ultralytics package"),
             **DETECTING,
             "precision": PRECISION,
+            "engine": ENGINE,
             **SAVING,
         },
     ),
@@ -213,6 +218,7 @@ VERBS = {
             "rect": Option(True, "pad to multiples of the stride; false: to a square"),
             "vid_stride": Option(1, "use every so many frames of a video"),
             "precision": PRECISION,
+            "engine": ENGINE,
             "save": Option(True, "write annotated pictures and videos"),
             "save_txt": Option(False, "write boxes as YOLO label files"),
             "save_conf": Option(False, "with scores in these label files"),
@@ -241,6 +247,7 @@ VERBS = {
             "batch": Option(1, "pictures simulated together"),
             "limit": Option(None, "score only the first so many pictures"),
             "precision": PRECISION,
+            "engine": ENGINE,
             "device": DETECTING["device"],
             "bootstrap": Option(1000, "draws for the interval of the gap to the ANN; 0 for none"),
             "mac_pj": Option(4.6, "energy of a multiply-accumulate, pJ (45 nm)"),
@@ -273,8 +280,14 @@ VERBS = {
         "convert a trained CQReLU detector into a spiking graph, without loss",
         "casc-det convert weights=runs/detect/train/weights/best.pt out=model.safetensors",
         {
-            "weights": Option(REQUIRED, "checkpoint (.pt) of casc-det train; a pickle: use only files you trust"),
+            "weights": Option(
+                REQUIRED,
+                "checkpoint (.pt) of casc-det train (a pickle: only files you trust), or a real-valued spiking graph",
+            ),
             "out": Option(REQUIRED, "file to write (.safetensors)"),
+            "precision": Option(
+                "integer", "integer: 8-bit weights, exact on every machine; float: the network's own weights"
+            ),
             "imgsz": Option(None, "longest picture side the graph is meant for; default: that of training"),
         },
     ),

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from conftest import OPS, small_graph, small_images
@@ -5,15 +7,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from casc_det import engine
 from casc_det import graph as g
 from casc_det.ann import ann_forward
 from casc_det.conversion import convert_graph
-from casc_det.engine import auto_limit, depths, simulate
+from casc_det.engine import auto_limit, depths
 from casc_det.errors import ArgumentError
 from casc_det.ops import apply, convolve
 from casc_det.schedule import SCHEDULES, Schedule
 from casc_det.yolo.capture import capture
 
+simulate = partial(engine.simulate, engine="reference")  # tests/test_fast.py holds the fast engine to it
 EXACT_OPS = [op for op in OPS if op != "sigmoid"]  # dyadic rationals throughout: equality means equality
 graphs = st.builds(
     lambda ops, levels, seed: convert_graph(small_graph(*ops, levels=levels, seed=seed))[0],

@@ -11,7 +11,7 @@ from casc_det.neurons import NEURONS, NeuronParams, NeuronState, cif_step, if_st
 
 eighths = st.integers(-40, 40).map(lambda i: i / 8)
 currents = st.lists(eighths, max_size=24)
-parameters = st.builds(NeuronParams, st.sampled_from([0.5, 1.0, 2.0]), st.integers(1, 16))
+parameters = st.builds(NeuronParams, st.sampled_from([0.5, 1.0, 2.0]), st.integers(1, 16), st.none())
 
 
 def run(step, inputs, params, state=None):

@@ -16,7 +16,7 @@ import torch
 
 from casc_det.ann import ann_forward
 from casc_det.decode import Detections, DetectionSettings, decode_maps, detect
-from casc_det.engine import simulate
+from casc_det.engine import simulate, spiking_convolutions
 from casc_det.evaluation.truth import Picture
 from casc_det.graph import SpikingGraph
 
@@ -30,12 +30,13 @@ class Plan:
 
     Attributes:
         timesteps: whole numbers and "auto", the rows of the spiking network.
-        imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only.
+        imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only. engine: see `simulate`.
     """
 
     timesteps: tuple[int | str, ...]
     imgsz: tuple[int, int]
     rect: bool = False
+    engine: str = "fast"
 
     @property
     def last(self) -> int | str:
@@ -86,30 +87,30 @@ def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
     """Add the rows of one simulation."""
     asked = {t for t in plan.timesteps if t != "auto"}
     spikes = torch.zeros(len(images), dtype=torch.float64)
-    sops: dict[str, torch.Tensor] = {}
+    convs, passed = [node.name for node in spiking_convolutions(graph)], 0
     used, rest = [0] * len(images), [False] * len(images)
     seconds, start = 0.0, perf_counter()
 
     def emit(row: str, step):
-        add(row, step.readout, graph.strides, graph.reg_max, seconds)
-        differences = [readout_difference(step.readout, ann.readout, i) for i in range(len(images))]
+        readout = step.readout
+        add(row, readout, graph.strides, graph.reg_max, seconds)
+        differences = [readout_difference(readout, ann.readout, i) for i in range(len(images))]
         flipped = sum((step.counts[name] != n).flatten(1).sum(1) for name, n in ann.counts.items()).tolist()
         for i, record in enumerate(records):
             record["cost"][row] |= {
                 "timesteps": used[i],
                 "quiescent": rest[i],
                 "spikes": spikes[i].item(),
-                "sops": {name: value[i].item() for name, value in sops.items()},
+                "sops": dict(zip(convs, passed[:, i].tolist(), strict=True)),
                 "difference_mean": differences[i][0],
                 "difference_max": differences[i][1],
                 "neurons_different": flipped[i],
             }
 
-    for step in simulate(graph, images, plan.last):
+    for step in simulate(graph, images, plan.last, engine=plan.engine, at=tuple(asked)):
         seconds += perf_counter() - start
-        spikes += (sum(step.positive.values()) + sum(step.negative.values())).cpu()
-        for name, value in step.layer_sops.items():
-            sops[name] = sops.get(name, 0) + value.cpu()
+        spikes += step.fired.sum((0, 1)).cpu()
+        passed = passed + step.passed.cpu()
         quiescent = step.quiescent.tolist()
         for i in range(len(images)):
             if not rest[i]:

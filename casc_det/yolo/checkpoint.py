@@ -14,6 +14,7 @@ from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 from casc_det.conversion import real_weights
 from casc_det.errors import WeightsError
 from casc_det.graph import Neuron
+from casc_det.integer import to_real
 from casc_det.storage import KEY, load_graph
 
 
@@ -58,7 +59,7 @@ def is_spiking(path: str | Path) -> bool:
 
 def read_spiking(path: str | Path, model: DetectionModel) -> dict[str, torch.Tensor]:
     """A spiking graph as a state dict of `model` with folded BatchNorm, clips included."""
-    graph = load_graph(path, torch.float64)
+    graph = to_real(load_graph(path, torch.float64))
     keys = {name.replace(".", "_"): name for name, _ in model.named_modules()}
     state = {}
     for name, (weight, bias) in real_weights(graph).items():

@@ -1,0 +1,62 @@
+"""Simulation of spiking graphs: one meaning, two engines.
+
+`reference` steps through time and is written to be read. `fast` goes layer by layer over many time steps at once. On
+an integer graph both give the same spikes, bit for bit; on a real-valued graph sums are rounded in another order.
+"""
+
+from collections.abc import Iterator
+
+import torch
+
+from casc_det import graph as g
+from casc_det.engine.fast import run_fast
+from casc_det.engine.reference import run_reference
+from casc_det.engine.step import Step, auto_limit, check_images, check_timesteps, depths, spiking_convolutions
+from casc_det.errors import ArgumentError
+from casc_det.neurons import NEURONS
+from casc_det.schedule import SCHEDULES
+
+ENGINES = ("fast", "reference")
+__all__ = ["ENGINES", "Step", "auto_limit", "check_timesteps", "depths", "simulate", "spiking_convolutions"]
+
+
+def simulate(
+    graph: g.SpikingGraph,
+    images: torch.Tensor,
+    timesteps: int | str = "auto",
+    neuron: str = "cif",
+    schedule: str = "wsc",
+    engine: str = "fast",
+    at: tuple[int, ...] = (),
+    record: bool = False,
+) -> Iterator[Step]:
+    """Run the spiking network on a batch of pictures, yielding a `Step` after each time step.
+
+    Args:
+        graph: see `casc_det.conversion`; its weights' dtype and device are those of the simulation.
+        images: (B, 3, H, W) in 0..1, H and W multiples of the largest stride; an integer graph takes them in 1/255.
+        timesteps: number of steps, or "auto": until every picture is quiescent (at most `auto_limit`).
+        neuron: "cif" or "if".
+        schedule: "wsc" (input in the first Q steps) or "constant".
+        engine: "fast" or "reference".
+        at: the steps whose `states` the fast engine must give; the reference engine gives them all.
+        record: keep the spikes themselves in each step.
+
+    Raises:
+        ArgumentError: an argument is none of these, or "auto" without CIF and WSC, which alone come to rest.
+    """
+    for name, value, known in (
+        ("neuron", neuron, NEURONS),
+        ("schedule", schedule, SCHEDULES),
+        ("engine", engine, ENGINES),
+    ):
+        if value not in known:
+            raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+    if timesteps == "auto" and (neuron, schedule) != ("cif", "wsc"):
+        raise ArgumentError("timesteps: 'auto' needs neuron='cif' and schedule='wsc'; give a number of steps")
+    limit = check_timesteps(timesteps, graph)
+    check_images(graph, images)
+    plan = SCHEDULES[schedule](graph.levels)
+    if engine == "reference":
+        return run_reference(graph, images, limit, timesteps == "auto", neuron, plan, record)
+    return run_fast(graph, images, limit, timesteps == "auto", neuron, plan, record, at)

@@ -1,0 +1,461 @@
+"""The fast engine: layer by layer over all time steps of a chunk.
+
+Nothing in a YOLO feeds back, so a layer can be given all steps of a chunk at once: one convolution over K*B pictures,
+then one scan over time for its neurons. Steps without a spike are left out of the convolutions, pictures at rest out of
+everything. What it computes is what the reference engine computes. Inside, feature maps are (R, H, W, C).
+"""
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from casc_det import graph as g
+from casc_det.engine.convolution import SpikeConvolution
+from casc_det.engine.kernels import NO_LIMIT, PARTS, compiled, events, pool, scan, tile, weigh
+from casc_det.engine.step import Step, depths, fan_out, spiking_convolutions
+from casc_det.neurons import NeuronState
+from casc_det.ops import TEMPORAL, apply, convolve
+
+CHUNK = 16  # steps, at most
+SPARSE = 1 / 40  # spikes that pass fewer synapses than this share of a convolution are followed one by one
+PIXELS = 16 * 640 * 640  # input pixels of a chunk: bounds the memory
+
+
+@dataclass
+class Train:
+    """Signals of a chunk, (K*B, H, W, C): spikes as uint8 at zero point `zero`, or floats. No rows: silence."""
+
+    data: torch.Tensor
+    zero: int = 0
+
+    @property
+    def is_spikes(self) -> bool:
+        return self.data.dtype == torch.uint8
+
+
+@dataclass
+class Rows:
+    """Signals of which few differ: data (R, H, W, C), rows (K, B) the row of each step and picture, -1 for zero.
+
+    bias: name of the convolution whose bias has yet to be added at each wake step.
+    """
+
+    data: torch.Tensor
+    rows: torch.Tensor
+    bias: str | None = None
+
+
+@dataclass
+class Events:
+    """Few spikes on their way through a convolution to its neurons; some (K, B): steps with spikes."""
+
+    train: Train
+    some: torch.Tensor
+    conv: g.Conv
+
+
+class Totals:
+    """The summed currents of the readouts after each step of a chunk.
+
+    Where the readout's convolution reads neurons, its sum is that convolution of their counts, computed for the steps
+    that someone asks for; else it is added up step by step.
+
+    Attributes:
+        starts: counts (B, N) before the chunk, and trains: spikes in it, of the neurons that such convolutions read.
+        sums: (K or 1, pictures that run, C, H, W) of the other readouts.
+    """
+
+    def __init__(self, run: "Run", times: range):
+        self.run, self.times, self.alive = run, times, run.alive
+        self.sums: dict[str, torch.Tensor] = {}
+        self.trains: dict[str, Train] = {}
+        sources = [source for _, source in run.network.outputs.values()]
+        self.starts = {name: run.neurons[name][1] if name in run.neurons else None for name in sources}
+
+    def after(self, k: int, name: str) -> torch.Tensor:
+        """The sum (B, C, H, W) of a readout after step `times[k]`."""
+        run = self.run
+        if name not in run.network.outputs:
+            if not len(self.alive):
+                return run.sums[name]
+            sums = self.sums[name]
+            return spread(sums[min(k, len(sums) - 1)], run.sums[name], self.alive, 0)
+        node, source = run.network.outputs[name]
+        counts, train = self.starts[source], self.trains.get(source)
+        if train is not None and len(train.data):
+            sent = train.data.view(len(self.times), len(self.alive), -1)[: k + 1].sum(0, dtype=torch.int16)
+            counts = counts.index_add(0, self.alive, sent - (k + 1) * train.zero)
+        counts = nchw(counts.to(run.dtype).view(run.batch, *run.neurons[source][2]))
+        return convolve(node, counts) + run.graph.summed_bias(node, run.plan.divisor(self.times[k]))
+
+
+class Network:
+    """What is prepared once for a graph: packed weights, tiled thresholds and the bias of each wake step."""
+
+    def __init__(self, graph: g.SpikingGraph):
+        steps = range(1, graph.levels + 1)
+        self.last_use = {name: node.name for node in graph.nodes for name in node.inputs}
+        self.spiking = {node.name: i for i, node in enumerate(spiking_convolutions(graph))}
+        self.depths = depths(graph)
+        self.convolutions = {node.name: SpikeConvolution(node, graph.integer) for node in graph.of_type(g.Conv)}
+        self.bias = {
+            n.name: torch.stack([graph.wake_bias(n, t).flatten() for t in steps]) for n in graph.of_type(g.Conv)
+        }
+        self.tiles = {name: tile(table) for name, table in self.bias.items()}
+        self.theta, self.start = {}, {}
+        channels = {node.name: len(node.bias) for node in graph.of_type(g.Conv)}
+        for node in graph.of_type(g.Neuron):
+            ones = graph.of_type(g.Conv)[0].weight.new_ones(channels[node.inputs[0]])
+            per_channel = lambda x, ones=ones: ones * (x.flatten() if isinstance(x, torch.Tensor) else x)
+            self.theta[node.name] = tile(per_channel(node.theta))
+            self.start[node.name] = per_channel(graph.start(node))
+        self.fans: dict[tuple, torch.Tensor] = {}
+        self.outputs = self._outputs(graph)
+        self.to_neurons = self._to_neurons(graph)
+        self.lazy = {conv.name for conv, _ in self.outputs.values()}
+
+    def _outputs(self, graph: g.SpikingGraph) -> dict[str, tuple[g.Conv, str]]:
+        """For each readout whose convolution reads neurons: these two. Its sum is a convolution of their counts."""
+        nodes, readers, result = {node.name: node for node in graph.nodes}, graph.consumers(), {}
+        for node in graph.of_type(g.Readout):
+            conv = nodes[node.inputs[0]]
+            alone = isinstance(conv, g.Conv) and len(readers[conv.name]) == 1
+            if alone and isinstance(nodes[conv.inputs[0]], g.Neuron):
+                result[node.name] = (conv, conv.inputs[0])
+        return result
+
+    def _to_neurons(self, graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
+        """The weights (C, rows, columns, O) of each convolution that drives one layer of neurons and nothing else."""
+        readers = graph.consumers()
+        only = lambda node: [type(reader) for reader in readers[node.name]] == [g.Neuron]
+        convs = [node for node in graph.of_type(g.Conv) if only(node) and node.groups == 1]
+        return {node.name: node.weight.permute(1, 2, 3, 0).contiguous() for node in convs}
+
+    def fan(self, node: g.Conv, height: int, width: int) -> torch.Tensor:
+        """`fan_out` as (H*W,) int64."""
+        key = (node.name, height, width)
+        if key not in self.fans:
+            self.fans[key] = fan_out(node, height, width).flatten().round().long()
+        return self.fans[key]
+
+
+_prepared: dict[int, Network] = {}
+
+
+def prepare(graph: g.SpikingGraph) -> Network:
+    """The `Network` of a graph, made once for as long as the graph lives. Do not change a graph that was simulated."""
+    if id(graph) not in _prepared:
+        _prepared[id(graph)] = Network(graph)
+        weakref.finalize(graph, _prepared.pop, id(graph), None)
+    return _prepared[id(graph)]
+
+
+@torch.no_grad()
+def run_fast(graph, images, limit: int, until_quiescent: bool, neuron: str, plan, record: bool, at) -> Iterator[Step]:
+    """See `casc_det.engine.simulate`."""
+    run, at_rest = Run(graph, images, neuron, plan, record), None
+    t, stops = 0, sorted({*at, *([plan.wake] if plan.wake else []), limit})
+    while t < limit:
+        pixels = max(1, len(run.alive)) * images.shape[2] * images.shape[3]
+        longest = min(max(1, PIXELS // pixels), CHUNK)
+        end = min(t + longest, next(stop for stop in stops if stop > t))
+        for step in run.chunk(range(t + 1, end + 1)):
+            if final := bool(step.quiescent.all()):
+                at_rest = at_rest or run.states()
+                step.states = at_rest
+            elif step.t == end and end in stops:
+                step.states = run.states()
+            yield step
+            if until_quiescent and final:
+                return
+        t = end
+
+
+class Run:
+    """The state of one simulation."""
+
+    def __init__(self, graph: g.SpikingGraph, images: torch.Tensor, neuron: str, plan, record: bool):
+        self.graph, self.plan, self.take_back, self.record = graph, plan, neuron == "cif", record
+        self.network, self.pixels = prepare(graph), nhwc(graph.pixels(images))
+        self.batch, self.dtype, self.device = len(images), images.dtype, images.device
+        self.limit = plan.count_limit if plan.count_limit and self.take_back else NO_LIMIT
+        self.still: dict[str, torch.Tensor] = {}  # what depends on the pixels alone: the same at each wake step
+        self.neurons: dict[str, tuple] = {}  # v, n (B, N), and (H, W, C)
+        self.settled: dict[str, bool] = {}  # no neuron of the layer fired in the last step
+        self.sums: dict[
+            str, torch.Tensor
+        ] = {}  # running inputs of readouts and temporal-difference nodes, (B, C, H, W)
+        self.hot: dict[str, torch.Tensor] = {}  # see `events`
+        self.before: dict[str, torch.Tensor] = {}  # f(sum) one step ago
+        self.alive = torch.arange(self.batch, device=self.device)  # pictures that are not at rest
+
+    def states(self) -> dict[str, NeuronState]:
+        """Copies of all potentials and counts, (B, C, H, W)."""
+        result = {}
+        for name, (v, n, shape) in self.neurons.items():
+            v, n = (nchw(x.clone().view(-1, *shape)) for x in (v, n))
+            result[name] = NeuronState(v, n.to(v.dtype))
+        return result
+
+    def chunk(self, times: range) -> Iterator[Step]:
+        """Run the steps `times` and yield them."""
+        self.awake = torch.tensor([self.plan.awake(t) for t in times], device=self.device)
+        self.first = times[0]
+        size = (len(times), len(self.alive))
+        layers = self.graph.of_type(g.Neuron)
+        fired = torch.zeros(len(layers), 2, *size, dtype=torch.int64, device=self.device)
+        passed = torch.zeros(len(self.network.spiking), *size, dtype=torch.float64, device=self.device)
+        counters = dict(zip([node.name for node in layers], fired, strict=True))
+        signals: dict[str, Train | Rows] = {}
+        totals = Totals(self, times)
+        spikes: dict[str, Train] = {}
+        for node in self.graph.nodes if len(self.alive) else ():
+            inputs = [signals[name] for name in node.inputs]
+            match node:
+                case g.Input():
+                    rows = torch.where(self.awake[:, None], self.alive, -1)
+                    signal = Rows(self.pixels, rows)
+                case g.Conv():
+                    signal = self._convolve(node, inputs[0], passed)
+                case g.Neuron():
+                    self._prepare_neurons(node, inputs[0])
+                    if node.name in totals.starts:
+                        totals.starts[node.name] = self.neurons[node.name][1].clone()
+                    signal = spikes[node.name] = self._fire(node, inputs[0], counters[node.name])
+                case g.Readout():
+                    signal = None
+                    if node.name not in self.network.outputs:
+                        totals.sums[node.name] = self._add_up(node.name, self._train(inputs[0]))
+                case _ if self._is_still(inputs) and not isinstance(node, g.Pointwise):
+                    signal = Rows(self._once(node, apply, inputs[0].data), inputs[0].rows)
+                case _:
+                    signal = self._other(node, [self._train(x) for x in inputs])
+            signals[node.name] = signal
+            for name in node.inputs:
+                if self.network.last_use[name] == node.name:
+                    signals.pop(name, None)
+        totals.trains = {name: spikes[name] for name in totals.starts if name in spikes}
+        silent = (fired.sum((0, 1)) == 0) & ~self.awake[:, None]
+        for k, t in enumerate(times):
+            yield Step(
+                self.graph,
+                self.plan.divisor(t),
+                t,
+                self._all(silent[k], torch.ones(self.batch, dtype=torch.bool, device=self.device)),
+                self._all(fired[:, :, k], fired.new_zeros(*fired.shape[:2], self.batch)),
+                self._all(passed[:, k], passed.new_zeros(len(passed), self.batch)),
+                partial(totals.after, k),
+                states={},
+                spikes=self._recorded(spikes, k) if self.record else None,
+            )
+        self.alive = self.alive[~silent[-1]]
+
+    def _all(self, x: torch.Tensor, rest: torch.Tensor, dim: int = -1) -> torch.Tensor:
+        """The values of all pictures: `x` of those that run, `rest` of the others."""
+        return spread(x, rest, self.alive, dim)
+
+    def _recorded(self, spikes: dict[str, Train], k: int) -> dict[str, torch.Tensor]:
+        result = {}
+        for name, (_, _, shape) in self.neurons.items():
+            none = torch.zeros(self.batch, *shape, dtype=self.dtype, device=self.device)
+            if name in spikes and len(spikes[name].data):
+                chunk = self._floats(spikes[name]).view(-1, len(self.alive), *shape)
+                none = self._all(chunk[k], none, 0)
+            result[name] = nchw(none)
+        return result
+
+    def _is_still(self, inputs: list) -> bool:
+        """Whether the only input depends on the pixels alone."""
+        return len(inputs) == 1 and isinstance(inputs[0], Rows) and inputs[0].bias is None
+
+    def _once(self, node: g.Node, function, data: torch.Tensor) -> torch.Tensor:
+        """function(node, data) of what depends on the pixels alone; computed at its first use."""
+        if node.name not in self.still:
+            self.still[node.name] = nhwc(function(node, nchw(data)))
+        return self.still[node.name]
+
+    def _convolve(self, node: g.Conv, x: Train | Rows, passed: torch.Tensor) -> Rows:
+        convolution = self.network.convolutions[node.name]
+        if self._is_still([x]):
+            return Rows(self._once(node, lambda _, data: convolution(data), x.data), x.rows, node.name)
+        x = self._train(x)
+        steps = passed.shape[1:]
+        if not len(x.data):
+            empty = nhwc(convolution(nchw(self._floats(x))))
+            return Rows(empty, torch.full(steps, -1, device=self.device), node.name)
+        fan = self.network.fan(node, *x.data.shape[1:3])
+        if x.is_spikes:
+            weight = weigh(x.data.flatten(1, 2), x.zero, fan)
+        else:
+            weight = (x.data.abs().sum(3).flatten(1) * fan).sum(1, dtype=torch.float64)
+        if node.name in self.network.spiking:
+            passed[self.network.spiking[node.name]] = weight.view(steps)
+        if node.name in self.network.lazy:
+            return Rows(x.data[:0], torch.full(steps, -1, device=self.device))
+        some = weight > 0
+        if node.name in self.network.to_neurons and not bool(self.awake.any()) and x.is_spikes:
+            dense = node.weight.numel() // node.groups * x.data.shape[1] * x.data.shape[2] * int(some.sum())
+            dense /= node.stride[0] * node.stride[1]
+            if weight.sum() < SPARSE * dense and x.data.shape[3] % 8 == 0 and compiled(self.device):
+                return Events(x, some.view(steps), node)
+        rows = torch.where(some, some.cumsum(0) - 1, -1).view(steps)
+        data = x.data if bool(some.all()) else x.data[some]
+        if not len(data):
+            return self._convolve(node, Train(data, x.zero), passed)
+        return Rows(nhwc(convolution(nchw(data), x.zero)), rows, node.name)
+
+    def _prepare_neurons(self, node: g.Neuron, x: Train | Rows | Events) -> None:
+        if node.name not in self.neurons:
+            shape = x.data.shape[1:]
+            v = self.network.start[node.name].repeat(self.batch, shape[0] * shape[1])
+            self.neurons[node.name] = (v, torch.zeros_like(v, dtype=torch.int16), shape)
+
+    def _fire(self, node: g.Neuron, x: Train | Rows, fired: torch.Tensor) -> Train:
+        """The neurons' spikes; `fired` (2, K, B) is added to."""
+        v, n, shape = self.neurons[node.name]
+        theta = self.network.theta[node.name]
+        if isinstance(x, Events):
+            data = torch.ones(*fired.shape[1:], *shape, dtype=torch.uint8, device=self.device)
+            conv, hot = x.conv, self.hot.get(node.name)
+            if hot is None:
+                hot = torch.ones(self.batch, PARTS, shape[0] * shape[1], dtype=torch.uint8)
+            self.hot[node.name] = hot
+            geometry = (conv.stride, conv.padding, conv.dilation)
+            weight, spikes = self.network.to_neurons[conv.name], x.train.data.unflatten(0, fired.shape[1:])
+            neurons = (theta, v, n, self.alive, self.limit, self.take_back)
+            events(spikes, x.train.zero, x.some, weight, geometry, hot, *neurons, data, fired)
+            return self._sent(node, data.flatten(0, 1), fired)
+        self.hot.pop(node.name, None)
+        if isinstance(x, Train):
+            x = Rows(self._floats(x), torch.arange(len(x.data), device=self.device).view(fired.shape[1:]))
+        quiet = not bool(self.awake.any()) and not bool((x.rows >= 0).any())
+        if quiet and self.settled.get(node.name):
+            return Train(torch.empty(0, *shape, dtype=torch.uint8, device=self.device), 1)
+        bias = self._bias(x.bias, self.network.tiles, theta)
+        spikes = torch.empty(*x.rows.shape, v.shape[1], dtype=torch.uint8, device=self.device)
+        scan(x.data.flatten(1), x.rows, bias, theta, v, n, self.alive, self.limit, self.take_back, spikes, fired)
+        return self._sent(node, spikes.view(-1, *shape), fired)
+
+    def _sent(self, node: g.Neuron, data: torch.Tensor, fired: torch.Tensor) -> Train:
+        self.settled[node.name] = not bool(fired[:, -1].any())
+        return Train(data if bool(fired.any()) else data[:0], 1)
+
+    def _bias(self, name: str | None, tables: dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+        """What is added at each step, (K, length of `like`)."""
+        steps = len(self.awake)
+        if name is None or not bool(self.awake.any()):
+            return torch.zeros(steps, len(like), dtype=self.dtype, device=self.device)
+        times = torch.arange(self.first - 1, self.first - 1 + steps, device=self.device) % self.graph.levels
+        return tables[name][times] * self.awake[:, None]
+
+    def _add_up(self, name: str, x: Train) -> torch.Tensor:
+        """Running sums (K, B, C, H, W) of the pictures that run, kept for the next chunk; (1, ...) if nothing came."""
+        data = nchw(self._floats(x))
+        if name not in self.sums:
+            self.sums[name] = torch.zeros(self.batch, *data.shape[1:], dtype=self.dtype, device=self.device)
+        before = self.sums[name][self.alive][None]
+        if not len(data):
+            return before
+        after = before + data.view(len(self.awake), -1, *data.shape[1:]).cumsum(0)
+        self.sums[name] = self._all(after[-1], self.sums[name], 0)
+        return after
+
+    def _other(self, node: g.Node, inputs: list[Train]) -> Train:
+        """Nodes that are no convolution, neuron or output."""
+        if isinstance(node, TEMPORAL):
+            return self._difference(node, inputs[0])
+        if not all(x.is_spikes for x in inputs) or isinstance(node, g.AvgPool):
+            return Train(nhwc(apply(node, *(nchw(x) for x in self._filled([Train(self._floats(x)) for x in inputs])))))
+        zero = sum(x.zero for x in inputs) if isinstance(node, g.Add) else max(x.zero for x in inputs)
+        match node:
+            case g.Add():
+                first, second = self._filled(inputs)
+                return Train(first + second, zero)
+            case g.Concat():
+                shifted = [Train(x.data + (zero - x.zero), zero) if x.zero < zero else x for x in inputs]
+                return Train(torch.cat(self._filled(shifted), 3), zero)
+            case g.Slice():
+                return Train(inputs[0].data[..., node.start : node.stop].contiguous(), zero)
+            case g.Upsample():
+                rows, height, width, channels = inputs[0].data.shape
+                (up, across), wide = node.scale, inputs[0].data[:, :, None, :, None]
+                wide = wide.expand(rows, height, up, width, across, channels)
+                return Train(wide.reshape(rows, height * up, width * across, channels), zero)
+            case g.ZeroPad():
+                return Train(torch.nn.functional.pad(inputs[0].data, (0, 0, *node.padding), value=zero), zero)
+        raise TypeError(f"no rule for node type {type(node).__name__}")
+
+    def _difference(self, node: g.Node, x: Train) -> Train:
+        """f(sum at t) - f(sum at t-1); spikes stay spikes where f is a max pool."""
+        stay_spikes = x.is_spikes and isinstance(node, g.MaxPool)
+        if stay_spikes and compiled(self.device):
+            return self._pool(node, x)
+        if not len(x.data) and node.name in self.before:
+            shape = nhwc(self.before[node.name]).shape[1:]
+            none = torch.empty(0, *shape, dtype=torch.uint8 if stay_spikes else self.dtype, device=self.device)
+            return Train(none, x.zero if stay_spikes else 0)
+        sums = self._add_up(node.name, Train(self._filled([x])[0], x.zero))
+        after = apply(node, sums.flatten(0, 1)).unflatten(0, sums.shape[:2])
+        if node.name not in self.before:
+            self.before[node.name] = after.new_zeros(self.batch, *after.shape[2:])
+        moved = after.diff(dim=0, prepend=self.before[node.name][self.alive][None])
+        self.before[node.name] = self._all(after[-1], self.before[node.name], 0)
+        data = nhwc(moved.flatten(0, 1))
+        return Train((data + x.zero).to(torch.uint8), x.zero) if stay_spikes else Train(data)
+
+    def _pool(self, node: g.MaxPool, x: Train) -> Train:
+        """`_difference` of a max pool by its kernel."""
+        if node.name not in self.before:
+            shape = apply(node, x.data.new_empty(1, *x.data.shape[1:], device="meta").permute(0, 3, 1, 2).float()).shape
+            self.sums[node.name] = torch.zeros(self.batch, *x.data.shape[1:], dtype=torch.int16, device=self.device)
+            self.before[node.name] = self.sums[node.name].new_zeros(self.batch, *shape[2:], shape[1])
+        counts, before = self.sums[node.name], self.before[node.name]
+        if not len(x.data):
+            return Train(x.data.new_empty(0, *before.shape[1:]), x.zero)
+        spikes = x.data.unflatten(0, (len(self.awake), -1))
+        out = spikes.new_empty(*spikes.shape[:2], *before.shape[1:])
+        geometry = (node.kernel, node.stride, node.padding, node.dilation)
+        pool(spikes, x.zero, counts, before, self.alive, geometry, out)
+        return Train(out.flatten(0, 1), x.zero)
+
+    def _filled(self, trains: list[Train]) -> list[torch.Tensor]:
+        """The data of trains, zeros written out unless all of them are silent."""
+        rows = max([len(x.data) for x in trains]) or (len(self.awake) * len(self.alive) if len(trains) == 1 else 0)
+        return [x.data if len(x.data) else x.data.new_full((rows, *x.data.shape[1:]), x.zero) for x in trains]
+
+    def _floats(self, x: Train) -> torch.Tensor:
+        return x.data.to(self.dtype) - x.zero if x.is_spikes else x.data
+
+    def _train(self, x: Train | Rows) -> Train:
+        """All steps of a signal, its bias added."""
+        if isinstance(x, Train):
+            return x
+        asleep = not bool(self.awake.any())
+        if asleep and not bool((x.rows >= 0).any()):
+            return Train(x.data[:0])
+        if len(x.data):
+            data = torch.where((x.rows >= 0).flatten()[:, None, None, None], x.data[x.rows.flatten().clamp(min=0)], 0)
+        else:
+            data = x.data.new_zeros(x.rows.numel(), *x.data.shape[1:])
+        if x.bias is not None and not asleep:
+            bias = self._bias(
+                x.bias, self.network.bias, x.data[0, 0, 0] if len(x.data) else torch.empty(data.shape[-1])
+            )
+            data = (data.unflatten(0, x.rows.shape) + bias[:, None, None, None]).flatten(0, 1)
+        return Train(data)
+
+
+def spread(x: torch.Tensor, rest: torch.Tensor, chosen: torch.Tensor, dim: int) -> torch.Tensor:
+    """`rest` with the entries `chosen` along `dim` taken from `x`."""
+    return x if len(chosen) == rest.shape[dim] else rest.index_copy(dim, chosen, x)
+
+
+def nhwc(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def nchw(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, 3, 1, 2)

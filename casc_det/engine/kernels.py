@@ -1,0 +1,265 @@
+"""The inner loops of the fast engine: scans over time of a layer of neurons, weighing of spikes, pooling of counts.
+
+Spikes are stored as uint8 with a zero point: -1, 0, 1 are 0, 1, 2 at zero point 1. Feature maps lie channels last, so
+that one picture of a layer is one line of values. With numba they are compiled, else the torch versions run; both give
+the same numbers.
+"""
+
+import numpy as np
+import torch
+
+from casc_det.neurons import NEURONS, NeuronParams, NeuronState
+
+try:
+    import numba
+except ImportError:  # plain torch
+    numba = None
+
+PARTS = 2  # of the output channels, that `events` works on in parallel
+BLOCK = 2048  # neurons whose state stays in the cache while time goes on
+NO_LIMIT = 32767
+
+
+def compiled(device: torch.device) -> bool:
+    """Whether the loops are compiled for tensors of this device."""
+    return numba is not None and device.type == "cpu"
+
+
+def tile(values: torch.Tensor) -> torch.Tensor:
+    """Values per channel (..., C), repeated along the last dimension to the length of a block."""
+    return values.repeat(*[1] * (values.ndim - 1), max(1, BLOCK // values.shape[-1]))
+
+
+def scan(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired) -> None:
+    """Neurons of one layer over K steps of B pictures; N = H*W*C values a picture, channels last.
+
+    Args:
+        current: (R, N) input currents. rows: (K, B) int64, row of each step and picture, -1 for none.
+        bias: (K, C), added at each step, and theta: (C,), both as `tile` makes them.
+        v, n: (all pictures, N) potentials and int16 counts, updated. pictures: (B,) int64, their rows.
+        limit: largest count. take_back: CIF; else IF.
+        spikes: (K, B, N) uint8, written at zero point 1. fired: (2, K, B) int64 zeros, written: sent, taken back.
+    """
+    arguments = (current, rows, bias, theta, v, n, pictures)
+    if compiled(v.device):
+        arrays = [x.numpy() for x in arguments]
+        _scan(*arrays, np.int16(limit), take_back, spikes.numpy(), fired.numpy())
+    else:
+        scan_torch(*arguments, limit, take_back, spikes, fired)
+
+
+def events(spikes, zero, some, weight, geometry, hot, theta, v, n, pictures, limit, take_back, sent, fired) -> None:
+    """Convolution and neurons in one, spike by spike, for steps without bias, where there are `compiled` loops.
+
+    Costs what the spikes cost.
+    A position of which no neuron fired in the step before and that no spike reaches does not change: it is left out.
+
+    Args:
+        spikes: (K, B, H, W, C) uint8 at zero point `zero`, C a multiple of 8. some: (K, B) bool, steps with spikes.
+        weight: (C, rows, columns, O). geometry: stride, padding, dilation (rows, columns each).
+        hot: (all pictures, `PARTS`, H'*W') uint8, positions of which a neuron fired last; updated.
+        sent: (K, B, H', W', O) uint8, filled with 1 (no spike at zero point 1); spikes are written.
+        theta, v, n, pictures, limit, take_back, fired: see `scan`.
+    """
+    arrays = [x.numpy() for x in (some, weight, hot, theta, v, n, pictures, sent, fired)]
+    words = spikes.numpy().view(np.uint64)
+    pattern = np.uint64(int.from_bytes(bytes([zero] * 8), "little"))
+    _events(spikes.numpy(), words, pattern, zero, np.array(geometry), np.int16(limit), take_back, *arrays)
+
+
+def weigh(spikes: torch.Tensor, zero: int, fan: torch.Tensor) -> torch.Tensor:
+    """(R,) int64: sum over positions and channels of |spike| * fan. spikes: (R, P, C) uint8; fan: (P,) int64."""
+    if compiled(spikes.device):
+        out = torch.empty(len(spikes), dtype=torch.int64)
+        _weigh(spikes.numpy(), np.int32(zero), fan.numpy(), out.numpy())
+        return out
+    return weigh_torch(spikes, zero, fan)
+
+
+def pool(spikes, zero, counts, before, pictures, geometry, out) -> None:
+    """Max pool of spike trains, maxpool(count at t) - maxpool(count at t-1), where there are `compiled` loops.
+
+    Args:
+        spikes: (K, B, H, W, C) uint8 at zero point `zero`.
+        counts: (all pictures, H, W, C) int16 and before: (all pictures, H', W', C) int16, both updated.
+        pictures: (B,) int64, their rows.
+        geometry: kernel, stride, padding, dilation (rows, columns each).
+        out: (K, B, H', W', C) uint8, written at zero point `zero`.
+    """
+    arrays = [x.numpy() for x in (spikes, counts, before, pictures, out)]
+    _pool(*arrays, np.int16(zero), np.array(geometry))
+
+
+def scan_torch(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired) -> None:
+    """`scan` step by step with the neurons' own functions."""
+    step = NEURONS["cif" if take_back else "if"]
+    channels = v.shape[1] if v.shape[1] < len(theta) else len(theta)
+    params = NeuronParams(theta[:channels], int(limit))
+    split = lambda x: x.view(len(pictures), -1, channels)
+    state = NeuronState(split(v[pictures]), split(n[pictures]).to(v.dtype))
+    for k in range(len(rows)):
+        some = (rows[k] >= 0)[:, None]
+        x = torch.where(some, current[rows[k].clamp(min=0)], 0) if len(current) else torch.zeros_like(v[pictures])
+        sent, state = step(split(x) + bias[k, :channels], state, params)
+        spikes[k] = (sent + 1).flatten(1).to(torch.uint8)
+        fired[0, k], fired[1, k] = (sent > 0).sum((1, 2)), (sent < 0).sum((1, 2))
+    v[pictures], n[pictures] = state.v.flatten(1), state.n.flatten(1).to(n.dtype)
+
+
+def weigh_torch(spikes: torch.Tensor, zero: int, fan: torch.Tensor) -> torch.Tensor:
+    return ((spikes.to(torch.int16) - zero).abs().sum(2) * fan).sum(1)
+
+
+if numba:
+
+    @numba.njit(parallel=True, cache=True)
+    def _scan(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired):
+        steps, batch = rows.shape
+        size, length = v.shape[1], len(theta)
+        blocks = (size + length - 1) // length
+        up = np.zeros((batch * blocks, steps), np.int32)
+        down = np.zeros((batch * blocks, steps), np.int32)
+        for task in numba.prange(batch * blocks):
+            b, start = task // blocks, task % blocks * length
+            stop = min(start + length, size)
+            pv, pn = v[pictures[b], start:stop], n[pictures[b], start:stop]
+            for k in range(steps):
+                out, add, row = spikes[k, b, start:stop], bias[k], rows[k, b]
+                plus, minus = np.int32(0), np.int32(0)
+                if row >= 0:
+                    cur = current[row, start:stop]
+                    for j in range(stop - start):
+                        x = pv[j] + (cur[j] + add[j])
+                        fire = np.int32((x >= theta[j]) & (pn[j] < limit))
+                        back = np.int32((x < 0) & (pn[j] > 0) & take_back)
+                        s = fire - back
+                        plus += fire
+                        minus += back
+                        pv[j] = x - theta[j] * v.dtype.type(s)
+                        pn[j] += np.int16(s)
+                        out[j] = np.uint8(1 + s)
+                else:
+                    for j in range(stop - start):
+                        x = pv[j] + add[j]
+                        fire = np.int32((x >= theta[j]) & (pn[j] < limit))
+                        back = np.int32((x < 0) & (pn[j] > 0) & take_back)
+                        s = fire - back
+                        plus += fire
+                        minus += back
+                        pv[j] = x - theta[j] * v.dtype.type(s)
+                        pn[j] += np.int16(s)
+                        out[j] = np.uint8(1 + s)
+                up[task, k], down[task, k] = plus, minus
+        for task in range(batch * blocks):
+            for k in range(steps):
+                fired[0, k, task // blocks] += up[task, k]
+                fired[1, k, task // blocks] += down[task, k]
+
+    @numba.njit(parallel=True, cache=True)
+    def _weigh(spikes, zero, fan, out):
+        rows, positions, channels = spikes.shape
+        for r in numba.prange(rows):
+            total = np.int64(0)
+            for p in range(positions):
+                line, some = spikes[r, p], np.int32(0)
+                for c in range(channels):
+                    some += abs(np.int32(line[c]) - zero)
+                total += some * fan[p]
+            out[r] = total
+
+    @numba.njit(parallel=True, cache=True)
+    def _pool(spikes, counts, before, pictures, out, zero, geometry):
+        steps, batch, height, width, channels = spikes.shape
+        rows, columns = out.shape[2:4]
+        part = min(channels, 64)
+        parts = (channels + part - 1) // part
+        for task in numba.prange(batch * parts):
+            b, first = task // parts, task % parts * part
+            last = min(first + part, channels)
+            p = pictures[b]
+            count, old = counts[p, :, :, first:last], before[p, :, :, first:last]
+            best = np.empty(last - first, np.int16)
+            for k in range(steps):
+                sent, result = spikes[k, b, :, :, first:last], out[k, b, :, :, first:last]
+                for y in range(height):
+                    for x in range(width):
+                        for c in range(last - first):
+                            count[y, x, c] += np.int16(sent[y, x, c]) - zero
+                for y in range(rows):
+                    for x in range(columns):
+                        best[:] = np.int16(-32768)
+                        for i in range(geometry[0, 0]):
+                            v = y * geometry[1, 0] - geometry[2, 0] + i * geometry[3, 0]
+                            if v < 0 or v >= height:
+                                continue
+                            for j in range(geometry[0, 1]):
+                                u = x * geometry[1, 1] - geometry[2, 1] + j * geometry[3, 1]
+                                if u < 0 or u >= width:
+                                    continue
+                                for c in range(last - first):
+                                    best[c] = max(best[c], count[v, u, c])
+                        for c in range(last - first):
+                            result[y, x, c] = np.uint8(best[c] - old[y, x, c] + zero)
+                            old[y, x, c] = best[c]
+
+    @numba.njit(parallel=True, cache=True)
+    def _events(
+        spikes, words, pattern, zero, geometry, limit, take_back, some, weight, hot, theta, v, n, pictures, sent, fired
+    ):
+        steps, batch, height, width, channels = spikes.shape
+        rows, columns, size = sent.shape[2:]
+        part = (size + PARTS - 1) // PARTS
+        up = np.zeros((batch, PARTS, steps), np.int64)
+        down = np.zeros((batch, PARTS, steps), np.int64)
+        for task in numba.prange(batch * PARTS):
+            b, first = task // PARTS, task % PARTS * part
+            last = min(first + part, size)
+            p, mark = pictures[b], hot[pictures[b], task % PARTS]
+            for k in range(steps):
+                for y in range(height if some[k, b] else 0):
+                    for x in range(width):
+                        for word in range(channels // 8):
+                            if words[k, b, y, x, word] == pattern:
+                                continue
+                            for c in range(word * 8, word * 8 + 8):
+                                s = np.int64(spikes[k, b, y, x, c]) - zero
+                                if s == 0:
+                                    continue
+                                for i in range(weight.shape[1]):
+                                    at = y + geometry[1, 0] - i * geometry[2, 0]
+                                    if at < 0 or at % geometry[0, 0] or at // geometry[0, 0] >= rows:
+                                        continue
+                                    for j in range(weight.shape[2]):
+                                        to = x + geometry[1, 1] - j * geometry[2, 1]
+                                        if to < 0 or to % geometry[0, 1] or to // geometry[0, 1] >= columns:
+                                            continue
+                                        place = at // geometry[0, 0] * columns + to // geometry[0, 1]
+                                        mark[place] = 1
+                                        add = weight[c, i, j, first:last]
+                                        target = v[p, place * size + first : place * size + last]
+                                        for o in range(last - first):
+                                            target[o] += add[o] * v.dtype.type(s)
+                plus, minus = np.int64(0), np.int64(0)
+                for place in range(rows * columns):
+                    if not mark[place]:
+                        continue
+                    pv = v[p, place * size + first : place * size + last]
+                    pn = n[p, place * size + first : place * size + last]
+                    out = sent[k, b, place // columns, place % columns, first:last]
+                    more, less = np.int32(0), np.int32(0)
+                    for o in range(last - first):
+                        fire = np.int32((pv[o] >= theta[first + o]) & (pn[o] < limit))
+                        back = np.int32((pv[o] < 0) & (pn[o] > 0) & take_back)
+                        more += fire
+                        less += back
+                        pv[o] -= theta[first + o] * v.dtype.type(fire - back)
+                        pn[o] += np.int16(fire - back)
+                        out[o] = np.uint8(1 + fire - back)
+                    mark[place] = more + less > 0
+                    plus += more
+                    minus += less
+                up[b, task % PARTS, k], down[b, task % PARTS, k] = plus, minus
+        for b in range(batch):
+            for k in range(steps):
+                fired[0, k, b] += up[b, :, k].sum()
+                fired[1, k, b] += down[b, :, k].sum()

@@ -1,0 +1,128 @@
+"""What both engines share: the `Step` they yield, their bounds, and the checks of their arguments."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from casc_det import graph as g
+from casc_det.errors import ArgumentError
+from casc_det.neurons import NeuronState
+
+
+@dataclass
+class Step:
+    """What is known after step `t` (1, 2, ...) of a batch of B pictures.
+
+    Attributes:
+        graph, divisor: the graph, and what its summed readouts are divided by after step `t`.
+        t: the step.
+        quiescent: (B,) bool; True once a whole sleep step passed without a spike. Then the answer is final.
+        fired: (neuron layers, 2, B) spikes sent and taken back in this step, layers in the order of the graph.
+        passed: (convolutions that read spikes, B) synaptic operations of this step: spikes times the synapses they
+            pass, by magnitude.
+        total: function of a readout's name: its currents summed up to this step, (B, C, H, W).
+        states: the neurons' potentials and counts by layer; the engine's own tensors, do not write to them. The fast
+            engine gives them at the steps named in `at` and at the last one, else an empty dictionary.
+        spikes: the spikes of this step by neuron layer, (B, C, H, W) of -1, 0, 1, where `record` asks for them.
+    """
+
+    graph: g.SpikingGraph
+    divisor: int
+    t: int
+    quiescent: torch.Tensor
+    fired: torch.Tensor
+    passed: torch.Tensor
+    total: Callable[[str], torch.Tensor]
+    states: dict[str, NeuronState]
+    spikes: dict[str, torch.Tensor] | None = None
+
+    @property
+    def readout(self) -> dict[str, torch.Tensor]:
+        """Estimate of each output map by name, (B, C, H, W); the ANN's at quiescence. Computed when asked for."""
+        nodes = self.graph.of_type(g.Readout)
+        return {node.name: self.graph.output(node, self.total(node.name), self.divisor) for node in nodes}
+
+    @property
+    def positive(self) -> dict[str, torch.Tensor]:
+        """Spikes sent in this step, by neuron layer, (B,)."""
+        return {node.name: x for node, x in zip(self.graph.of_type(g.Neuron), self.fired[:, 0], strict=True)}
+
+    @property
+    def negative(self) -> dict[str, torch.Tensor]:
+        """Spikes taken back in this step, by neuron layer, (B,)."""
+        return {node.name: x for node, x in zip(self.graph.of_type(g.Neuron), self.fired[:, 1], strict=True)}
+
+    @property
+    def layer_sops(self) -> dict[str, torch.Tensor]:
+        """Synaptic operations of this step by convolution, (B,) float64; none for convolutions of pixels."""
+        return {node.name: x for node, x in zip(spiking_convolutions(self.graph), self.passed, strict=True)}
+
+    @property
+    def sops(self) -> torch.Tensor:
+        """Synaptic operations of this step, (B,) float64."""
+        return self.passed.sum(0)
+
+    @property
+    def counts(self) -> dict[str, torch.Tensor]:
+        """Spike counts of each neuron layer, (B, C, H, W)."""
+        return {name: state.n for name, state in self.states.items()}
+
+
+def spiking_convolutions(graph: g.SpikingGraph) -> list[g.Conv]:
+    """The convolutions that read spikes, not pixels."""
+    reached = depths(graph)
+    return [node for node in graph.of_type(g.Conv) if reached[node.inputs[0]]]
+
+
+def depths(graph: g.SpikingGraph) -> dict[str, int]:
+    """For each node the largest number of neuron layers on a path from the picture to it, itself included."""
+    result: dict[str, int] = {}
+    for node in graph.nodes:
+        result[node.name] = max((result[i] for i in node.inputs), default=0) + isinstance(node, g.Neuron)
+    return result
+
+
+def auto_limit(graph: g.SpikingGraph) -> int:
+    """An upper bound of the step at which WSC with CIF neurons is quiescent: Q*(depth + 1) + 1.
+
+    depth: the largest number of neuron layers on a path from the picture to an output.
+
+    After wake the input of the first layer is complete. Once the input of a neuron is complete, each step brings its
+    count one nearer to the final one, and the two are at most Q apart: Q steps a layer, and one step to see silence.
+    """
+    return graph.levels * (max(depths(graph).values()) + 1) + 1
+
+
+def check_timesteps(timesteps, graph: g.SpikingGraph) -> int:
+    """The number of steps to run at most: `timesteps` itself, or the bound of `auto`."""
+    if timesteps == "auto":
+        return auto_limit(graph)
+    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
+        raise ArgumentError(f"timesteps: expected a whole number above 0 or 'auto', got {timesteps!r}")
+    return timesteps
+
+
+def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
+    stride, dtype = max(graph.strides), graph.dtype
+    if images.dtype != dtype:
+        raise ArgumentError(
+            f"images: expected dtype {dtype}, that of the graph's weights, got {images.dtype}; convert one"
+        )
+    sizes = images.shape[2:]
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or any(s < 1 or s % stride for s in sizes):
+        raise ArgumentError(
+            f"images: expected a tensor (B, 3, H, W) with H and W multiples of {stride}, got {tuple(images.shape)}; "
+            "letterbox the pictures first"
+        )
+
+
+def fan_out(node: g.Conv, height: int, width: int) -> torch.Tensor:
+    """Synapses that leave each position of one input channel, (H, W): exact at the borders."""
+    ones = torch.ones(1, 1, *node.weight.shape[2:], dtype=node.weight.dtype, device=node.weight.device)
+    geometry = (node.stride, node.padding, node.dilation)
+    x = torch.zeros(1, 1, height, width, dtype=ones.dtype, device=ones.device, requires_grad=True)
+    with torch.enable_grad():
+        y = torch.nn.functional.conv2d(x, ones, None, *geometry)
+        (reached,) = torch.autograd.grad(y.sum(), x)
+    return reached[0, 0] * (node.weight.shape[0] // node.groups)

@@ -1,0 +1,230 @@
+"""Real-valued spiking graph -> integer graph: int8 weights, whole thresholds, biases and potentials, pixels 0..255.
+
+Per output channel the weights U (in units of the threshold) become `round(theta * U)` with a whole threshold `theta`,
+the wake bias of all Q steps together becomes one whole number that the steps share, and the potential starts at
+`theta // 2`. Counts then are whole numbers computed from whole numbers:
+
+    n = clip((sum U_int n_in + B + theta // 2) // theta, 0, Q)
+
+for the ANN, and what the CIF neurons come to rest at for the spiking network. An output without neuron is one whole
+sum; a float scale at its end makes the real value. `proved_range` bounds every potential and sum: below 2^24 float32
+adds whole numbers without error in any order, so both networks agree bit for bit on every machine.
+
+Rounding: `theta` per channel is the one with the smallest squared error; single weights are then rounded to their other
+neighbour so that the errors of each kernel, and of each output channel, cancel. Spikes are never negative in the mean,
+so it is the sum of the errors that shifts a neuron's input (cf. SQuant, Guo et al., arXiv 2202.07471). Data-free.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from casc_det import graph as g
+from casc_det.errors import ConversionError
+
+LARGEST = 127
+EXACT_BELOW = 2**24
+FRACTIONS = torch.arange(0.50, 1.61, 0.01, dtype=torch.float64)  # of the threshold that just fits the largest weight
+
+
+@dataclass(frozen=True)
+class Range:
+    """bounds: the largest magnitude that the potentials or sums of each convolution's targets can reach, by name."""
+
+    bounds: dict[str, int]
+
+    @property
+    def largest(self) -> int:
+        return max(self.bounds.values())
+
+
+def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
+    """The integer graph of a real-valued spiking graph, in float32 (whole numbers).
+
+    Raises:
+        ConversionError: an op has graded output, a convolution drives neither neurons nor an output, or the range
+            cannot be kept.
+    """
+    if graph.integer:
+        return graph
+    for node in graph.of_type(g.Pointwise):
+        raise ConversionError(
+            f"precision: '{node.name}' ({node.function}) is no op on whole numbers; use precision=float"
+        )
+    units, tops, thetas, nodes = _units(graph), _largest_counts(graph), {}, []
+    targets = {node.name: kind for node in graph.nodes for kind in [[type(n) for n in graph.consumers()[node.name]]]}
+    for node in graph.nodes:
+        match node:
+            case g.Conv():
+                if len(targets[node.name]) != 1 or targets[node.name][0] not in (g.Neuron, g.Readout):
+                    raise ConversionError(
+                        f"precision: convolution '{node.name}' drives more than one neuron layer or output; "
+                        "use precision=float"
+                    )
+                weight = node.weight.double() * _per_weight(node, units)
+                bias = graph.levels * node.bias.double()
+                top = _per_weight(node, tops)
+                cap = _largest_theta(weight, bias, top, graph.levels)
+                if bool((cap < 1).any()):
+                    raise ConversionError(f"precision: '{node.name}' leaves the range of 2^24; use precision=float")
+                theta = _best_theta(weight, cap)
+                thetas[node.name] = theta
+                whole = round_balanced(weight * theta.view(-1, 1, 1, 1))
+                node = replace(node, weight=whole.float(), bias=torch.round(bias * theta).float())
+            case g.Neuron():
+                node = replace(node, theta=thetas[node.inputs[0]].view(-1, 1, 1).float())
+            case g.Readout():
+                node = replace(node, scale=(1 / thetas[node.inputs[0]]).view(-1, 1, 1).float())
+            case g.AvgPool():
+                node = replace(node, divisor=1)
+        nodes.append(node)
+    result = replace(graph, nodes=nodes, integer=True)
+    proved_range(result)
+    return result
+
+
+def proved_range(graph: g.SpikingGraph) -> Range:
+    """Bounds of every potential and every sum of an integer graph, at any time step and in any order of addition.
+
+    A count lies in 0..Q at all times, a pixel's running sum in 0..255 Q, a bias's between 0 and B. So the running
+    input of a neuron lies between its negative and its positive weights times these, and its potential differs from
+    that by at most theta * (Q + 1).
+
+    Raises:
+        ConversionError: a bound is not below 2^24, or a weight is no whole number from -127 to 127.
+    """
+    tops, bounds = _largest_counts(graph), {}
+    thetas = {node.inputs[0]: node.theta.flatten().double() for node in graph.of_type(g.Neuron)}
+    for node in graph.of_type(g.Conv):
+        weight = node.weight.double()
+        if not torch.equal(weight, weight.round().clamp(-LARGEST, LARGEST)):
+            raise ConversionError(f"graph: '{node.name}' has weights that are no whole numbers of 8 bits")
+        reach = _reach(weight, node.bias.double(), _per_weight(node, tops), graph.levels)
+        bounds[node.name] = int((reach + thetas.get(node.name, 0.0) * (graph.levels + 1)).max())
+    worst = max(bounds, key=bounds.get)
+    if bounds[worst] >= EXACT_BELOW:
+        raise ConversionError(f"graph: values of '{worst}' may reach {bounds[worst]}, which is not below 2^24")
+    return Range(bounds)
+
+
+def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
+    """The real-valued spiking graph (float64) that an integer graph is; nothing of the rounding is undone."""
+    if not graph.integer:
+        return graph
+    units, nodes = _units(graph), []
+    thetas = {node.inputs[0]: node.theta.double() for node in graph.of_type(g.Neuron)}
+    thetas |= {node.inputs[0]: 1 / node.scale.double() for node in graph.of_type(g.Readout)}
+    for node in graph.nodes:
+        match node:
+            case g.Conv():
+                theta = thetas[node.name].view(-1, 1, 1, 1)
+                weight = node.weight.double() / theta / _per_weight(node, units)
+                node = replace(node, weight=weight, bias=node.bias.double() / theta.flatten() / graph.levels)
+            case g.Neuron():
+                node = replace(node, theta=1.0)
+            case g.Readout():
+                node = replace(node, scale=None)
+            case g.AvgPool():
+                node = replace(node, divisor=None)
+        nodes.append(node)
+    return replace(graph, nodes=nodes, integer=False)
+
+
+def round_balanced(values: torch.Tensor) -> torch.Tensor:
+    """Whole numbers near `values` (O, I, H, W), each one of its two neighbours, within -127..127.
+
+    First the sum of the errors of each kernel, then that of each output channel is brought within 1/2 where rounding
+    some values the other way can do that; the values that were nearest to the middle go first.
+    """
+    whole = values.round().clamp(-LARGEST, LARGEST)
+    whole = _balance(values.flatten(2), whole.flatten(2)) if values[0, 0].numel() > 1 else whole
+    return _balance(values.flatten(1), whole.reshape(len(values), -1)).view_as(values)
+
+
+def _balance(values: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """Round some values along the last dimension the other way, so that the sum of errors becomes small."""
+    error = whole - values
+    total = error.sum(-1, keepdim=True)
+    sign = total.sign()
+    moved = whole - sign
+    # only values that were rounded in the direction of the total, to their other neighbour, within the range
+    open_ = (error * sign > 0) & (error.abs() <= 0.5) & (moved.abs() <= LARGEST)
+    order = torch.where(open_, error.abs(), -1.0).argsort(dim=-1, descending=True, stable=True)
+    rank = order.argsort(dim=-1)
+    flip = open_ & (rank < total.abs().round())
+    return torch.where(flip, moved, whole)
+
+
+def _best_theta(weight: torch.Tensor, cap: torch.Tensor) -> torch.Tensor:
+    """Whole thresholds (O,), at most `cap`, with the smallest squared rounding error of the weights."""
+    flat = weight.flatten(1)
+    fitting = LARGEST / flat.abs().amax(1).clamp(min=1e-12)
+    best, least = torch.ones_like(fitting), torch.full_like(fitting, float("inf"))
+    for fraction in FRACTIONS:
+        theta = (fitting * fraction).round().clamp(min=1).minimum(cap)
+        whole = (flat * theta[:, None]).round().clamp(-LARGEST, LARGEST)
+        error = (whole / theta[:, None] - flat).square().sum(1)
+        better = error < least
+        best, least = torch.where(better, theta, best), torch.where(better, error, least)
+    return best
+
+
+def _largest_theta(weight, bias, top, levels: int) -> torch.Tensor:
+    """The largest whole thresholds (O,) that keep the range; rounding may add half a unit to each weight."""
+    per_unit = _reach(weight, bias, top, levels) + levels + 1
+    room = EXACT_BELOW - 1 - 0.5 * (top.expand_as(weight).flatten(1).sum(1) + 1) * 2
+    return (room / per_unit).floor()
+
+
+def _reach(weight, bias, top, levels: int) -> torch.Tensor:
+    """The largest magnitude (O,) of a running input; `top`: largest count behind each weight."""
+    reached = weight * top
+    up, down = reached.clamp(min=0).flatten(1).sum(1), (-reached).clamp(min=0).flatten(1).sum(1)
+    total = torch.maximum(up + bias.clamp(min=0), down + (-bias).clamp(min=0))
+    return total * (2 if levels == 1 else 1)  # at Q = 1 one step may swing over both sides
+
+
+def _per_weight(node: g.Conv, per_channel: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The input channel's value for each weight, (O, I, 1, 1)."""
+    inner = per_channel[node.inputs[0]].view(node.groups, node.weight.shape[1])
+    return inner.repeat_interleave(len(node.weight) // node.groups, 0)[:, :, None, None]
+
+
+def _units(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
+    """What 1 of an integer signal is in the real-valued graph, per channel."""
+    return _propagate(graph, 1 / g.PIXEL_LEVELS, 1.0, lambda parts: parts[0], lambda x, node: x / _area(node))
+
+
+def _largest_counts(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
+    """The largest running sum of each integer signal, per channel."""
+    top = float(graph.levels)
+    return _propagate(graph, top * g.PIXEL_LEVELS, top, sum, lambda x, node: x * _area(node))
+
+
+def _area(node: g.AvgPool) -> int:
+    return node.kernel[0] * node.kernel[1]
+
+
+def _propagate(graph, pixel: float, neuron: float, add, average) -> dict[str, torch.Tensor]:
+    values: dict[str, torch.Tensor] = {}
+    for node in graph.nodes:
+        parts = [values[name] for name in node.inputs]
+        match node:
+            case g.Input():
+                value = torch.full((node.channels,), pixel, dtype=torch.float64)
+            case g.Conv():
+                value = torch.ones(len(node.weight), dtype=torch.float64)
+            case g.Neuron():
+                value = torch.full_like(parts[0], neuron)
+            case g.Add():
+                value = add(parts)
+            case g.Concat():
+                value = torch.cat(parts)
+            case g.Slice():
+                value = parts[0][node.start : node.stop]
+            case g.AvgPool():
+                value = average(parts[0], node)
+            case _:
+                value = parts[0]
+        values[node.name] = value
+    return values
