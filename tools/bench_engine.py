@@ -1,0 +1,234 @@
+"""How fast the engines are, next to the ANN, to SpikingJelly and to a plain loop, in one run.
+
+    python tools/bench_engine.py [imgsz=320,640] [batch=1,8] [timesteps=8,16,32,64] [repeats=5] [threads=2]
+        [what=ann,fast,reference,spikingjelly,plain] [source=folder] [weights=...] [real=...] [out=bench.json]
+
+Method. The same pictures (the first `batch` of `source`; default: the demo picture of Ultralytics, also mirrored) go
+through each of
+
+    ann           the float32 CQReLU network in torch: convolution with bias, then floor and clamp in place
+    fast          the fast engine on the integer graph, without looking at the readout before the last step
+    reference     the reference engine on the integer graph
+    spikingjelly  the same network in SpikingJelly (pip install spikingjelly), multi-step, STBIFNode as the neuron
+    plain         a loop over time in eager torch, one convolution and one neuron step each, nothing counted
+
+`spikingjelly` and `plain` run the real-valued graph in float32. For each size and batch all of them are run in turn,
+`repeats` times after one run to warm up, so that whatever else the machine does hits all alike; the median is kept, and
+every single time is in the file. `peak_mb` is the largest resident memory of a process of its own that makes one run.
+"ratio" is the time of one step of one picture over that of one ANN forward of one picture.
+"""
+
+import json
+import multiprocessing
+import platform
+import statistics
+import sys
+from collections import deque
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch.nn import functional as F
+
+import casc_det.yolo  # noqa: F401  prepares Ultralytics
+from casc_det import __version__
+from casc_det import graph as g
+from casc_det.cli import parse_pairs
+from casc_det.engine import simulate
+from casc_det.files import write_json
+from casc_det.neurons import NeuronParams, cif_step, initial_state
+from casc_det.ops import TEMPORAL, apply, convolve
+from casc_det.storage import load_graph
+from casc_det.yolo.progress import demo_picture
+from casc_det.yolo.sources import Source, letterbox
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yolov8n-cq16.safetensors"
+DEFAULTS = {"imgsz": "320,640", "batch": "1,8", "timesteps": "8,16,32,64", "repeats": 5, "threads": 2, "source": None}
+DEFAULTS |= {"weights": WEIGHTS, "real": WEIGHTS.with_name("yolov8n-cq16-float.safetensors"), "out": "bench.json"}
+WHATS = ("ann", "fast", "reference", "spikingjelly", "plain")
+
+
+def forward_ann(graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
+    """The CQReLU network, in counts; `steps` is not used."""
+    values = {}
+    for node in graph.nodes:
+        inputs = [values[name] for name in node.inputs]
+        match node:
+            case g.Input():
+                value = images * graph.levels
+            case g.Conv():
+                geometry = (node.stride, node.padding, node.dilation, node.groups)
+                value = F.conv2d(inputs[0], node.weight, node.bias * graph.levels, *geometry)
+            case g.Neuron():
+                value = inputs[0].add_(0.5).floor_().clamp_(0, graph.levels)
+            case g.Readout():
+                value = inputs[0] / graph.levels
+            case _:
+                value = apply(node, *inputs)
+        values[node.name] = value
+    return {node.name: values[node.name] for node in graph.of_type(g.Readout)}
+
+
+def run_engine(engine: str, graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
+    return deque(simulate(graph, images, steps, engine=engine), maxlen=1).pop().readout
+
+
+def run_plain(graph: g.SpikingGraph, images: torch.Tensor, steps: int, neuron=cif_step) -> dict[str, torch.Tensor]:
+    """Time step by time step, as research code does it."""
+    states, sums, before = {}, {}, {}
+    for t in range(1, steps + 1):
+        awake, signals = t <= graph.levels, {}
+        for node in graph.nodes:
+            inputs = [signals[name] for name in node.inputs]
+            match node:
+                case g.Input():
+                    signal = images if awake else torch.zeros_like(images)
+                case g.Conv():
+                    signal = convolve(node, inputs[0])
+                    signal = signal + node.bias.view(1, -1, 1, 1) if awake else signal
+                case g.Neuron():
+                    params = NeuronParams(1.0, graph.levels)
+                    state = states.get(node.name) or initial_state(inputs[0], params)
+                    signal, states[node.name] = neuron(inputs[0], state, params)
+                case g.Readout():
+                    signal = sums[node.name] = sums.get(node.name, 0) + inputs[0]
+                case _ if isinstance(node, TEMPORAL):
+                    sums[node.name] = sums.get(node.name, 0) + inputs[0]
+                    after = apply(node, sums[node.name])
+                    signal, before[node.name] = after - before.get(node.name, 0), after
+                case _:
+                    signal = apply(node, *inputs)
+            signals[node.name] = signal
+    return {node.name: sums[node.name] / min(steps, graph.levels) for node in graph.of_type(g.Readout)}
+
+
+def run_spikingjelly(graph, images: torch.Tensor, steps: int, spikes: dict | None = None) -> dict[str, torch.Tensor]:
+    """The same network of SpikingJelly's parts, layer by layer over all steps; `spikes` collects each layer's."""
+    from spikingjelly.activation_based import functional, neuron
+
+    awake = (torch.arange(steps) < graph.levels).to(images.dtype).view(-1, 1, 1, 1, 1)
+    left = {name: len(nodes) for name, nodes in graph.consumers().items()}
+    signals, readout = {}, {}
+    for node in graph.nodes:
+        inputs = [signals[name] for name in node.inputs]
+        match node:
+            case g.Input():
+                signal = images * awake
+            case g.Conv():
+                signal = functional.seq_to_ann_forward(inputs[0], partial(convolve, node))
+                signal += node.bias.view(1, 1, -1, 1, 1) * awake
+            case g.Neuron():
+                levels = graph.levels
+                layer = neuron.STBIFNode(1.0, level=levels + 1, pos_max=levels, neg_min=0, step_mode="m")
+                signal = layer(inputs[0])
+                if spikes is not None:
+                    spikes[node.name] = signal
+            case g.Readout():
+                signal = readout[node.name] = inputs[0].sum(0) / min(steps, graph.levels)
+            case _ if isinstance(node, TEMPORAL):
+                after = functional.seq_to_ann_forward(inputs[0].cumsum(0), partial(apply, node))
+                signal = after.diff(dim=0, prepend=torch.zeros_like(after[:1]))
+            case g.Add():
+                signal = inputs[0] + inputs[1]
+            case g.Concat():
+                signal = torch.cat(inputs, 2)
+            case _:
+                signal = functional.seq_to_ann_forward(inputs[0], partial(apply, node))
+        signals[node.name] = signal
+        for name in node.inputs:
+            left[name] -= 1
+            if not left[name]:
+                del signals[name]
+    return readout
+
+
+RUNS = {
+    "ann": forward_ann,
+    "fast": partial(run_engine, "fast"),
+    "reference": partial(run_engine, "reference"),
+    "spikingjelly": run_spikingjelly,
+    "plain": run_plain,
+}
+
+
+def load_pictures(source, count: int, size: int) -> torch.Tensor:
+    """(count, 3, size, size); each picture that lacks is a mirrored one."""
+    frames = [frame.image for _, frame in zip(range(count), Source(source or demo_picture()), strict=False)]
+    pictures = [letterbox(image, (size, size), 32, False) for image in frames]
+    while len(pictures) < count:
+        pictures.append(pictures[len(pictures) - len(frames)].flip(2))
+    return torch.stack(pictures)
+
+
+def graph_of(what: str, options: dict) -> g.SpikingGraph:
+    return load_graph(options["weights" if what in ("fast", "reference") else "real"])
+
+
+@torch.no_grad()
+def measure_memory(what: str, size: int, batch: int, steps: int, options: dict) -> float:
+    """Largest resident memory (MB) of this process after one run."""
+    torch.set_num_threads(options["threads"])
+    RUNS[what](graph_of(what, options), load_pictures(options["source"], batch, size), steps)
+    status = Path("/proc/self/status")
+    if not status.exists():  # no Linux
+        return float("nan")
+    return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+
+@torch.no_grad()
+def main(words: list[str]) -> None:
+    options = {**DEFAULTS, "what": ",".join(WHATS), **parse_pairs(words)}
+    unknown = set(options) - {*DEFAULTS, "what"} | set(listed(options["what"])) - set(WHATS)
+    if unknown:
+        sys.exit(f"bench_engine: unknown: {', '.join(sorted(unknown))}; see the top of {__file__}")
+    sizes, batches, times = (listed(options[key]) for key in ("imgsz", "batch", "timesteps"))
+    whats = [what for what in listed(options["what"]) if what != "ann"]
+    torch.set_num_threads(options["threads"])
+    graphs = {what: graph_of(what, options) for what in ("ann", *whats)}
+    cells = []
+    for size in sizes:
+        for batch in batches:
+            images = load_pictures(options["source"], batch, size)
+            jobs = [("ann", None), *[(what, t) for t in times for what in whats]]
+            taken = {job: [] for job in jobs}
+            for repeat in range(options["repeats"] + 1):
+                for what, t in jobs:
+                    start = perf_counter()
+                    RUNS[what](graphs[what], images, t)
+                    if repeat:
+                        taken[what, t].append((perf_counter() - start) * 1e3 / batch)
+                print(f"{size} px, batch {batch}: {repeat} of {options['repeats']} repeats", flush=True)
+            ann = statistics.median(taken["ann", None])
+            for (what, t), values in taken.items():
+                cell = {"what": what, "imgsz": size, "batch": batch, "timesteps": t}
+                cell["ms_per_picture"] = statistics.median(values)
+                cell["ratio_per_step"] = cell["ms_per_picture"] / ann / (t or 1)
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    cell["peak_mb"] = pool.apply(measure_memory, (what, size, batch, t or 1, options))
+                cells.append(cell | {"all_ms": values})
+                print(json.dumps({key: value for key, value in cell.items() if key != "all_ms"}), flush=True)
+    machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    machine |= {"casc_det": __version__, "repeats": options["repeats"], "pictures": str(options["source"] or "bus.jpg")}
+    write_json(Path(options["out"]), {"machine": machine, "cells": cells})
+    print(f"Written to {options['out']}")
+
+
+def listed(value) -> list:
+    """`8`, `8,16` or `fast,plain` of the command line as a list."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple) else [value]
+    return [int(part) if str(part).isdigit() else part for part in parts]
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    has = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if any(f" {flag}" in line for line in lines)]
+    return f"{name} ({', '.join(has)})"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
