@@ -135,7 +135,7 @@ def test_steps_stay_valid_after_later_steps():
 
 def test_states_come_at_the_steps_asked_for():
     steps = list(simulate(wide_graph(), small_images(1, 12).float(), 5, at=(2,)))
-    assert [step.t for step in steps if step.states] == [2, 4, 5]  # also where wake and the run end
+    assert [step.t for step in steps if step.states] == [2, 5]  # also where the run ends
 
 
 def test_prepared_network_lives_as_long_as_its_graph():

@@ -166,7 +166,7 @@ def run_fast(graph, images, limit: int, until_quiescent: bool, neuron: str, plan
             if final := bool(step.quiescent.all()):
                 at_rest = at_rest or run.states()
                 step.states = at_rest
-            elif step.t == end and end in stops:
+            elif step.t == limit or step.t in at:
                 step.states = run.states()
             yield step
             if until_quiescent and final:
@@ -302,7 +302,7 @@ class Run:
             if weight.sum() < SPARSE * dense and x.data.shape[3] % 8 == 0 and compiled(self.device):
                 return Events(x, some.view(steps), node)
         rows = torch.where(some, some.cumsum(0) - 1, -1).view(steps)
-        data = x.data if bool(some.all()) else x.data[some]
+        data = chosen_rows(x.data, some)
         if not len(data):
             return self._convolve(node, Train(data, x.zero), passed)
         return Rows(nhwc(convolution(nchw(data), x.zero)), rows, node.name)
@@ -348,7 +348,10 @@ class Run:
         steps = len(self.awake)
         if name is None or not bool(self.awake.any()):
             return torch.zeros(steps, len(like), dtype=self.dtype, device=self.device)
-        times = torch.arange(self.first - 1, self.first - 1 + steps, device=self.device) % self.graph.levels
+        first = (self.first - 1) % self.graph.levels
+        if bool(self.awake.all()) and first + steps <= self.graph.levels:
+            return tables[name][first : first + steps]
+        times = torch.arange(first, first + steps, device=self.device) % self.graph.levels
         return tables[name][times] * self.awake[:, None]
 
     def _add_up(self, name: str, x: Train) -> torch.Tensor:
@@ -446,6 +449,14 @@ class Run:
             )
             data = (data.unflatten(0, x.rows.shape) + bias[:, None, None, None]).flatten(0, 1)
         return Train(data)
+
+
+def chosen_rows(data: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """data[chosen]; a view where they lie together, as the rows after the first silent steps do."""
+    at = chosen.nonzero().flatten()
+    if len(at) and int(at[-1] - at[0]) + 1 == len(at):
+        return data[int(at[0]) : int(at[-1]) + 1]
+    return data[chosen]
 
 
 def spread(x: torch.Tensor, rest: torch.Tensor, chosen: torch.Tensor, dim: int) -> torch.Tensor:

@@ -177,14 +177,13 @@ if numba:
             b, first = task // parts, task % parts * part
             last = min(first + part, channels)
             p = pictures[b]
-            count, old = counts[p, :, :, first:last], before[p, :, :, first:last]
             best = np.empty(last - first, np.int16)
             for k in range(steps):
-                sent, result = spikes[k, b, :, :, first:last], out[k, b, :, :, first:last]
                 for y in range(height):
                     for x in range(width):
+                        sent, count = spikes[k, b, y, x, first:last], counts[p, y, x, first:last]
                         for c in range(last - first):
-                            count[y, x, c] += np.int16(sent[y, x, c]) - zero
+                            count[c] += np.int16(sent[c]) - zero
                 for y in range(rows):
                     for x in range(columns):
                         best[:] = np.int16(-32768)
@@ -196,11 +195,13 @@ if numba:
                                 u = x * geometry[1, 1] - geometry[2, 1] + j * geometry[3, 1]
                                 if u < 0 or u >= width:
                                     continue
+                                count = counts[p, v, u, first:last]
                                 for c in range(last - first):
-                                    best[c] = max(best[c], count[v, u, c])
+                                    best[c] = max(best[c], count[c])
+                        result, old = out[k, b, y, x, first:last], before[p, y, x, first:last]
                         for c in range(last - first):
-                            result[y, x, c] = np.uint8(best[c] - old[y, x, c] + zero)
-                            old[y, x, c] = best[c]
+                            result[c] = np.uint8(best[c] - old[c] + zero)
+                            old[c] = best[c]
 
     @numba.njit(parallel=True, cache=True)
     def _events(
