@@ -1,16 +1,18 @@
-"""Count the neurons and readout values in which spiking network and ANN differ at quiescence, in float64.
+"""Count the neurons and readout values in which spiking network and ANN differ at quiescence.
 
     python tools/check_exactness.py source=../shared/data/coco-mini/images/val2017 [limit=20] [levels=4]
-        [models=yolov3-tiny,yolov5n,yolov8n] [weights=weights/yolov8n-cq16.safetensors]
-        [sizes=320,256x320] [out=exactness.json]
+        [models=yolov3-tiny,yolov5n,yolov8n] [weights=a.safetensors,b.safetensors] [sizes=320,256x320]
+        [engine=fast,reference] [out=exactness.json]
 
 The networks in `models` have random weights, BatchNorm statistics of the pictures and clips drawn from 1.5 to 2.5,
-so that every layer is alive; their spiking graph is compared with Ultralytics' own forward pass as well (a). The
-shipped weights are compared with their ANN twin.
+so that every layer is alive; their real-valued spiking graph (float64) is compared with Ultralytics' own forward pass
+as well, and their integer graph (float32) is made of it. The files in `weights` (default: the shipped ones) are
+compared with their ANN twin. With both engines the spikes of every step are compared, too, on integer graphs.
 """
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ import torch
 from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
 from casc_det.engine import simulate
+from casc_det.integer import to_integer
 from casc_det.model import DEFAULT_WEIGHTS, convert
 from casc_det.storage import load_graph
 from casc_det.yolo.capture import DetectionModel
@@ -42,41 +45,74 @@ def random_network(name: str, levels: int, pictures: torch.Tensor) -> DetectionM
     return model.eval()
 
 
+def graphs(options: dict, batch: torch.Tensor, size: int):
+    """(name, spiking graph, network it was made of or None) for all that is to be compared."""
+    for name in str(options["models"]).split(","):
+        network = random_network(name, options["levels"], batch[:4])
+        graph = convert(network, size, precision="float").graph
+        yield name, graph, network
+        yield name, to_integer(graph), None
+    for file in str(options["weights"]).split(","):
+        graph = load_graph(file)
+        yield Path(file).stem, graph if graph.integer else load_graph(file, torch.float64), None
+
+
 @torch.no_grad()
+def compare(graph, network, batch: torch.Tensor, engines: list[str]) -> Iterator[dict]:
+    """A record for each engine."""
+    totals = [{"engine": engine, "neurons": 0, "different": 0, "readout": 0.0, "largest_T": 0} for engine in engines]
+    for x in batch.to(graph.dtype).split(1):
+        ann, runs = ann_forward(graph, x), []
+        for total in totals:
+            steps = list(simulate(graph, x, engine=total["engine"], record=graph.integer and len(engines) > 1))
+            step = steps[-1]
+            assert bool(step.quiescent.all())
+            total["neurons"] += sum(n.numel() for n in ann.counts.values())
+            total["different"] += sum(int((step.counts[k] != n).sum()) for k, n in ann.counts.items())
+            error = max(float((step.readout[k] - y).abs().max()) for k, y in ann.readout.items())
+            total["readout"] = max(total["readout"], error)
+            total["largest_T"] = max(total["largest_T"], step.t)
+            runs.append([s.spikes for s in steps])
+        if len(engines) > 1 and graph.integer:
+            pairs = [(a[k], b[k]) for a, b in zip(*runs, strict=True) for k in a]
+            totals[0]["spikes_compared"] = totals[0].get("spikes_compared", 0) + sum(a.numel() for a, _ in pairs)
+            totals[0]["spikes_different"] = totals[0].get("spikes_different", 0) + sum(
+                int((a != b).sum()) for a, b in pairs
+            )
+        if network is not None:
+            raw = network(x)[1]
+            for key in ("boxes", "scores"):
+                mine = torch.cat([ann.readout[f"{key}{i}"].flatten(2) for i in range(len(graph.strides))], 2)
+                error = float((mine - raw[key]).abs().max())
+                totals[0]["source_network"] = max(totals[0].get("source_network", 0.0), error)
+    yield from totals
+
+
 def main():
-    options = {"limit": 20, "levels": 4, "models": "yolov3-tiny,yolov5n,yolov8n", "weights": str(DEFAULT_WEIGHTS)}
-    options |= {"sizes": "320,256x320", "out": "exactness.json"} | parse_pairs(sys.argv[1:])
+    shipped = [DEFAULT_WEIGHTS.with_name(f"{DEFAULT_WEIGHTS.stem}-float.safetensors"), DEFAULT_WEIGHTS]
+    options = {
+        "limit": 20,
+        "levels": 4,
+        "models": "yolov3-tiny,yolov5n,yolov8n",
+        "weights": ",".join(map(str, shipped)),
+    }
+    options |= {"sizes": "320,256x320", "engine": "fast", "out": "exactness.json"} | parse_pairs(sys.argv[1:])
+    engines = options["engine"].split(",") if isinstance(options["engine"], str) else list(options["engine"])
     images = [next(iter(Source(file))).image for file in Source(options["source"]).files[: options["limit"]]]
     records = []
     for size in str(options["sizes"]).split(","):
         height, width = ([int(v) for v in size.split("x")] * 2)[:2]
         batch = torch.stack([letterbox(image, (height, width), 32, rect=False) for image in images]).double()
-        for name in [*str(options["models"]).split(","), options["weights"]]:
-            network = None
-            if name.endswith(".safetensors"):
-                graph = load_graph(name, torch.float64)
-            else:
-                network = random_network(name, options["levels"], batch[:4])
-                graph = convert(network, max(height, width)).graph
-            total = {"network": Path(name).stem, "size": f"{height}x{width}", "pictures": len(batch), "neurons": 0}
-            total |= {"different": 0, "readout": 0.0, "source_network": 0.0, "largest_T": 0}
-            for x in batch.split(1):
-                ann = ann_forward(graph, x)
-                *_, step = simulate(graph, x)
-                total["neurons"] += sum(n.numel() for n in ann.counts.values())
-                total["different"] += sum(int((step.counts[k] != n).sum()) for k, n in ann.counts.items())
-                error = max(float((step.readout[k] - y).abs().max()) for k, y in ann.readout.items())
-                total["readout"] = max(total["readout"], error)
-                total["largest_T"] = max(total["largest_T"], step.t)
-                assert bool(step.quiescent.all())
-                if network is not None:
-                    raw = network(x)[1]
-                    for key in ("boxes", "scores"):
-                        mine = torch.cat([ann.readout[f"{key}{i}"].flatten(2) for i in range(len(graph.strides))], 2)
-                        total["source_network"] = max(total["source_network"], float((mine - raw[key]).abs().max()))
-            records.append(total)
-            print(total, flush=True)
-    settings = {**options, "weights": Path(options["weights"]).name, "source": Path(options["source"]).name}
+        for name, graph, network in graphs(options, batch, max(height, width)):
+            for record in compare(graph, network, batch, engines):
+                kind = "whole numbers" if graph.integer else "float64"
+                records.append(
+                    {"network": name, "arithmetic": kind, "size": f"{height}x{width}", "pictures": len(batch)}
+                )
+                records[-1] |= record
+                print(records[-1], flush=True)
+    settings = {key: options[key] for key in ("limit", "levels", "models", "sizes", "engine")}
+    settings["source"] = Path(options["source"]).name
     Path(options["out"]).write_text(json.dumps({"settings": settings, "networks": records}, indent=1) + "\n")
 
 

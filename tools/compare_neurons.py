@@ -1,14 +1,12 @@
 """Mean relative readout error of the spiking network against its ANN over time, for neurons and schedules.
 
     python tools/compare_neurons.py source=../shared/data/coco-mini/images/val2017 [weights=...] [limit=50]
-        [imgsz=320] [timesteps=8,16,24,32,48,64] [precision=float64] [workers=2] [variants=0,1,2,3]
-        [out=neurons.json]
+        [imgsz=320] [timesteps=8,16,24,32,48,64] [workers=2] [out=neurons.json]
 
 Error: |y(t) - y_ann| / |y_ann|, Euclidean norms over all readout values of a picture, mean over pictures.
 IF without sleep: constant input, plain integrate-and-fire. IF with sleep: the same under WSC. CIF without sleep:
 constant input. CIF with WSC: the method of casc_det; the only one that has to reach zero. Pictures are shared out among
-`workers` processes of one thread. `variants` picks rows by number; rows of an existing `out` for the same pictures are
-kept, so that only the last row, which has to be exact, needs float64.
+`workers` processes of one thread.
 """
 
 import json
@@ -41,19 +39,18 @@ WORKER = {}
 
 def start_worker(options):
     torch.set_num_threads(1)
-    WORKER["model"] = SpikingYOLO(options["weights"], precision=options["precision"])
+    WORKER["model"] = SpikingYOLO(options["weights"])
 
 
 @torch.no_grad()
 def measure(task) -> dict:
     """Relative errors of one picture, {variant: {step: error}}."""
-    file, size, steps, variants = task
+    file, size, steps = task
     model = WORKER["model"]
     x = letterbox(read_picture(file).image, size, 32)[None].to(model.dtype)
     target = flat(ann_forward(model.graph, x, keep_counts=False).readout)
     errors = {}
-    for name in variants:
-        neuron, schedule = VARIANTS[name]
+    for name, (neuron, schedule) in VARIANTS.items():
         errors[name] = {}
         for step in simulate(model.graph, x, max(steps), neuron, schedule):
             if step.t in steps:
@@ -66,27 +63,19 @@ def measure(task) -> dict:
 
 
 def main():
-    options = {"weights": None, "limit": 50, "imgsz": 320, "timesteps": "8,16,24,32,48,64", "precision": "float64"}
-    options |= {"workers": 2, "variants": "0,1,2,3", "out": "neurons.json"} | parse_pairs(sys.argv[1:])
+    options = {"weights": None, "limit": 50, "imgsz": 320, "timesteps": "8,16,24,32,48,64"}
+    options |= {"workers": 2, "out": "neurons.json"} | parse_pairs(sys.argv[1:])
     steps = options["timesteps"]
     steps = [int(t) for t in (steps.split(",") if isinstance(steps, str) else steps)]
     size, pictures = (options["imgsz"], options["imgsz"]), Source(options["source"]).files[: options["limit"]]
-    chosen = [list(VARIANTS)[int(i)] for i in str(options["variants"]).strip("()").split(",") if i.strip()]
     results = []
     with multiprocessing.get_context("spawn").Pool(options["workers"], start_worker, (options,)) as pool:
-        for result in pool.imap_unordered(measure, [(file, size, steps, chosen) for file in pictures]):
+        for result in pool.imap_unordered(measure, [(file, size, steps) for file in pictures]):
             results.append(result)
             print(f"\r{len(results)}/{len(pictures)} pictures", end="", flush=True)
-    table = {name: {str(t): sum(r[name][t] for r in results) / len(results) for t in steps} for name in chosen}
+    table = {name: {str(t): sum(r[name][t] for r in results) / len(results) for t in steps} for name in VARIANTS}
     same = {"source": Path(options["source"]).name, "pictures": len(pictures), "imgsz": options["imgsz"]}
-    content = {"settings": same, "precision": {}, "relative_error": {}}
-    out = Path(options["out"])
-    if out.exists() and (old := json.loads(out.read_text()))["settings"] == same:
-        content = old
-    content["precision"] |= dict.fromkeys(chosen, options["precision"])
-    rows = content["relative_error"] | table
-    content["relative_error"] = {name: rows[name] for name in VARIANTS if name in rows}
-    out.write_text(json.dumps(content, indent=1) + "\n")
+    Path(options["out"]).write_text(json.dumps({"settings": same, "relative_error": table}, indent=1) + "\n")
     print("\n| neuron and schedule | " + " | ".join(f"T = {t}" for t in steps) + " |")
     print("| --- |" + " --- |" * len(steps))
     for name, row in table.items():

@@ -1,10 +1,10 @@
-"""Write the measured tables into README.md and weights/README.md, from the JSON files in weights/.
+"""Write the measured tables into README.md and weights/README.md, from JSON files of the repository.
 
-    python tools/update_tables.py [coco=runs/detect/val] [voc=runs/detect/val-2] [coco640=runs/detect/val-3]
+    python tools/update_tables.py [coco=runs/detect/val] [voc=runs/detect/val-2] [...]
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->`; the functions below make it from
-`weights/yolov8n-cq16.NAME.json`. `NAME=RUN` first takes the figures of a run folder of `casc-det val` over into that
-file; the other files are written by the scripts in this folder.
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; `TABLES` says which function makes it of which files.
+`NAME=RUN` first takes the figures of a run folder of `casc-det val` over into the file of `RUNS`; the other files are
+written by the scripts in this folder.
 """
 
 import json
@@ -15,8 +15,17 @@ from pathlib import Path
 from casc_det.cli import parse_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
-STEM = "yolov8n-cq16"
 ROWS = {"float": "float teacher (SiLU)", "ann": "CQReLU ANN"}
+RUNS = {
+    "coco": "weights/yolov8n-cq16.coco.json",
+    "coco640": "weights/yolov8n-cq16.coco640.json",
+    "voc": "weights/yolov8n-cq16.voc.json",
+    "bccd": "weights/yolov8n-bccd-cq16.bccd.json",
+    "float64": "weights/yolov8n-cq16-float.coco.float64.json",
+    "float64-640": "weights/yolov8n-cq16-float.coco640.float64.json",
+    "float32": "weights/yolov8n-cq16-float.coco.float32.json",
+    "float32-640": "weights/yolov8n-cq16-float.coco640.float32.json",
+}
 
 
 def take_over(run: str, name: str) -> None:
@@ -26,14 +35,16 @@ def take_over(run: str, name: str) -> None:
     for row in content["rows"]:
         for key in ("picture_ap_minus_ann", "layer_sops", "predictions", "classes"):
             row.pop(key, None)
-    (ROOT / "weights" / f"{STEM}.{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (ROOT / RUNS[name]).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def scores(content: dict) -> str:
     """Each row's mAP, gap to the ANN, cost and rest."""
     settings, levels = content["settings"], content["settings"]["levels"]
-    head = "network | mAP50-95 | mAP50 | gap to the ANN, 95 % interval | M spikes | G SOPs | energy, mJ | at rest"
-    lines = [f"| {head} |", "|" + " --- |" * 8]
+    voc = "mAP50 VOC07" in content["rows"][0]
+    columns = ("mAP50-95", "mAP50 VOC07", "mAP50 VOC12") if voc else ("mAP50-95", "mAP50")
+    head = ["network", *columns, "gap to the ANN, 95 % interval", "M spikes", "G SOPs", "energy, mJ", "at rest"]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for row in content["rows"]:
         name, t = ROWS.get(row["network"]), row["timesteps"]
         if t is not None:
@@ -43,13 +54,51 @@ def scores(content: dict) -> str:
         spikes = f"{row['spikes'] / 1e6:.2f}" if "spikes" in row else ""
         sops = f"{row['sops'] / 1e9:.2f}" if "sops" in row else ""
         energy, rest = f"{row['energy_mJ']:.2f}" if "energy_mJ" in row else "", row.get("quiescent")
-        cells = [name, f"{row['mAP50-95']:.4f}", f"{row['mAP50']:.4f}", gap, spikes, sops, energy]
+        cells = [name, *(f"{row[column]:.4f}" for column in columns), gap, spikes, sops, energy]
         lines.append("| " + " | ".join([*cells, "" if rest is None else f"{rest:.0%}"]) + " |")
-    final = content["rows"][-1]
+    final, kind = content["rows"][-1], "integers" if settings.get("integer") else settings["dtype"]
     return "\n".join(lines) + (
-        f"\n\n{settings['pictures']} pictures, {settings['imgsz'][0]} px square, {settings['dtype']}, "
-        f"{settings['protocol']} protocol. At rest {final['neurons_different']} neurons of all pictures together "
-        f"differ from the ANN; largest readout difference {final['difference_max']:.1e}."
+        f"\n\n{settings['pictures']} pictures, {settings['imgsz'][0]} px square, {kind}. "
+        f"At rest {final['neurons_different']} neurons of all pictures together differ from the ANN; largest readout "
+        f"difference {final['difference_max']:.1e}."
+    )
+
+
+def precision(*contents: dict) -> str:
+    """ANN and spiking network at rest in each kind of arithmetic."""
+    head = "arithmetic | px | ANN mAP50-95 / mAP50 | SNN at rest | neurons different | largest readout difference"
+    lines = [f"| {head} | same boxes |", "|" + " --- |" * 7]
+    for content in contents:
+        ann, final = next(r for r in content["rows"] if r["network"] == "ann"), content["rows"][-1]
+        settings = content["settings"]
+        kind = "whole numbers, 8-bit weights" if settings.get("integer") else f"real-valued, {settings['dtype']}"
+        maps = [f"{row['mAP50-95']:.4f} / {row['mAP50']:.4f}" for row in (ann, final)]
+        cells = [kind, str(settings["imgsz"][0]), *maps, f"{final['neurons_different']:,}"]
+        lines.append("| " + " | ".join([*cells, f"{final['difference_max']:.1e}", f"{final['same_boxes']:.0%}"]) + " |")
+    return "\n".join(lines)
+
+
+def bench(content: dict) -> str:
+    """Milliseconds a picture, and time per step in ANN forward passes, of each engine."""
+    names = {"fast": "casc_det fast", "reference": "casc_det reference", "spikingjelly": "SpikingJelly 2.0.0"}
+    names |= {"plain": "plain torch loop"}
+    cells = content["cells"]
+    whats = [what for what in names if any(cell["what"] == what for cell in cells)]
+    head = ["px", "batch", "T", "ANN, ms", *(f"{names[what]}, ms (ANNs per step; MB)" for what in whats)]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    find = lambda **keys: next((c for c in cells if all(c[k] == v for k, v in keys.items())), None)
+    for cell in (c for c in cells if c["what"] == whats[0]):
+        place = {key: cell[key] for key in ("imgsz", "batch")}
+        ann = find(what="ann", **place)
+        line = [*map(str, place.values()), str(cell["timesteps"]), f"{ann['ms_per_picture']:.1f}"]
+        for what in whats:
+            c = find(what=what, timesteps=cell["timesteps"], **place)
+            line.append(f"{c['ms_per_picture']:.0f} ({c['ratio_per_step']:.2f}; {c['peak_mb']:.0f})" if c else "")
+        lines.append("| " + " | ".join(line) + " |")
+    machine = content["machine"]
+    return "\n".join(lines) + (
+        f"\n\nMedians of {machine['repeats']} runs, per picture; {machine['processor']}, {machine['threads']} threads, torch "
+        f"{machine['torch']}; `python tools/bench_engine.py`."
     )
 
 
@@ -61,24 +110,28 @@ def neurons(content: dict) -> str:
     lines.append("| --- |" + " --- |" * len(steps))
     for name, row in table.items():
         lines.append(f"| {name} | " + " | ".join(f"{row[t]:.2g}" for t in steps) + " |")
-    kinds = content["precision"]
-    note = "; ".join(f"{p}: {', '.join(n for n in kinds if kinds[n] == p)}" for p in sorted(set(kinds.values())))
-    return "\n".join(lines) + f"\n\n{content['settings']['pictures']} pictures of coco-mini val2017. {note}."
+    return "\n".join(lines) + f"\n\n{content['settings']['pictures']} pictures of coco-mini val2017, integer graph."
 
 
 def exactness(content: dict) -> str:
     """Neurons and readout values that differ at quiescence, for each network and picture size."""
-    head = "network | size | pictures | neurons compared | different | largest readout difference | largest T"
-    lines = [f"| {head} |", "|" + " --- |" * 7]
+    head = "network | arithmetic | engine | size | pictures | neurons compared | different | largest readout difference"
+    lines = [f"| {head} | largest T |", "|" + " --- |" * 9]
     for r in content["networks"]:
-        lines.append(
-            f"| {r['network']} | {r['size']} | {r['pictures']} | {r['neurons']:,} | {r['different']} | "
-            f"{r['readout']:.1e} | {r['largest_T']} |"
-        )
+        cells = [r["network"], r["arithmetic"], r["engine"], r["size"], f"{r['pictures']}", f"{r['neurons']:,}"]
+        cells += [f"{r['different']}", f"{r['readout']:.1e}", f"{r['largest_T']}"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-TABLES = {"coco": scores, "coco640": scores, "voc": scores, "neurons": neurons, "exactness": exactness}
+ARITHMETICS = ("coco", "coco640", "float64", "float64-640", "float32", "float32-640")
+TABLES = {
+    **{name: (scores, RUNS[name]) for name in ("coco", "coco640", "voc", "bccd")},
+    "precision": (precision, *(RUNS[name] for name in ARITHMETICS)),
+    "neurons": (neurons, "weights/yolov8n-cq16.neurons.json"),
+    "exactness": (exactness, "weights/yolov8n-cq16.exactness.json"),
+    "bench": (bench, "tools/bench_engine.json"),
+}
 
 
 def main():
@@ -86,10 +139,10 @@ def main():
         take_over(run, name)
     for page in (ROOT / "README.md", ROOT / "weights" / "README.md"):
         text = page.read_text()
-        for name, table in TABLES.items():
-            source = ROOT / "weights" / f"{STEM}.{name}.json"
-            if source.exists():
-                block = f"<!-- table {name} -->\n{table(json.loads(source.read_text()))}\n<!-- end -->"
+        for name, (table, *sources) in TABLES.items():
+            contents = [json.loads((ROOT / s).read_text()) for s in sources if (ROOT / s).exists()]
+            if contents:
+                block = f"<!-- table {name} -->\n{table(*contents)}\n<!-- end -->"
                 pattern = rf"<!-- table {name} -->.*?<!-- end -->"
                 text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
         page.write_text(text)

@@ -238,7 +238,7 @@ def evaluate(
             raise ArgumentError("against: the float network knows other classes of the data set than the spiking one")
     settings = {"graph": fingerprint(graph), "data": truth.name, "pictures": len(truth.pictures), "protocol": protocol}
     settings |= {"timesteps": plan.timesteps, "imgsz": plan.imgsz, "rect": plan.rect, "float": floats is not None}
-    settings |= {"dtype": str(graph.dtype).removeprefix("torch."), "levels": graph.levels}
+    settings |= {"dtype": str(graph.dtype).removeprefix("torch."), "levels": graph.levels, "integer": graph.integer}
     shard.share(lambda: check_resumed(folder, settings))
     records = detect_all(graph, floats, truth, plan, folder, batch, shard, progress)
     if shard.rank:
