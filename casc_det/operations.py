@@ -6,6 +6,7 @@ import torch
 
 from casc_det import graph as g
 from casc_det.engine import depths
+from casc_det.integer import proved_range
 from casc_det.ops import apply, convolve
 
 
@@ -54,8 +55,10 @@ def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
     """Facts about a spiking graph as JSON values; neurons and MACs are those of one square picture."""
     size = imgsz or graph.imgsz
     operations = count_operations(graph, size, size)
+    arithmetic = f"whole numbers up to {proved_range(graph).largest} (below 2^24)" if graph.integer else "real-valued"
     return {
         "levels": graph.levels,
+        "arithmetic": arithmetic,
         "classes": len(graph.names),
         "imgsz": graph.imgsz,
         "parameters": sum(v.numel() for node in graph.nodes for v in g.tensors(node).values()),

@@ -97,8 +97,8 @@ def bench(content: dict) -> str:
         lines.append("| " + " | ".join(line) + " |")
     machine = content["machine"]
     return "\n".join(lines) + (
-        f"\n\nMedians of {machine['repeats']} runs, per picture; {machine['processor']}, {machine['threads']} threads, torch "
-        f"{machine['torch']}; `python tools/bench_engine.py`."
+        f"\n\nMedians of {machine['repeats']} runs, per picture; {machine['processor']}, {machine['threads']} threads, "
+        f"torch {machine['torch']}; `python tools/bench_engine.py`."
     )
 
 

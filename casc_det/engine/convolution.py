@@ -58,13 +58,13 @@ class SpikeConvolution:
 
     def __init__(self, node: g.Conv, integer: bool):
         self.node = node
+        self.round = integer and node.weight.device.type == "cuda"  # cuDNN may add in fractions (Winograd, FFT)
         self.int8 = Int8Convolution(node) if integer and node.weight.device.type == "cpu" and has_int8() else None
 
     def __call__(self, x: torch.Tensor, zero: int = 0) -> torch.Tensor:
         """Currents (R, O, H', W') in the weights' dtype, channels last, of (R, C, H, W): uint8 at `zero`, or floats."""
         dtype = self.node.weight.dtype
-        if x.dtype != torch.uint8:
-            return channels_last(convolve(self.node, x))
-        if self.int8 and zero <= LARGEST_ZERO:
+        if x.dtype == torch.uint8 and self.int8 and zero <= LARGEST_ZERO:
             return channels_last(self.int8(x, zero)).to(dtype)
-        return channels_last(convolve(self.node, x.to(dtype) - zero))
+        y = convolve(self.node, x.to(dtype) - zero if x.dtype == torch.uint8 else x)
+        return channels_last(y.round_() if self.round else y)

@@ -336,7 +336,8 @@ class Run:
             return Train(torch.empty(0, *shape, dtype=torch.uint8, device=self.device), 1)
         bias = self._bias(x.bias, self.network.tiles, theta)
         spikes = torch.empty(*x.rows.shape, v.shape[1], dtype=torch.uint8, device=self.device)
-        scan(x.data.flatten(1), x.rows, bias, theta, v, n, self.alive, self.limit, self.take_back, spikes, fired)
+        neurons = (theta, v, n, self.alive, self.limit, self.take_back)
+        scan(x.data.flatten(1), x.rows, bias, *neurons, spikes, fired, shape[2])
         return self._sent(node, spikes.view(-1, *shape), fired)
 
     def _sent(self, node: g.Neuron, data: torch.Tensor, fired: torch.Tensor) -> Train:

@@ -1,9 +1,11 @@
 """The inner loops of the fast engine: scans over time of a layer of neurons, weighing of spikes, pooling of counts.
 
 Spikes are stored as uint8 with a zero point: -1, 0, 1 are 0, 1, 2 at zero point 1. Feature maps lie channels last, so
-that one picture of a layer is one line of values. With numba they are compiled, else the torch versions run; both give
-the same numbers.
+that one picture of a layer is one line of values. With numba they are compiled; on a GPU the scan is a Triton kernel;
+else the torch versions run. All give the same numbers.
 """
+
+import importlib.util
 
 import numpy as np
 import torch
@@ -30,7 +32,7 @@ def tile(values: torch.Tensor) -> torch.Tensor:
     return values.repeat(*[1] * (values.ndim - 1), max(1, BLOCK // values.shape[-1]))
 
 
-def scan(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired) -> None:
+def scan(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired, channels: int) -> None:
     """Neurons of one layer over K steps of B pictures; N = H*W*C values a picture, channels last.
 
     Args:
@@ -44,8 +46,16 @@ def scan(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, f
     if compiled(v.device):
         arrays = [x.numpy() for x in arguments]
         _scan(*arrays, np.int16(limit), take_back, spikes.numpy(), fired.numpy())
+    elif v.device.type == "cuda" and has_triton():
+        from casc_det.engine.cuda import scan_triton
+
+        scan_triton(*arguments, limit, take_back, spikes, fired, channels)
     else:
-        scan_torch(*arguments, limit, take_back, spikes, fired)
+        scan_torch(*arguments, limit, take_back, spikes, fired, channels)
+
+
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def events(spikes, zero, some, weight, geometry, hot, theta, v, n, pictures, limit, take_back, sent, fired) -> None:
@@ -90,10 +100,9 @@ def pool(spikes, zero, counts, before, pictures, geometry, out) -> None:
     _pool(*arrays, np.int16(zero), np.array(geometry))
 
 
-def scan_torch(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired) -> None:
+def scan_torch(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired, channels: int) -> None:
     """`scan` step by step with the neurons' own functions."""
     step = NEURONS["cif" if take_back else "if"]
-    channels = v.shape[1] if v.shape[1] < len(theta) else len(theta)
     params = NeuronParams(theta[:channels], int(limit))
     split = lambda x: x.view(len(pictures), -1, channels)
     state = NeuronState(split(v[pictures]), split(n[pictures]).to(v.dtype))
