@@ -14,8 +14,9 @@ through each of
 
 `spikingjelly` and `plain` run the real-valued graph in float32. For each size and batch all of them are run in turn,
 `repeats` times after one run to warm up, so that whatever else the machine does hits all alike; the median is kept, and
-every single time is in the file. `peak_mb` is the largest resident memory of a process of its own that makes one run.
-"ratio" is the time of one step of one picture over that of one ANN forward of one picture.
+every single time is in the file. What an existing `out` holds of other sizes and batches is kept. `peak_mb` is the
+largest resident memory of a process of its own that makes one run. `ratio_per_step` is the time of one step of one
+picture over that of one ANN forward of one picture.
 """
 
 import json
@@ -209,8 +210,13 @@ def main(words: list[str]) -> None:
                 cells.append(cell | {"all_ms": values})
                 print(json.dumps({key: value for key, value in cell.items() if key != "all_ms"}), flush=True)
     machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    machine |= {"casc_det": __version__, "repeats": options["repeats"], "pictures": str(options["source"] or "bus.jpg")}
-    write_json(Path(options["out"]), {"machine": machine, "cells": cells})
+    machine |= {"casc_det": __version__, "pictures": str(options["source"] or "bus.jpg")}
+    out = Path(options["out"])
+    old = json.loads(out.read_text())["cells"] if out.exists() else []
+    places = {(size, batch) for size in sizes for batch in batches}
+    kept = [cell for cell in old if (cell["imgsz"], cell["batch"]) not in places]
+    cells = sorted(kept + cells, key=lambda cell: (cell["imgsz"], cell["batch"]))
+    write_json(out, {"machine": machine, "cells": cells})
     print(f"Written to {options['out']}")
 
 

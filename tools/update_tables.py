@@ -95,10 +95,10 @@ def bench(content: dict) -> str:
             c = find(what=what, timesteps=cell["timesteps"], **place)
             line.append(f"{c['ms_per_picture']:.0f} ({c['ratio_per_step']:.2f}; {c['peak_mb']:.0f})" if c else "")
         lines.append("| " + " | ".join(line) + " |")
-    machine = content["machine"]
+    machine, repeats = content["machine"], [len(cell["all_ms"]) for cell in cells]
     return "\n".join(lines) + (
-        f"\n\nMedians of {machine['repeats']} runs, per picture; {machine['processor']}, {machine['threads']} threads, "
-        f"torch {machine['torch']}; `python tools/bench_engine.py`."
+        f"\n\nMedians of {min(repeats)} to {max(repeats)} runs, per picture; {machine['processor']}, "
+        f"{machine['threads']} threads, torch {machine['torch']}; `python tools/bench_engine.py`."
     )
 
 
