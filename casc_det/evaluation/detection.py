@@ -95,7 +95,9 @@ def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
         readout = step.readout
         add(row, readout, graph.strides, graph.reg_max, seconds)
         differences = [readout_difference(readout, ann.readout, i) for i in range(len(images))]
-        flipped = sum((step.counts[name] != n).flatten(1).sum(1) for name, n in ann.counts.items()).tolist()
+        flipped = [None] * len(images)  # the counts are known at the last step and at rest
+        if counts := step.counts:
+            flipped = sum((counts[name] != n).flatten(1).sum(1) for name, n in ann.counts.items()).tolist()
         for i, record in enumerate(records):
             record["cost"][row] |= {
                 "timesteps": used[i],
@@ -107,7 +109,7 @@ def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
                 "neurons_different": flipped[i],
             }
 
-    for step in simulate(graph, images, plan.last, engine=plan.engine, at=tuple(asked)):
+    for step in simulate(graph, images, plan.last, engine=plan.engine):
         seconds += perf_counter() - start
         spikes += step.fired.sum((0, 1)).cpu()
         passed = passed + step.passed.cpu()

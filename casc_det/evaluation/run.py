@@ -152,6 +152,7 @@ def add_costs(rows: dict, records: list[dict], graph: SpikingGraph, energy: Ener
         macs = float(np.mean([w.snn_macs(c["timesteps"], graph.levels) for w, c in zip(work, costs, strict=True)]))
         layers = {name: float(np.mean([c["sops"].get(name, 0.0) for c in costs])) for name in costs[0]["sops"]}
         sops = sum(layers.values())
+        different = [c["neurons_different"] for c in costs]
         updates = float(np.mean([w.neurons * c["timesteps"] for w, c in zip(work, costs, strict=True)]))
         values |= {
             "spikes": float(np.mean([c["spikes"] for c in costs])),
@@ -165,7 +166,7 @@ def add_costs(rows: dict, records: list[dict], graph: SpikingGraph, energy: Ener
             "quiescent": float(np.mean([c["quiescent"] for c in costs])),
             "difference_mean": float(np.mean([c["difference_mean"] for c in costs])),
             "difference_max": float(np.max([c["difference_max"] for c in costs])),
-            "neurons_different": int(np.sum([c["neurons_different"] for c in costs])),
+            "neurons_different": None if None in different else sum(different),
             "same_boxes": float(np.mean([c["same_boxes"] for c in costs])),
         }
 
