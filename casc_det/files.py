@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and run folders."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -22,7 +23,16 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 
 
 def write_json(path: str | Path, content) -> Path:
-    return write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+    """Write JSON as the standard has it: NaN, which it does not know, becomes null."""
+    return write_bytes(path, (json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n").encode())
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def run_folder(project: str | None, name: str, exist_ok: bool = False) -> Path:

@@ -59,6 +59,8 @@ def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conv
         if precision == "float":
             raise ArgumentError(f"precision: '{model}' is a spiking graph already; precision=integer rounds it")
         graph = load_graph(model, torch.float64)
+        if graph.integer:
+            raise ArgumentError(f"weights: '{model}' is an integer graph already; there is nothing to convert")
         size = imgsz or graph.imgsz
         return Conversion(to_integer(replace(graph, imgsz=size)), [])
     meta = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}

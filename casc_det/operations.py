@@ -55,7 +55,11 @@ def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
     """Facts about a spiking graph as JSON values; neurons and MACs are those of one square picture."""
     size = imgsz or graph.imgsz
     operations = count_operations(graph, size, size)
-    arithmetic = f"whole numbers up to {proved_range(graph).largest} (below 2^24)" if graph.integer else "real-valued"
+    arithmetic = (
+        f"8-bit weights, whole numbers up to {proved_range(graph).largest} (below 2^24)"
+        if graph.integer
+        else "real-valued"
+    )
     return {
         "levels": graph.levels,
         "arithmetic": arithmetic,

@@ -45,7 +45,8 @@ def plot_precision_recall(rows: dict[str, list[Outcomes]]) -> Figure:
             continue
         if name == list(rows)[-1]:
             ax.plot(RECALLS, np.array(curves).T, color="0.85", linewidth=0.6, zorder=0)
-        ax.plot(RECALLS, np.mean(curves, axis=0), label=name)
+        last = name == list(rows)[-1]  # dashed, so that the ANN's curve under it can be seen
+        ax.plot(RECALLS, np.mean(curves, axis=0), label=name, linestyle="--" if last else "-")
     ax.set(xlabel="recall", ylabel="precision, mean over classes", xlim=(0, 1), ylim=(0, 1.02))
     ax.set_title(f"IoU 0.5; grey: the classes of '{list(rows)[-1]}'", fontsize=9)
     ax.legend(loc="upper right", fontsize=8)
@@ -95,5 +96,5 @@ def plot_confusion(matrix: np.ndarray, names: list[str], title: str) -> Figure:
             if count:
                 dark = shown[y, x] > 0.5 * shown[:, x].sum()
                 ax.text(x, y, f"{count:.0f}", ha="center", va="center", fontsize=6, color="white" if dark else "black")
-    figure.colorbar(image, ax=ax, label="share of the real class", shrink=0.7)
+    figure.colorbar(image, ax=ax, label="share of the column", shrink=0.7)
     return figure

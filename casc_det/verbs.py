@@ -47,13 +47,14 @@ DETECTING = {
 
 def run_predict(options: dict) -> int:
     from casc_det.files import run_folder
-    from casc_det.model import SpikingYOLO
+    from casc_det.model import DEFAULT_WEIGHTS, SpikingYOLO
     from casc_det.runs import count_boxes, predict_to_folder
     from casc_det.yolo.progress import Progress
 
     folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
     made_with = {key: options.pop(key) for key in ("weights", "device", "precision", "engine")}
     model = SpikingYOLO(**made_with)
+    made_with["weights"] = str(made_with["weights"] or DEFAULT_WEIGHTS.name)
     made_with["precision"] = str(model.dtype).removeprefix("torch.")
     source, json_to_screen = options.pop("source"), options.pop("json")
     if isinstance(options["timesteps"], int) and 0 < options["timesteps"] < model.graph.levels:
@@ -167,7 +168,7 @@ def run_convert(options: dict) -> int:
     except AuditError as error:
         print(format_audit(error.audit))
         raise
-    print(format_audit(conversion.audit))
+    print(format_audit(conversion.audit) or f"'{options['weights']}' is a spiking graph; rounded to whole numbers")
     path = conversion.save(options["out"])
     print(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB); try: casc-det predict weights={path} source=...")
     return 0

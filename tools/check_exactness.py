@@ -1,7 +1,7 @@
 """Count the neurons and readout values in which spiking network and ANN differ at quiescence.
 
     python tools/check_exactness.py source=../shared/data/coco-mini/images/val2017 [limit=20] [levels=4]
-        [models=yolov3-tiny,yolov5n,yolov8n] [weights=a.safetensors,b.safetensors] [sizes=320,256x320]
+        [models=yolov3-tiny,yolov5n,yolov8n or none] [weights=a.safetensors,b.safetensors] [sizes=320,256x320]
         [engine=fast,reference] [out=exactness.json]
 
 The networks in `models` have random weights, BatchNorm statistics of the pictures and clips drawn from 1.5 to 2.5,
@@ -47,7 +47,7 @@ def random_network(name: str, levels: int, pictures: torch.Tensor) -> DetectionM
 
 def graphs(options: dict, batch: torch.Tensor, size: int):
     """(name, spiking graph, network it was made of or None) for all that is to be compared."""
-    for name in str(options["models"]).split(","):
+    for name in str(options["models"]).split(",") if options["models"] else ():
         network = random_network(name, options["levels"], batch[:4])
         graph = convert(network, size, precision="float").graph
         yield name, graph, network

@@ -22,9 +22,9 @@ RUNS = {
     "voc": "weights/yolov8n-cq16.voc.json",
     "bccd": "weights/yolov8n-bccd-cq16.bccd.json",
     "float64": "weights/yolov8n-cq16-float.coco.float64.json",
-    "float64-640": "weights/yolov8n-cq16-float.coco640.float64.json",
+    "float64_640": "weights/yolov8n-cq16-float.coco640.float64.json",
     "float32": "weights/yolov8n-cq16-float.coco.float32.json",
-    "float32-640": "weights/yolov8n-cq16-float.coco640.float32.json",
+    "float32_640": "weights/yolov8n-cq16-float.coco640.float32.json",
 }
 
 
@@ -124,7 +124,7 @@ def exactness(content: dict) -> str:
     return "\n".join(lines)
 
 
-ARITHMETICS = ("coco", "coco640", "float64", "float64-640", "float32", "float32-640")
+ARITHMETICS = ("coco", "coco640", "float64", "float64_640", "float32", "float32_640")
 TABLES = {
     **{name: (scores, RUNS[name]) for name in ("coco", "coco640", "voc", "bccd")},
     "precision": (precision, *(RUNS[name] for name in ARITHMETICS)),

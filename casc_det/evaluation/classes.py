@@ -58,8 +58,8 @@ def match_classes(model: list[str], truth: list[str], given: dict[str, str] | No
             label_of[found] = label
     if (label_of < 0).all():
         raise ArgumentError(
-            f"data: it has no class in common with the model: data set {', '.join(truth[:5])}, model "
-            f"{', '.join(model[:5])}; give map=<data set name>:<model name>,..."
+            f"data: the data set has no class in common with the model ({_few(truth)} against {_few(model)}); give "
+            "weights= of a model trained for it, or map=<data set name>:<model name>,... where only the names differ"
         )
     unused = tuple(name for name, label in zip(model, label_of, strict=True) if label < 0)
     return ClassMap(label_of, tuple(missing), unused)
@@ -71,3 +71,7 @@ def mapped(record: dict, classes: ClassMap) -> tuple[np.ndarray, np.ndarray, np.
     kept = labels >= 0
     boxes = np.array(record["boxes"], dtype=np.float64).reshape(-1, 4)
     return boxes[kept], np.array(record["scores"], dtype=np.float64)[kept], labels[kept]
+
+
+def _few(names) -> str:
+    return ", ".join(names[:5]) + (f", ... {len(names)} in all" if len(names) > 5 else "")

@@ -45,9 +45,9 @@ def table(content: dict) -> str:
             )
         )
     settings = content["settings"]
-    title = (
-        f"{settings['pictures']} pictures, {settings['dtype']}; spikes, SOPs, energy and seconds are means per picture"
-    )
+    kind = "integers" if settings["integer"] else settings["dtype"]
+    title = f"{settings['pictures']} pictures, protocol {settings['protocol']}, {kind}; "
+    title += "spikes, SOPs, energy and seconds are means per picture"
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return (
         title

@@ -134,8 +134,9 @@ def read_voc(path: Path, split: str) -> Truth:
     if not listing.is_file() and (found := sorted(path.glob("annotations/instances_*.json"))):
         raise SourceError(f"data: '{path}' is a COCO folder; give its annotation file, for example data={found[-1]}")
     if not listing.is_file():
+        known = ", ".join(sorted(file.stem for file in listing.parent.glob("*.txt"))) or "none"
         raise SourceError(
-            f"data: '{listing}' does not exist; a VOC folder needs ImageSets/Main/<split>.txt, give split="
+            f"data: '{listing}' does not exist; a VOC folder needs ImageSets/Main/<split>.txt; give split= ({known})"
         )
     stems = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
     problems: list[str] = []
