@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from casc_det import graph as g
 from casc_det.ann import ann_forward
 from casc_det.conversion import convert_graph
-from casc_det.engine import convolution, fast, kernels, simulate
-from casc_det.engine.fast import prepare
+from casc_det.engine import convolution, fast, kernels, network, simulate
+from casc_det.engine.network import prepare
 from casc_det.graph import moved
 from casc_det.integer import to_integer
 from casc_det.yolo.capture import capture
@@ -141,9 +141,9 @@ def test_states_come_at_the_steps_asked_for():
 def test_prepared_network_lives_as_long_as_its_graph():
     graph = wide_graph()
     key = id(graph)
-    assert prepare(graph) is prepare(graph) and key in fast._prepared
+    assert prepare(graph) is prepare(graph) and key in network._prepared
     del graph
-    assert key not in fast._prepared
+    assert key not in network._prepared
 
 
 def test_sigmoid_agrees_within_rounding():
