@@ -173,7 +173,7 @@ def convert_graph(graph: g.Graph) -> tuple[g.SpikingGraph, list[AuditRow]]:
     for node in folded.nodes:
         if isinstance(node, g.Conv):
             out = amplitudes[node.name]
-            weight = node.weight.double() * _per_weight(node, amplitudes) / out.view(-1, 1, 1, 1)
+            weight = node.weight.double() * g.per_weight(node, amplitudes) / out.view(-1, 1, 1, 1)
             node = replace(node, weight=weight, bias=node.bias.double() / out / levels)
         elif isinstance(node, g.Activation):
             node = g.Neuron(node.name, node.inputs, 1.0, levels, node.lam)
@@ -191,16 +191,10 @@ def real_weights(graph: g.SpikingGraph) -> dict[str, tuple[torch.Tensor, torch.T
     """
     amplitudes, result = _amplitudes(graph), {}
     for node in graph.of_type(g.Conv):
-        out, inner = amplitudes[node.name], _per_weight(node, amplitudes)
+        out, inner = amplitudes[node.name], g.per_weight(node, amplitudes)
         weight = node.weight.double() * out.view(-1, 1, 1, 1) / inner
         result[node.name] = (weight, node.bias.double() * out * graph.levels)
     return result
-
-
-def _per_weight(node: g.Conv, amplitudes: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The amplitude of what each weight multiplies, (out, in per group, 1, 1)."""
-    inner = amplitudes[node.inputs[0]].view(node.groups, node.weight.shape[1])
-    return inner.repeat_interleave(len(node.weight) // node.groups, 0)[:, :, None, None]
 
 
 def format_audit(rows: list[AuditRow]) -> str:

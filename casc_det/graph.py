@@ -290,6 +290,12 @@ class SpikingGraph(Graph):
         return total.double() * node.scale.double() / divisor
 
 
+def per_weight(node: Conv, per_channel: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What the input channels of a convolution have, (C,) by node name, for each of its weights: (O, I, 1, 1)."""
+    inner = per_channel[node.inputs[0]].view(node.groups, node.weight.shape[1])
+    return inner.repeat_interleave(len(node.weight) // node.groups, 0)[:, :, None, None]
+
+
 def settings(node: Node) -> dict:
     """The fields of a node that are not tensors, besides name and inputs."""
     skip = ("name", "inputs")

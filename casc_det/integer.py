@@ -61,9 +61,9 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
                         f"precision: convolution '{node.name}' drives more than one neuron layer or output; "
                         "use precision=float"
                     )
-                weight = node.weight.double() * _per_weight(node, units)
+                weight = node.weight.double() * g.per_weight(node, units)
                 bias = graph.levels * node.bias.double()
-                top = _per_weight(node, tops)
+                top = g.per_weight(node, tops)
                 cap = _largest_theta(weight, bias, top, graph.levels)
                 if bool((cap < 1).any()):
                     raise ConversionError(f"precision: '{node.name}' leaves the range of 2^24; use precision=float")
@@ -99,7 +99,7 @@ def proved_range(graph: g.SpikingGraph) -> Range:
         weight = node.weight.double()
         if not torch.equal(weight, weight.round().clamp(-LARGEST, LARGEST)):
             raise ConversionError(f"graph: '{node.name}' has weights that are no whole numbers of 8 bits")
-        reach = _reach(weight, node.bias.double(), _per_weight(node, tops), graph.levels)
+        reach = _reach(weight, node.bias.double(), g.per_weight(node, tops), graph.levels)
         bounds[node.name] = int((reach + thetas.get(node.name, 0.0) * (graph.levels + 1)).max())
     worst = max(bounds, key=bounds.get)
     if bounds[worst] >= EXACT_BELOW:
@@ -118,7 +118,7 @@ def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
         match node:
             case g.Conv():
                 theta = thetas[node.name].view(-1, 1, 1, 1)
-                weight = node.weight.double() / theta / _per_weight(node, units)
+                weight = node.weight.double() / theta / g.per_weight(node, units)
                 node = replace(node, weight=weight, bias=node.bias.double() / theta.flatten() / graph.levels)
             case g.Neuron():
                 node = replace(node, theta=1.0)
@@ -182,12 +182,6 @@ def _reach(weight, bias, top, levels: int) -> torch.Tensor:
     up, down = reached.clamp(min=0).flatten(1).sum(1), (-reached).clamp(min=0).flatten(1).sum(1)
     total = torch.maximum(up + bias.clamp(min=0), down + (-bias).clamp(min=0))
     return total * (2 if levels == 1 else 1)  # at Q = 1 one step may swing over both sides
-
-
-def _per_weight(node: g.Conv, per_channel: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The input channel's value for each weight, (O, I, 1, 1)."""
-    inner = per_channel[node.inputs[0]].view(node.groups, node.weight.shape[1])
-    return inner.repeat_interleave(len(node.weight) // node.groups, 0)[:, :, None, None]
 
 
 def _units(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:

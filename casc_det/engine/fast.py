@@ -123,9 +123,8 @@ class Run:
         self.still: dict[str, torch.Tensor] = {}  # what depends on the pixels alone: the same at each wake step
         self.neurons: dict[str, tuple] = {}  # v, n (B, N), and (H, W, C)
         self.settled: dict[str, bool] = {}  # no neuron of the layer fired in the last step
-        self.sums: dict[
-            str, torch.Tensor
-        ] = {}  # running inputs of readouts and temporal-difference nodes, (B, C, H, W)
+        # running inputs of readouts and temporal-difference nodes, (B, C, H, W)
+        self.sums: dict[str, torch.Tensor] = {}
         self.hot: dict[str, torch.Tensor] = {}  # see `events`
         self.before: dict[str, torch.Tensor] = {}  # f(sum) one step ago
         self.alive = torch.arange(self.batch, device=self.device)  # pictures that are not at rest
