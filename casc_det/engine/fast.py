@@ -6,7 +6,6 @@ everything. What it computes is what the reference engine computes. Inside, feat
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,45 +14,13 @@ from casc_det import graph as g
 from casc_det.engine.kernels import NO_LIMIT, PARTS, compiled, events, pool, scan, weigh
 from casc_det.engine.network import prepare
 from casc_det.engine.step import Step
+from casc_det.engine.trains import Events, Rows, Train, chosen_rows, move, nchw, nhwc, spread
 from casc_det.neurons import NeuronState
 from casc_det.ops import TEMPORAL, apply, convolve
 
 CHUNK = 16  # steps, at most
 SPARSE = 1 / 40  # spikes that pass fewer synapses than this share of a convolution are followed one by one
 PIXELS = 16 * 640 * 640  # input pixels of a chunk: bounds the memory
-
-
-@dataclass
-class Train:
-    """Signals of a chunk, (K*B, H, W, C): spikes as uint8 at zero point `zero`, or floats. No rows: silence."""
-
-    data: torch.Tensor
-    zero: int = 0
-
-    @property
-    def is_spikes(self) -> bool:
-        return self.data.dtype == torch.uint8
-
-
-@dataclass
-class Rows:
-    """Signals of which few differ: data (R, H, W, C), rows (K, B) the row of each step and picture, -1 for zero.
-
-    bias: name of the convolution whose bias has yet to be added at each wake step.
-    """
-
-    data: torch.Tensor
-    rows: torch.Tensor
-    bias: str | None = None
-
-
-@dataclass
-class Events:
-    """Few spikes on their way through a convolution to its neurons; some (K, B): steps with spikes."""
-
-    train: Train
-    some: torch.Tensor
-    conv: g.Conv
 
 
 class Totals:
@@ -169,7 +136,9 @@ class Run:
                 case _ if self._is_still(inputs) and not isinstance(node, g.Pointwise):
                     signal = Rows(self._once(node, apply, inputs[0].data), inputs[0].rows)
                 case _:
-                    signal = self._other(node, [self._train(x) for x in inputs])
+                    trains = [self._train(x) for x in inputs]
+                    temporal = isinstance(node, TEMPORAL)
+                    signal = self._difference(node, *trains) if temporal else move(node, trains, self.dtype)
             signals[node.name] = signal
             for name in node.inputs:
                 if self.network.last_use[name] == node.name:
@@ -199,7 +168,7 @@ class Run:
         for name, (_, _, shape) in self.neurons.items():
             none = torch.zeros(self.batch, *shape, dtype=self.dtype, device=self.device)
             if name in spikes and len(spikes[name].data):
-                chunk = self._floats(spikes[name]).view(-1, len(self.alive), *shape)
+                chunk = spikes[name].floats(self.dtype).view(-1, len(self.alive), *shape)
                 none = self._all(chunk[k], none, 0)
             result[name] = nchw(none)
         return result
@@ -221,7 +190,7 @@ class Run:
         x = self._train(x)
         steps = passed.shape[1:]
         if not len(x.data):
-            empty = nhwc(convolution(nchw(self._floats(x))))
+            empty = nhwc(convolution(nchw(x.floats(self.dtype))))
             return Rows(empty, torch.full(steps, -1, device=self.device), node.name)
         fan = self.network.fan(node, *x.data.shape[1:3])
         if x.is_spikes:
@@ -267,7 +236,7 @@ class Run:
             return self._sent(node, data.flatten(0, 1), fired)
         self.hot.pop(node.name, None)
         if isinstance(x, Train):
-            x = Rows(self._floats(x), torch.arange(len(x.data), device=self.device).view(fired.shape[1:]))
+            x = Rows(x.floats(self.dtype), torch.arange(len(x.data), device=self.device).view(fired.shape[1:]))
         quiet = not bool(self.awake.any()) and not bool((x.rows >= 0).any())
         if quiet and self.settled.get(node.name):
             return Train(torch.empty(0, *shape, dtype=torch.uint8, device=self.device), 1)
@@ -294,7 +263,7 @@ class Run:
 
     def _add_up(self, name: str, x: Train) -> torch.Tensor:
         """Running sums (K, B, C, H, W) of the pictures that run, kept for the next chunk; (1, ...) if nothing came."""
-        data = nchw(self._floats(x))
+        data = nchw(x.floats(self.dtype))
         if name not in self.sums:
             self.sums[name] = torch.zeros(self.batch, *data.shape[1:], dtype=self.dtype, device=self.device)
         before = self.sums[name][self.alive][None]
@@ -303,31 +272,6 @@ class Run:
         after = before + data.view(len(self.awake), -1, *data.shape[1:]).cumsum(0)
         self.sums[name] = self._all(after[-1], self.sums[name], 0)
         return after
-
-    def _other(self, node: g.Node, inputs: list[Train]) -> Train:
-        """Nodes that are no convolution, neuron or output."""
-        if isinstance(node, TEMPORAL):
-            return self._difference(node, inputs[0])
-        if not all(x.is_spikes for x in inputs) or isinstance(node, g.AvgPool):
-            return Train(nhwc(apply(node, *(nchw(x) for x in self._filled([Train(self._floats(x)) for x in inputs])))))
-        zero = sum(x.zero for x in inputs) if isinstance(node, g.Add) else max(x.zero for x in inputs)
-        match node:
-            case g.Add():
-                first, second = self._filled(inputs)
-                return Train(first + second, zero)
-            case g.Concat():
-                shifted = [Train(x.data + (zero - x.zero), zero) if x.zero < zero else x for x in inputs]
-                return Train(torch.cat(self._filled(shifted), 3), zero)
-            case g.Slice():
-                return Train(inputs[0].data[..., node.start : node.stop].contiguous(), zero)
-            case g.Upsample():
-                rows, height, width, channels = inputs[0].data.shape
-                (up, across), wide = node.scale, inputs[0].data[:, :, None, :, None]
-                wide = wide.expand(rows, height, up, width, across, channels)
-                return Train(wide.reshape(rows, height * up, width * across, channels), zero)
-            case g.ZeroPad():
-                return Train(torch.nn.functional.pad(inputs[0].data, (0, 0, *node.padding), value=zero), zero)
-        raise TypeError(f"no rule for node type {type(node).__name__}")
 
     def _difference(self, node: g.Node, x: Train) -> Train:
         """f(sum at t) - f(sum at t-1); spikes stay spikes where f is a max pool."""
@@ -338,7 +282,7 @@ class Run:
             shape = nhwc(self.before[node.name]).shape[1:]
             none = torch.empty(0, *shape, dtype=torch.uint8 if stay_spikes else self.dtype, device=self.device)
             return Train(none, x.zero if stay_spikes else 0)
-        sums = self._add_up(node.name, Train(self._filled([x])[0], x.zero))
+        sums = self._add_up(node.name, Train(x.filled(len(self.awake) * len(self.alive)), x.zero))
         after = apply(node, sums.flatten(0, 1)).unflatten(0, sums.shape[:2])
         if node.name not in self.before:
             self.before[node.name] = after.new_zeros(self.batch, *after.shape[2:])
@@ -362,14 +306,6 @@ class Run:
         pool(spikes, x.zero, counts, before, self.alive, geometry, out)
         return Train(out.flatten(0, 1), x.zero)
 
-    def _filled(self, trains: list[Train]) -> list[torch.Tensor]:
-        """The data of trains, zeros written out unless all of them are silent."""
-        rows = max([len(x.data) for x in trains]) or (len(self.awake) * len(self.alive) if len(trains) == 1 else 0)
-        return [x.data if len(x.data) else x.data.new_full((rows, *x.data.shape[1:]), x.zero) for x in trains]
-
-    def _floats(self, x: Train) -> torch.Tensor:
-        return x.data.to(self.dtype) - x.zero if x.is_spikes else x.data
-
     def _train(self, x: Train | Rows) -> Train:
         """All steps of a signal, its bias added."""
         if isinstance(x, Train):
@@ -387,24 +323,3 @@ class Run:
             )
             data = (data.unflatten(0, x.rows.shape) + bias[:, None, None, None]).flatten(0, 1)
         return Train(data)
-
-
-def chosen_rows(data: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """data[chosen]; a view where they lie together, as the rows after the first silent steps do."""
-    at = chosen.nonzero().flatten()
-    if len(at) and int(at[-1] - at[0]) + 1 == len(at):
-        return data[int(at[0]) : int(at[-1]) + 1]
-    return data[chosen]
-
-
-def spread(x: torch.Tensor, rest: torch.Tensor, chosen: torch.Tensor, dim: int) -> torch.Tensor:
-    """`rest` with the entries `chosen` along `dim` taken from `x`."""
-    return x if len(chosen) == rest.shape[dim] else rest.index_copy(dim, chosen, x)
-
-
-def nhwc(x: torch.Tensor) -> torch.Tensor:
-    return x.permute(0, 2, 3, 1).contiguous()
-
-
-def nchw(x: torch.Tensor) -> torch.Tensor:
-    return x.permute(0, 3, 1, 2)

@@ -121,6 +121,12 @@ def weigh_torch(spikes: torch.Tensor, zero: int, fan: torch.Tensor) -> torch.Ten
 
 if numba:
 
+    @numba.njit(cache=True)
+    def _fires(potential, count, theta, limit, take_back):
+        """Whether a neuron sends a spike and whether it takes one back (`casc_det.neurons`), as 0 or 1."""
+        sends = np.int32((potential >= theta) & (count < limit))
+        return sends, np.int32((potential < 0) & (count > 0) & take_back)
+
     @numba.njit(parallel=True, cache=True)
     def _scan(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired):
         steps, batch = rows.shape
@@ -139,8 +145,7 @@ if numba:
                     cur = current[row, start:stop]
                     for j in range(stop - start):
                         x = pv[j] + (cur[j] + add[j])
-                        fire = np.int32((x >= theta[j]) & (pn[j] < limit))
-                        back = np.int32((x < 0) & (pn[j] > 0) & take_back)
+                        fire, back = _fires(x, pn[j], theta[j], limit, take_back)
                         s = fire - back
                         plus += fire
                         minus += back
@@ -150,8 +155,7 @@ if numba:
                 else:
                     for j in range(stop - start):
                         x = pv[j] + add[j]
-                        fire = np.int32((x >= theta[j]) & (pn[j] < limit))
-                        back = np.int32((x < 0) & (pn[j] > 0) & take_back)
+                        fire, back = _fires(x, pn[j], theta[j], limit, take_back)
                         s = fire - back
                         plus += fire
                         minus += back
@@ -258,8 +262,7 @@ if numba:
                     out = sent[k, b, place // columns, place % columns, first:last]
                     more, less = np.int32(0), np.int32(0)
                     for o in range(last - first):
-                        fire = np.int32((pv[o] >= theta[first + o]) & (pn[o] < limit))
-                        back = np.int32((pv[o] < 0) & (pn[o] > 0) & take_back)
+                        fire, back = _fires(pv[o], pn[o], theta[first + o], limit, take_back)
                         more += fire
                         less += back
                         pv[o] -= theta[first + o] * v.dtype.type(fire - back)
