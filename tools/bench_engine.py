@@ -12,7 +12,8 @@ through each of
     spikingjelly  the same network in SpikingJelly (pip install spikingjelly), multi-step, STBIFNode as the neuron
     plain         a loop over time in eager torch, one convolution and one neuron step each, nothing counted
 
-`spikingjelly` and `plain` run the real-valued graph in float32. For each size and batch all of them are run in turn,
+`spikingjelly` and `plain` run the real-valued graph in float32. Each of the five has a process of its own, so that none
+finds the memory as another left it, and only one works at a time. For each size and batch all of them are run in turn,
 `repeats` times after one run to warm up, so that whatever else the machine does hits all alike; the median is kept, and
 every single time is in the file. What an existing `out` holds of other sizes and batches is kept. `peak_mb` is the
 largest resident memory of a process of its own that makes one run. `ratio_per_step` is the time of one step of one
@@ -25,7 +26,8 @@ import platform
 import statistics
 import sys
 from collections import deque
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
 
@@ -166,6 +168,36 @@ def graph_of(what: str, options: dict) -> g.SpikingGraph:
     return load_graph(options["weights" if what in ("fast", "reference") else "real"])
 
 
+class Worker:
+    """A process of its own that runs one of `RUNS`."""
+
+    def __init__(self, what: str, options: dict):
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(1, context, initializer=prepare_worker, initargs=(what, options))
+
+    def __call__(self, *job) -> float:
+        """Milliseconds of one run; job: size, batch, steps."""
+        return self.pool.submit(run_once, *job).result()
+
+
+def prepare_worker(what: str, options: dict) -> None:
+    global run_job
+    torch.set_num_threads(options["threads"])
+    graph, pictures = graph_of(what, options), cache(partial(load_pictures, options["source"]))
+    run_job = lambda size, batch, steps: timed(RUNS[what], graph, pictures(batch, size), steps)
+
+
+def run_once(*job) -> float:
+    return run_job(*job)
+
+
+@torch.no_grad()
+def timed(run, *arguments) -> float:
+    start = perf_counter()
+    run(*arguments)
+    return (perf_counter() - start) * 1e3
+
+
 @torch.no_grad()
 def measure_memory(what: str, size: int, batch: int, steps: int, options: dict) -> float:
     """Largest resident memory (MB) of this process after one run."""
@@ -177,7 +209,6 @@ def measure_memory(what: str, size: int, batch: int, steps: int, options: dict) 
     return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
-@torch.no_grad()
 def main(words: list[str]) -> None:
     options = {**DEFAULTS, "what": ",".join(WHATS), **parse_pairs(words)}
     unknown = set(options) - {*DEFAULTS, "what"} | set(listed(options["what"])) - set(WHATS)
@@ -186,19 +217,17 @@ def main(words: list[str]) -> None:
     sizes, batches, times = (listed(options[key]) for key in ("imgsz", "batch", "timesteps"))
     whats = [what for what in listed(options["what"]) if what != "ann"]
     torch.set_num_threads(options["threads"])
-    graphs = {what: graph_of(what, options) for what in ("ann", *whats)}
+    workers = {what: Worker(what, options) for what in ("ann", *whats)}
     cells = []
     for size in sizes:
         for batch in batches:
-            images = load_pictures(options["source"], batch, size)
             jobs = [("ann", None), *[(what, t) for t in times for what in whats]]
             taken = {job: [] for job in jobs}
             for repeat in range(options["repeats"] + 1):
                 for what, t in jobs:
-                    start = perf_counter()
-                    RUNS[what](graphs[what], images, t)
+                    value = workers[what](size, batch, t) / batch
                     if repeat:
-                        taken[what, t].append((perf_counter() - start) * 1e3 / batch)
+                        taken[what, t].append(value)
                 print(f"{size} px, batch {batch}: {repeat} of {options['repeats']} repeats", flush=True)
             ann = statistics.median(taken["ann", None])
             for (what, t), values in taken.items():

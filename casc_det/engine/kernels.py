@@ -134,12 +134,17 @@ if numba:
         blocks = (size + length - 1) // length
         up = np.zeros((batch * blocks, steps), np.int32)
         down = np.zeros((batch * blocks, steps), np.int32)
+        biased = np.array([add.any() for add in bias])
         for task in numba.prange(batch * blocks):
             b, start = task // blocks, task % blocks * length
             stop = min(start + length, size)
             pv, pn = v[pictures[b], start:stop], n[pictures[b], start:stop]
+            plus, minus = np.int32(1), np.int32(0)
             for k in range(steps):
                 out, add, row = spikes[k, b, start:stop], bias[k], rows[k, b]
+                if plus + minus == 0 and row < 0 and not biased[k]:
+                    out[:] = 1  # no spike in the last step and no input since: none now
+                    continue
                 plus, minus = np.int32(0), np.int32(0)
                 if row >= 0:
                     cur = current[row, start:stop]
