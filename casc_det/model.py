@@ -20,8 +20,8 @@ from casc_det.evaluation.energy import EnergyModel
 from casc_det.graph import SpikingGraph, moved
 from casc_det.integer import to_integer
 from casc_det.storage import load_graph, save_graph
+from casc_det.zoo import find
 
-DEFAULT_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yolov8n-cq16.safetensors"
 ENERGY = EnergyModel()
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -55,7 +55,9 @@ def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conv
 
     if precision not in ("integer", "float"):
         raise ArgumentError(f"precision: expected integer or float, got {precision!r}")
-    if isinstance(model, str | Path) and Path(model).suffix == ".safetensors":
+    if isinstance(model, str | Path):
+        model = find(model)
+    if isinstance(model, Path) and model.suffix == ".safetensors":
         if precision == "float":
             raise ArgumentError(f"precision: '{model}' is a spiking graph already; precision=integer rounds it")
         graph = load_graph(model, torch.float64)
@@ -64,8 +66,8 @@ def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conv
         size = imgsz or graph.imgsz
         return Conversion(to_integer(replace(graph, imgsz=size)), [])
     meta = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
-    if isinstance(model, str | Path):
-        path = Path(model)
+    if isinstance(model, Path):
+        path = model
         if path.suffix != ".pt":
             raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train or a spiking graph, got '{path}'")
         model = read_checkpoint(path)
@@ -87,7 +89,8 @@ class SpikingYOLO:
     """A spiking detector.
 
     Args:
-        weights: a `.safetensors` file of `casc-det convert`, or a `SpikingGraph`; None: the default weights.
+        weights: a `.safetensors` file of `casc-det convert`, the name of shipped weights (`casc_det.zoo`), or a
+            `SpikingGraph`; None: the default weights.
         device: "cpu", "cuda", "cuda:0", 0, ...
         precision: "float32" or "float64". An integer graph is exact in both (default float32). A real-valued graph
             gives the ANN's answer in float64 (its default); in float32 a value on a rounding boundary can flip and
@@ -111,7 +114,7 @@ class SpikingYOLO:
             if value not in known:
                 raise ArgumentError(f"{name}: expected one of {', '.join(filter(None, known))}, got {value!r}")
         self.device, self.engine = check_device(device), engine
-        graph = weights if isinstance(weights, SpikingGraph) else load_graph(weights or DEFAULT_WEIGHTS, torch.float64)
+        graph = weights if isinstance(weights, SpikingGraph) else load_graph(find(weights), torch.float64)
         self.dtype = PRECISIONS[precision or ("float32" if graph.integer else "float64")]
         self.graph = moved(graph, self.dtype, self.device)
 

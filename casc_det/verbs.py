@@ -36,7 +36,7 @@ PRECISION = Option(
 )
 ENGINE = Option("fast", "fast, or reference: step by step; the same spikes")
 DETECTING = {
-    "weights": Option(None, "spiking graph (.safetensors) of casc-det convert; default: the shipped detector"),
+    "weights": Option(None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"),
     "timesteps": Option("auto", "number of time steps, or auto: until quiescent, when the answer is the ANN's"),
     "conf": Option(0.25, "smallest score of a box, 0..1"),
     "iou": Option(0.7, "NMS: boxes of one class overlapping by more than this are one, 0..1"),
@@ -47,14 +47,15 @@ DETECTING = {
 
 def run_predict(options: dict) -> int:
     from casc_det.files import run_folder
-    from casc_det.model import DEFAULT_WEIGHTS, SpikingYOLO
+    from casc_det.model import SpikingYOLO
     from casc_det.runs import count_boxes, predict_to_folder
     from casc_det.yolo.progress import Progress
+    from casc_det.zoo import DEFAULT
 
     folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
     made_with = {key: options.pop(key) for key in ("weights", "device", "precision", "engine")}
     model = SpikingYOLO(**made_with)
-    made_with["weights"] = str(made_with["weights"] or DEFAULT_WEIGHTS.name)
+    made_with["weights"] = str(made_with["weights"] or DEFAULT)
     made_with["precision"] = str(model.dtype).removeprefix("torch.")
     source, json_to_screen = options.pop("source"), options.pop("json")
     if isinstance(options["timesteps"], int) and 0 < options["timesteps"] < model.graph.levels:
@@ -177,11 +178,11 @@ def run_convert(options: dict) -> int:
 def run_info(options: dict) -> int:
     import json
 
-    from casc_det.model import DEFAULT_WEIGHTS
     from casc_det.operations import describe
     from casc_det.storage import load_graph
+    from casc_det.zoo import find
 
-    facts = describe(load_graph(options["weights"] or DEFAULT_WEIGHTS), options["imgsz"])
+    facts = describe(load_graph(find(options["weights"])), options["imgsz"])
     if options["json"]:
         print(json.dumps(facts, indent=1))
         return 0
@@ -189,6 +190,28 @@ def run_info(options: dict) -> int:
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
         print(f"{key:<18} {value}")
+    return 0
+
+
+def run_models(options: dict) -> int:
+    import hashlib
+    import json
+
+    from casc_det.zoo import DEFAULT, folders, shipped
+
+    found = shipped()
+    if options["json"]:
+        sums = [hashlib.sha256(entry.path.read_bytes()).hexdigest() for entry in found]
+        facts = [{**entry._asdict(), "path": str(entry.path)} for entry in found]
+        print(json.dumps([{**fact, "sha256": digest} for fact, digest in zip(facts, sums, strict=True)], indent=1))
+        return 0
+    width = max([len(entry.name) for entry in found], default=0)
+    for entry in found:
+        kind = "8-bit integers" if entry.integer else "real-valued"
+        text = f"{entry.classes:3d} classes  Q = {entry.levels:<2d}  {entry.imgsz} px  {kind:<14}"
+        mark = "  (default)" if entry.name == DEFAULT else ""
+        print(f"{entry.name:<{width}}  {text}  {entry.size / 1e6:4.1f} MB{mark}")
+    print(f"In {', '.join(map(str, folders())) or 'no folder'}; use one by its name: casc-det info weights={DEFAULT}")
     return 0
 
 
@@ -297,9 +320,15 @@ VERBS = {
         "what a spiking graph file holds",
         "casc-det info weights=model.safetensors",
         {
-            "weights": Option(None, "spiking graph (.safetensors); default: the shipped detector"),
+            "weights": Option(None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"),
             "imgsz": Option(None, "picture side for the number of neurons and operations"),
             "json": Option(False, "print JSON"),
         },
+    ),
+    "models": Verb(
+        run_models,
+        "list the weights that have a name",
+        "casc-det models",
+        {"json": Option(False, "print JSON, with paths and SHA-256")},
     ),
 }

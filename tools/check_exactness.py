@@ -21,11 +21,12 @@ from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
 from casc_det.engine import simulate
 from casc_det.integer import to_integer
-from casc_det.model import DEFAULT_WEIGHTS, convert
+from casc_det.model import convert
 from casc_det.storage import load_graph
 from casc_det.yolo.capture import DetectionModel
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
 from casc_det.yolo.sources import Source, letterbox
+from casc_det.zoo import DEFAULT, find
 
 
 def random_network(name: str, levels: int, pictures: torch.Tensor) -> DetectionModel:
@@ -89,7 +90,7 @@ def compare(graph, network, batch: torch.Tensor, engines: list[str]) -> Iterator
 
 
 def main():
-    shipped = [DEFAULT_WEIGHTS.with_name(f"{DEFAULT_WEIGHTS.stem}-float.safetensors"), DEFAULT_WEIGHTS]
+    shipped = [find(f"{DEFAULT}-float"), find(DEFAULT)]
     options = {
         "limit": 20,
         "levels": 4,

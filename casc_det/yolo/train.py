@@ -24,6 +24,7 @@ from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_c
 from casc_det.yolo.data import PictureDataset, is_yaml, read_data
 from casc_det.yolo.distill import DistillationLoss
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.zoo import find
 
 OWN = {
     "levels": None,  # Q of CQReLU, 1..64; default: that of a CQReLU checkpoint in `model`, else 8
@@ -289,6 +290,8 @@ def train(**arguments) -> Path:
         raise UsageError(f"train: unknown argument '{unknown[0]}'{nearest(unknown[0], TRAIN_KEYS)}")
     if arguments.get("levels") is not None:
         check_levels(arguments["levels"])
+    if arguments.get("weights"):
+        arguments["weights"] = str(find(arguments["weights"]))
     for key in ("weights", "teacher"):
         if arguments.get(key) and not Path(arguments[key]).is_file():
             raise WeightsError(f"{key}: '{arguments[key]}' does not exist (nothing is downloaded)")

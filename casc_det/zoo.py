@@ -1,0 +1,80 @@
+"""The weights that come with casc_det, found by name: `weights=yolov8n-cq16`. Nothing is ever downloaded.
+
+Looked through in this order: the folder in the environment variable CASC_DET_WEIGHTS, the user's cache
+(`~/.cache/casc_det/weights`), and what came with the package.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from casc_det.errors import WeightsError, nearest
+from casc_det.storage import KEY
+
+DEFAULT = "yolov8n-cq16"
+
+
+class Shipped(NamedTuple):
+    """A spiking graph found in one of the folders; classes: their number, imgsz in pixels, size in bytes."""
+
+    name: str
+    path: Path
+    classes: int
+    levels: int
+    integer: bool
+    imgsz: int
+    size: int
+
+
+def folders() -> list[Path]:
+    """The folders that are looked through, those that exist."""
+    package = Path(__file__).resolve().parent
+    own = package / "weights" if (package / "weights").is_dir() else package.parent / "weights"  # wheel, or checkout
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "casc_det" / "weights"
+    given = os.environ.get("CASC_DET_WEIGHTS")
+    return [folder for folder in ([Path(given)] if given else []) + [cache, own] if folder.is_dir()]
+
+
+def named() -> dict[str, Path]:
+    """The file of each name; where folders share a name, the first one counts."""
+    result: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            result.setdefault(path.stem, path)
+    return result
+
+
+def find(weights: str | Path | None) -> Path:
+    """The file of `weights`: a path, or the name of shipped or cached weights; None: the default detector.
+
+    Raises:
+        WeightsError: it is the name of nothing. A path that does not exist is given back as it is.
+    """
+    text = str(weights or DEFAULT)
+    path = Path(text)
+    if path.exists() or path.suffix or path.parent != Path():
+        return path
+    known = named()
+    if text not in known:
+        raise WeightsError(
+            f"weights: '{text}' is neither a file nor the name of weights{nearest(text, known)}; "
+            "casc-det models lists the names"
+        )
+    return known[text]
+
+
+def shipped() -> list[Shipped]:
+    """All spiking graphs that have a name; files that hold none are left out."""
+    result = []
+    for name, path in named().items():
+        try:
+            with safe_open(path, "pt") as file:
+                header = json.loads((file.metadata() or {})[KEY])
+            facts = (len(header["names"]), header["levels"], header.get("integer", False), header["imgsz"])
+        except (SafetensorError, OSError, KeyError, ValueError):
+            continue
+        result.append(Shipped(name, path, *facts, path.stat().st_size))
+    return result

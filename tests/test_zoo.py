@@ -1,0 +1,55 @@
+"""Weights found by name, in the checkout, in the user's own folders, and on the command line."""
+
+import json
+
+import pytest
+
+from casc_det import zoo
+from casc_det.cli import main
+from casc_det.errors import WeightsError
+from casc_det.storage import load_graph
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("CASC_DET_WEIGHTS", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "cache" / "casc_det" / "weights").mkdir(parents=True)
+    return tmp_path
+
+
+def test_shipped_weights_have_names_and_the_default_is_among_them(own):
+    entries = {entry.name: entry for entry in zoo.shipped()}
+    assert zoo.DEFAULT in entries and zoo.find(None) == entries[zoo.DEFAULT].path
+    for entry in entries.values():
+        graph = load_graph(entry.path)
+        assert (len(graph.names), graph.levels, graph.integer, graph.imgsz) == entry[2:6]
+
+
+def test_own_folder_comes_before_cache_and_package(own):
+    cached = own / "cache" / "casc_det" / "weights" / f"{zoo.DEFAULT}.safetensors"
+    cached.write_bytes(b"cached")
+    assert zoo.find(zoo.DEFAULT) == cached
+    mine = own / "own" / f"{zoo.DEFAULT}.safetensors"
+    mine.write_bytes(b"mine")
+    assert zoo.find(zoo.DEFAULT) == mine
+    assert zoo.DEFAULT not in [entry.name for entry in zoo.shipped()]  # no spiking graph in it
+
+
+def test_paths_stay_paths_and_unknown_names_are_told(own):
+    assert str(zoo.find("some/folder/x.safetensors")) == "some/folder/x.safetensors"
+    with pytest.raises(WeightsError, match="did you mean 'yolov8n-cq16'.*casc-det models"):
+        zoo.find("yolov8n-cq1")
+
+
+def test_models_and_info_by_name(own, capsys):
+    assert main(["models"]) == 0
+    assert f"{zoo.DEFAULT} " in capsys.readouterr().out
+    assert main(["models", "json=true"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert all(len(entry["sha256"]) == 64 for entry in listed)
+    assert main(["info", f"weights={zoo.DEFAULT}", "imgsz=64"]) == 0
+    assert "levels             16" in capsys.readouterr().out
+    assert main(["info", "weights=nonesuch"]) == 1
+    assert capsys.readouterr().err.startswith("casc-det: weights: 'nonesuch'")
