@@ -8,9 +8,11 @@ CIF, consistent integrate-and-fire (CASC, arXiv 2406.05371), one step:
     n += s
 
 `v` starts at theta/2, the 1/2 of CQReLU. The -1 takes back a spike that was sent too early. IF is the plain
-integrate-and-fire neuron: the same without the -1 and without the upper limit, so it cannot take anything back.
+integrate-and-fire neuron: the same without the -1 and without the upper limit, so it cannot take anything back. The
+signed IF neuron with memory (Wang et al., IJCAI 2022) takes a spike back only below -theta and has no upper limit.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,11 +22,13 @@ class NeuronParams(NamedTuple):
     """theta: threshold, > 0. levels: Q, the largest count; None for no limit (constant input).
 
     start: potential before the first step, None for theta/2. theta and start may be tensors (C, 1, 1).
+    low: a spike is taken back where v < low * theta; -inf: never.
     """
 
     theta: float | torch.Tensor = 1.0
     levels: int | None = 8
     start: float | torch.Tensor | None = None
+    low: float = 0.0
 
 
 class NeuronState(NamedTuple):
@@ -40,21 +44,39 @@ def initial_state(like: torch.Tensor, params: NeuronParams) -> NeuronState:
     return NeuronState(torch.zeros_like(like) + start, torch.zeros_like(like))
 
 
-def cif_step(current: torch.Tensor, state: NeuronState, params: NeuronParams) -> tuple[torch.Tensor, NeuronState]:
-    """One step of CIF neurons: spikes in {-1, 0, 1} in the dtype of `current`, and the new state."""
+def neuron_step(current: torch.Tensor, state: NeuronState, params: NeuronParams) -> tuple[torch.Tensor, NeuronState]:
+    """One step of neurons: spikes in {-1, 0, 1} in the dtype of `current`, and the new state."""
     v = state.v + current
-    fire, take_back = v >= params.theta, (v < 0) & (state.n > 0)
+    fire, take_back = v >= params.theta, (v < params.low * params.theta) & (state.n > 0)
     if params.levels is not None:
         fire &= state.n < params.levels
     spikes = fire.to(v.dtype) - take_back.to(v.dtype)
     return spikes, NeuronState(v - params.theta * spikes, state.n + spikes)
 
 
+class Kind(NamedTuple):
+    """What makes a kind of neuron: where it takes back (`NeuronParams.low`), and whether Q limits its count."""
+
+    low: float
+    limited: bool
+
+
+KINDS = {"cif": Kind(0.0, True), "if": Kind(-math.inf, False), "signed_if": Kind(-1.0, False)}
+
+
+def cif_step(current: torch.Tensor, state: NeuronState, params: NeuronParams) -> tuple[torch.Tensor, NeuronState]:
+    """`neuron_step` of CIF neurons."""
+    return neuron_step(current, state, params._replace(low=KINDS["cif"].low))
+
+
 def if_step(current: torch.Tensor, state: NeuronState, params: NeuronParams) -> tuple[torch.Tensor, NeuronState]:
-    """One step of plain integrate-and-fire neurons: spikes in {0, 1} and the new state; `levels` is not used."""
-    v = state.v + current
-    spikes = (v >= params.theta).to(v.dtype)
-    return spikes, NeuronState(v - params.theta * spikes, state.n + spikes)
+    """`neuron_step` of plain integrate-and-fire neurons; `levels` is not used."""
+    return neuron_step(current, state, params._replace(levels=None, low=KINDS["if"].low))
 
 
-NEURONS = {"cif": cif_step, "if": if_step}
+def signed_if_step(current: torch.Tensor, state: NeuronState, params: NeuronParams) -> tuple[torch.Tensor, NeuronState]:
+    """`neuron_step` of signed integrate-and-fire neurons with memory; `levels` is not used."""
+    return neuron_step(current, state, params._replace(levels=None, low=KINDS["signed_if"].low))
+
+
+NEURONS = {"cif": cif_step, "if": if_step, "signed_if": signed_if_step}

@@ -3,9 +3,27 @@
 WSC, wake-sleep conversion (CASC, arXiv 2406.05371): they are injected in the first Q steps ("wake"), then never
 again ("sleep"), so that the network comes to rest. The readout at step t is its sum divided by min(t, Q).
 Constant input is the usual rate coding: injected at every step, divided by t; counts have no upper limit then.
+
+Two variants spend fewer spikes on corrections and keep the fixed point, because both end before the network rests:
+during wake a spike is taken back only below -hysteresis * theta, and layer k (0, 1, ...) of a path through the network
+sends nothing in its first `delay * k` steps.
 """
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from casc_det.neurons import KINDS
+
+
+class Rule(NamedTuple):
+    """Of one layer in one step: the largest count (None: no limit), and `NeuronParams.low`."""
+
+    limit: int | None
+    low: float
+
+
+WAITING = Rule(-1, -math.inf)  # sends nothing
 
 
 @dataclass(frozen=True)
@@ -13,10 +31,13 @@ class Schedule:
     """Attributes:
     levels: Q.
     wake: number of steps with input; None for ever (constant input).
+    hysteresis: in thresholds, at least 0. delay: steps a layer, at least 0, rounded down for each layer.
     """
 
     levels: int
     wake: int | None
+    hysteresis: float = 0.0
+    delay: float = 0.0
 
     def awake(self, t: int) -> bool:
         """Whether step t = 1, 2, ... gets input."""
@@ -26,18 +47,35 @@ class Schedule:
         """What the summed readout is divided by after step t."""
         return t if self.wake is None else min(t, self.wake)
 
+    def waiting(self, layer: int) -> int:
+        """The number of steps in which neuron layer 0, 1, ... sends nothing yet."""
+        return math.floor(self.delay * layer)
+
+    def may_rest(self, t: int, layers: int) -> bool:
+        """Whether a network of so many layers in a row that sends no spike at step t is at rest."""
+        return not self.awake(t) and t > self.waiting(layers - 1)
+
+    def rule(self, neuron: str, t: int, layer: int) -> Rule:
+        """What neurons of a kind in layer 0, 1, ... do at step t = 1, 2, ..."""
+        if t <= self.waiting(layer):
+            return WAITING
+        low, limited = KINDS[neuron]
+        if low == 0 and self.awake(t):
+            low = -self.hysteresis
+        return Rule(self.count_limit if limited else None, low)
+
     @property
     def count_limit(self) -> int | None:
         """The largest count of a neuron, None where input never ends."""
         return None if self.wake is None else self.levels
 
 
-def wsc(levels: int) -> Schedule:
-    return Schedule(levels, levels)
+def wsc(levels: int, hysteresis: float = 0.0, delay: float = 0.0) -> Schedule:
+    return Schedule(levels, levels, hysteresis, delay)
 
 
-def constant(levels: int) -> Schedule:
-    return Schedule(levels, None)
+def constant(levels: int, hysteresis: float = 0.0, delay: float = 0.0) -> Schedule:
+    return Schedule(levels, None, hysteresis, delay)
 
 
 SCHEDULES = {"wsc": wsc, "constant": constant}

@@ -14,8 +14,10 @@ from casc_det.engine.cuda import scan_triton
 from casc_det.engine.kernels import scan_torch, tile
 
 random = torch.Generator().manual_seed(0)
-cases = ((5, 2, 9, 8, True, 4), (3, 1, 300, 5, True, 2), (4, 2, 7, 16, False, 99))
-for steps, batch, places, channels, take_back, limit in cases:
+cases = ((5, 2, 9, 8, 0.0, 4), (3, 1, 300, 5, -0.25, 2), (4, 2, 7, 16, float("-inf"), 99))
+for steps, batch, places, channels, low, limit in cases:
+    limits, lows = torch.full((steps,), limit, dtype=torch.int16), torch.full((steps,), low)
+    limits[0], lows[-1] = -1, -1.0
     whole = lambda *shape: torch.randint(-40, 60, shape, generator=random).float()
     size = places * channels
     rows = torch.arange(steps * batch).view(steps, batch)
@@ -26,7 +28,7 @@ for steps, batch, places, channels, take_back, limit in cases:
         v, n = torch.full((batch + 1, size), 7.0), torch.ones(batch + 1, size, dtype=torch.int16)
         spikes = torch.zeros(steps, batch, size, dtype=torch.uint8)
         fired = torch.zeros(2, steps, batch, dtype=torch.int64)
-        run(*arguments, v, n, torch.arange(batch) + 1, limit, take_back, spikes, fired, channels)
+        run(*arguments, v, n, torch.arange(batch) + 1, limits, lows, spikes, fired, channels)
         results.append((v, n, spikes, fired))
     assert all(torch.equal(a, b) for a, b in zip(*results)), (steps, channels)
 """

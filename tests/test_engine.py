@@ -237,10 +237,36 @@ def test_if_does_not_reach_the_ann_where_cif_does():
 @pytest.mark.parametrize("wake", [3, 5])
 def test_another_wake_length_does_not_reach_the_ann(wake, monkeypatch):
     graph, images = spiking("conv", "add"), small_images()
-    monkeypatch.setitem(SCHEDULES, "wsc", lambda levels: Schedule(levels, wake))
+    monkeypatch.setitem(SCHEDULES, "wsc", lambda levels, *_: Schedule(levels, wake))
     last, ann = last_step(graph, images, 60), ann_forward(graph, images)
     assert last.quiescent.all()
     assert any(not torch.equal(last.counts[name], value) for name, value in ann.counts.items())
+
+
+@settings(max_examples=20, deadline=None)
+@given(graphs, seeds, st.sampled_from([0.25, 0.5, 2.0]), st.sampled_from([0.0, 0.25, 0.5, 3.0, 9.0]))
+def test_fewer_corrections_keep_the_fixed_point(graph, seed, hysteresis, delay):
+    images = small_images(seed=seed)
+    steps = list(simulate(graph, images, hysteresis=hysteresis, delay=delay))
+    ann = ann_forward(graph, images)
+    assert steps[-1].quiescent.all() and steps[-1].t <= auto_limit(graph, delay)
+    assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
+
+
+def test_waiting_layers_send_nothing_and_silence_is_not_rest():
+    graph, images = spiking("conv", "conv", levels=4), small_images()
+    reached = depths(graph)
+    for step in simulate(graph, images, delay=5.0):
+        for name, sent in step.positive.items():
+            assert step.t > 5 * (reached[name] - 1) or not sent.any()
+        assert step.t > 5 * (max(reached.values()) - 1) or not step.quiescent.any()
+
+
+@pytest.mark.parametrize("name", ["hysteresis", "delay"])
+@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), True, "much"])
+def test_variants_that_cannot_work_are_refused(name, value):
+    with pytest.raises(ArgumentError, match=f"{name}: expected a number"):
+        simulate(spiking("conv"), small_images(), **{name: value})
 
 
 def test_silence_during_wake_is_not_quiescence():
@@ -278,7 +304,7 @@ def test_auto_needs_cif_and_wsc(neuron, schedule):
         simulate(spiking(), small_images(), "auto", neuron, schedule)
 
 
-@pytest.mark.parametrize(("name", "choices"), [("neuron", "cif, if"), ("schedule", "wsc, constant")])
+@pytest.mark.parametrize(("name", "choices"), [("neuron", "cif, if, signed_if"), ("schedule", "wsc, constant")])
 def test_unknown_neuron_or_schedule_is_refused(name, choices):
     with pytest.raises(ArgumentError, match=f"^{name}: expected one of {choices}, got 'lif'$"):
         simulate(spiking(), small_images(), 4, **{name: "lif"})

@@ -23,7 +23,7 @@ small_graphs = st.builds(
     st.integers(0, 1000),
 )
 seeds = st.integers(0, 1000)
-KINDS = [("cif", "wsc"), ("if", "wsc"), ("cif", "constant"), ("if", "constant")]
+KINDS = [("cif", "wsc"), ("if", "wsc"), ("signed_if", "wsc"), ("cif", "constant"), ("if", "constant")]
 
 
 def wide_graph(seed: int = 0, levels: int = 4) -> g.SpikingGraph:
@@ -52,11 +52,11 @@ def wide_graph(seed: int = 0, levels: int = 4) -> g.SpikingGraph:
     return to_integer(g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, levels))
 
 
-def assert_equal_runs(graph, images, *args, **kwargs) -> list:
+def assert_equal_runs(graph, images, *args, at=(), **kwargs) -> list:
     """Both engines agree in everything that a step holds; returns the steps."""
     images = images.to(graph.dtype)
-    slow = list(simulate(graph, images, *args, engine="reference", record=True))
-    quick = list(simulate(graph, images, *args, engine="fast", record=True, **kwargs))
+    slow = list(simulate(graph, images, *args, engine="reference", record=True, **kwargs))
+    quick = list(simulate(graph, images, *args, engine="fast", record=True, at=at, **kwargs))
     assert [step.t for step in slow] == [step.t for step in quick]
     for a, b in zip(slow, quick, strict=True):
         assert torch.equal(a.quiescent, b.quiescent) and torch.equal(a.fired, b.fired)
@@ -64,6 +64,7 @@ def assert_equal_runs(graph, images, *args, **kwargs) -> list:
         assert a.spikes.keys() == b.spikes.keys() and a.readout.keys() == b.readout.keys()
         assert all(torch.equal(value, b.spikes[name]) for name, value in a.spikes.items())
         assert all(torch.equal(value, b.readout[name]) for name, value in a.readout.items())
+        assert a.match is b.match is None or torch.equal(a.match, b.match)
         for name, state in b.states.items():
             assert torch.equal(a.states[name].v, state.v) and torch.equal(a.states[name].n, state.n)
     assert slow[-1].states.keys() == quick[-1].states.keys()
@@ -89,6 +90,35 @@ def test_integer_graphs_until_rest_however_cut(chunk, graph, seed, batch):
         images[0] /= 8  # comes to rest at another step
         assert_equal_runs(to_integer(graph), images)
         assert_equal_runs(to_integer(graph), images, 3 * graph.levels, at=(1, graph.levels + 2))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(("hysteresis", "delay"), [(0.25, 0.0), (0.0, 0.5), (0.5, 2.0), (0.0, 7.0)])
+def test_fewer_corrections(hysteresis, delay, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(kernels, "numba", None)
+    monkeypatch.setattr(fast, "SPARSE", 1.0)
+    graph, images = wide_graph(3), torch.randint(0, 256, (2, 3, 16, 16)).double() / 255
+    steps = assert_equal_runs(graph, images, hysteresis=hysteresis, delay=delay)
+    ann = ann_forward(graph, images.to(graph.dtype))
+    assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("delay", [0.0, 3.0])
+def test_rates_against_wanted_counts(compiled, delay, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(kernels, "numba", None)
+    graph, images = wide_graph(1), small_images(3, 12)
+    ann = ann_forward(graph, images.to(graph.dtype))
+    steps = assert_equal_runs(graph, images, 40, compare=ann.counts, delay=delay)
+    assert steps[0].match.shape == (5, 3, 3) and steps[0].match.sum() > 0 and steps[-1].match.sum() == 0
+    for step in steps[:6]:
+        for k, sent in enumerate(ann.counts):
+            n = sum(s.spikes[sent] for s in steps[: step.t])
+            gap = n * graph.levels - ann.counts[sent] * min(step.t, graph.levels)
+            assert step.match[k, :, 0].tolist() == (gap > 0).flatten(1).sum(1).tolist()
+            assert step.match[k, :, 2].tolist() == gap.abs().flatten(1).sum(1).tolist()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1e9])

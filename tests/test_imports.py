@@ -13,7 +13,8 @@ ROOT = Path(casc_det.__file__).parent
 LAYERS = (
     ("errors",),
     ("activation", "files", "graph", "nms"),
-    ("neurons", "schedule", "ops"),
+    ("neurons", "ops"),
+    ("schedule",),
     ("ann", "conversion", "storage", "decode", "integer"),
     ("engine",),
 )

@@ -3,8 +3,8 @@
     python tools/bench_engine.py [imgsz=320,640] [batch=1,8] [timesteps=8,16,32,64] [repeats=5] [threads=2]
         [what=ann,fast,reference,spikingjelly,plain] [source=folder] [weights=...] [real=...] [out=bench.json]
 
-Method. The same pictures (the first `batch` of `source`; default: the demo picture of Ultralytics, also mirrored) go
-through each of
+Method. The same pictures (`batch` of `source` at a time, others in each repeat; default: the demo picture of
+Ultralytics, also mirrored) go through each of
 
     ann           the float32 CQReLU network in torch: convolution with bias, then floor and clamp in place
     fast          the fast engine on the integer graph, without looking at the readout before the last step
@@ -155,12 +155,14 @@ RUNS = {
 }
 
 
-def load_pictures(source, count: int, size: int) -> torch.Tensor:
-    """(count, 3, size, size); each picture that lacks is a mirrored one."""
-    frames = [frame.image for _, frame in zip(range(count), Source(source or demo_picture()), strict=False)]
-    pictures = [letterbox(image, (size, size), 32, False) for image in frames]
-    while len(pictures) < count:
-        pictures.append(pictures[len(pictures) - len(frames)].flip(2))
+def load_pictures(source, count: int, size: int, turn: int = 0) -> torch.Tensor:
+    """(count, 3, size, size): those after the first `turn * count`; behind the last one they begin again, mirrored."""
+    files = Source(source or demo_picture()).files
+    pictures = []
+    for i in range(turn * count, (turn + 1) * count):
+        image = next(iter(Source(files[i % len(files)]))).image
+        picture = letterbox(image, (size, size), 32, False)
+        pictures.append(picture.flip(2) if i // len(files) % 2 else picture)
     return torch.stack(pictures)
 
 
@@ -176,7 +178,7 @@ class Worker:
         self.pool = ProcessPoolExecutor(1, context, initializer=prepare_worker, initargs=(what, options))
 
     def __call__(self, *job) -> float:
-        """Milliseconds of one run; job: size, batch, steps."""
+        """Milliseconds of one run; job: size, batch, steps, turn (0, 1, ...: which pictures)."""
         return self.pool.submit(run_once, *job).result()
 
 
@@ -184,7 +186,7 @@ def prepare_worker(what: str, options: dict) -> None:
     global run_job
     torch.set_num_threads(options["threads"])
     graph, pictures = graph_of(what, options), cache(partial(load_pictures, options["source"]))
-    run_job = lambda size, batch, steps: timed(RUNS[what], graph, pictures(batch, size), steps)
+    run_job = lambda size, batch, steps, turn: timed(RUNS[what], graph, pictures(batch, size, turn), steps)
 
 
 def run_once(*job) -> float:
@@ -225,13 +227,14 @@ def main(words: list[str]) -> None:
             taken = {job: [] for job in jobs}
             for repeat in range(options["repeats"] + 1):
                 for what, t in jobs:
-                    value = workers[what](size, batch, t) / batch
+                    value = workers[what](size, batch, t, repeat) / batch
                     if repeat:
                         taken[what, t].append(value)
                 print(f"{size} px, batch {batch}: {repeat} of {options['repeats']} repeats", flush=True)
             ann = statistics.median(taken["ann", None])
             for (what, t), values in taken.items():
                 cell = {"what": what, "imgsz": size, "batch": batch, "timesteps": t}
+                cell["pictures"] = Path(options["source"] or demo_picture()).name
                 cell["ms_per_picture"] = statistics.median(values)
                 cell["ratio_per_step"] = cell["ms_per_picture"] / ann / (t or 1)
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -239,7 +242,7 @@ def main(words: list[str]) -> None:
                 cells.append(cell | {"all_ms": values})
                 print(json.dumps({key: value for key, value in cell.items() if key != "all_ms"}), flush=True)
     machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    machine |= {"casc_det": __version__, "pictures": str(options["source"] or "bus.jpg")}
+    machine |= {"casc_det": __version__}
     out = Path(options["out"])
     old = json.loads(out.read_text())["cells"] if out.exists() else []
     places = {(size, batch) for size in sizes for batch in batches}

@@ -10,7 +10,6 @@ as well, and their integer graph (float32) is made of it. The files in `weights`
 compared with their ANN twin. With both engines the spikes of every step are compared, too, on integer graphs.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
 from casc_det.engine import simulate
+from casc_det.files import write_json
 from casc_det.integer import to_integer
 from casc_det.model import convert
 from casc_det.storage import load_graph
@@ -62,24 +62,24 @@ def graphs(options: dict, batch: torch.Tensor, size: int):
 def compare(graph, network, batch: torch.Tensor, engines: list[str]) -> Iterator[dict]:
     """A record for each engine."""
     totals = [{"engine": engine, "neurons": 0, "different": 0, "readout": 0.0, "largest_T": 0} for engine in engines]
+    spikes = graph.integer and len(engines) > 1
+    if spikes:
+        totals[0] |= {"spikes_compared": 0, "spikes_different": 0}
     for x in batch.to(graph.dtype).split(1):
-        ann, runs = ann_forward(graph, x), []
-        for total in totals:
-            steps = list(simulate(graph, x, engine=total["engine"], record=graph.integer and len(engines) > 1))
-            step = steps[-1]
+        ann = ann_forward(graph, x)
+        runs = [simulate(graph, x, engine=engine, record=spikes) for engine in engines]
+        for steps in zip(*runs, strict=True):
+            for name in steps[0].spikes if spikes else ():
+                first, second = (step.spikes[name] for step in steps)
+                totals[0]["spikes_compared"] += first.numel()
+                totals[0]["spikes_different"] += int((first != second).sum())
+        for total, step in zip(totals, steps, strict=True):
             assert bool(step.quiescent.all())
             total["neurons"] += sum(n.numel() for n in ann.counts.values())
             total["different"] += sum(int((step.counts[k] != n).sum()) for k, n in ann.counts.items())
             error = max(float((step.readout[k] - y).abs().max()) for k, y in ann.readout.items())
             total["readout"] = max(total["readout"], error)
             total["largest_T"] = max(total["largest_T"], step.t)
-            runs.append([s.spikes for s in steps])
-        if len(engines) > 1 and graph.integer:
-            pairs = [(a[k], b[k]) for a, b in zip(*runs, strict=True) for k in a]
-            totals[0]["spikes_compared"] = totals[0].get("spikes_compared", 0) + sum(a.numel() for a, _ in pairs)
-            totals[0]["spikes_different"] = totals[0].get("spikes_different", 0) + sum(
-                int((a != b).sum()) for a, b in pairs
-            )
         if network is not None:
             raw = network(x)[1]
             for key in ("boxes", "scores"):
@@ -100,7 +100,8 @@ def main():
     options |= {"sizes": "320,256x320", "engine": "fast", "out": "exactness.json"} | parse_pairs(sys.argv[1:])
     engines = options["engine"].split(",") if isinstance(options["engine"], str) else list(options["engine"])
     images = [next(iter(Source(file))).image for file in Source(options["source"]).files[: options["limit"]]]
-    records = []
+    settings = {key: options[key] for key in ("limit", "levels", "models", "sizes", "engine")}
+    settings["source"], records = Path(options["source"]).name, []
     for size in str(options["sizes"]).split(","):
         height, width = ([int(v) for v in size.split("x")] * 2)[:2]
         batch = torch.stack([letterbox(image, (height, width), 32, rect=False) for image in images]).double()
@@ -112,9 +113,7 @@ def main():
                 )
                 records[-1] |= record
                 print(records[-1], flush=True)
-    settings = {key: options[key] for key in ("limit", "levels", "models", "sizes", "engine")}
-    settings["source"] = Path(options["source"]).name
-    Path(options["out"]).write_text(json.dumps({"settings": settings, "networks": records}, indent=1) + "\n")
+                write_json(options["out"], {"settings": settings, "networks": records})
 
 
 if __name__ == "__main__":

@@ -96,9 +96,13 @@ def bench(content: dict) -> str:
             line.append(f"{c['ms_per_picture']:.0f} ({c['ratio_per_step']:.2f}; {c['peak_mb']:.0f})" if c else "")
         lines.append("| " + " | ".join(line) + " |")
     machine, repeats = content["machine"], [len(cell["all_ms"]) for cell in cells]
+    places = {}
+    for cell in cells:
+        places.setdefault(cell["pictures"], {})[f"{cell['imgsz']} px, batch {cell['batch']}"] = None
+    shown = "; ".join(f"{name}: {' and '.join(where)}" for name, where in places.items())
     return "\n".join(lines) + (
         f"\n\nMedians of {min(repeats)} to {max(repeats)} runs, per picture; {machine['processor']}, "
-        f"{machine['threads']} threads, torch {machine['torch']}; `python tools/bench_engine.py`."
+        f"{machine['threads']} threads, torch {machine['torch']}. Pictures of {shown}. `python tools/bench_engine.py`."
     )
 
 

@@ -29,6 +29,9 @@ def simulate(
     engine: str = "fast",
     at: tuple[int, ...] = (),
     record: bool = False,
+    compare: dict[str, torch.Tensor] | None = None,
+    hysteresis: float = 0.0,
+    delay: float = 0.0,
 ) -> Iterator[Step]:
     """Run the spiking network on a batch of pictures, yielding a `Step` after each time step.
 
@@ -36,11 +39,13 @@ def simulate(
         graph: see `casc_det.conversion`; its weights' dtype and device are those of the simulation.
         images: (B, 3, H, W) in 0..1, H and W multiples of the largest stride; an integer graph takes them in 1/255.
         timesteps: number of steps, or "auto": until every picture is quiescent (at most `auto_limit`).
-        neuron: "cif" or "if".
+        neuron: "cif", "if" or "signed_if".
         schedule: "wsc" (input in the first Q steps) or "constant".
         engine: "fast" or "reference".
         at: the steps whose `states` the fast engine must give; the reference engine gives them all.
         record: keep the spikes themselves in each step.
+        compare: counts by neuron layer, (B, C, H, W), such as the ANN's, that each step is held against.
+        hysteresis, delay: variants of the schedule that send fewer spikes, see `casc_det.schedule`; 0 for none.
 
     Raises:
         ArgumentError: an argument is none of these, or "auto" without CIF and WSC, which alone come to rest.
@@ -54,9 +59,12 @@ def simulate(
             raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
     if timesteps == "auto" and (neuron, schedule) != ("cif", "wsc"):
         raise ArgumentError("timesteps: 'auto' needs neuron='cif' and schedule='wsc'; give a number of steps")
-    limit = check_timesteps(timesteps, graph)
+    for name, value in (("hysteresis", hysteresis), ("delay", delay)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise ArgumentError(f"{name}: expected a number of at least 0, got {value!r}")
+    limit = check_timesteps(timesteps, graph, delay)
     check_images(graph, images)
-    plan = SCHEDULES[schedule](graph.levels)
+    plan = SCHEDULES[schedule](graph.levels, hysteresis, delay)
     if engine == "reference":
-        return run_reference(graph, images, limit, timesteps == "auto", neuron, plan, record)
-    return run_fast(graph, images, limit, timesteps == "auto", neuron, plan, record, at)
+        return run_reference(graph, images, limit, timesteps == "auto", neuron, plan, record, compare)
+    return run_fast(graph, images, limit, timesteps == "auto", neuron, plan, record, compare, at)

@@ -11,8 +11,8 @@ BLOCK = 1024
 
 @triton.jit
 def _scan(
-    current, rows, bias, theta, v, n, pictures, spikes, fired, size, channels, tiled, steps, batch, limit,
-    TAKE_BACK: tl.constexpr, BLOCK: tl.constexpr,
+    current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired, size, channels, tiled, steps, batch,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -25,8 +25,9 @@ def _scan(
         row = tl.load(rows + k * batch + b)
         came = tl.load(current + row * size + at, mask=at < tl.where(row >= 0, size, 0), other=0.0)
         x = potential + (came + tl.load(bias + k * tiled + channel))
+        limit, low = tl.load(limits + k).to(tl.int32), tl.load(lows + k)
         fire = ((x >= threshold) & (count < limit) & inside).to(tl.int32)
-        back = ((x < 0) & (count > 0) & inside).to(tl.int32) if TAKE_BACK else fire * 0
+        back = ((x < low * threshold) & (count > 0) & inside).to(tl.int32)
         potential = x - threshold * (fire - back).to(x.dtype)
         count += fire - back
         tl.store(spikes + (k * batch + b) * size + at, (1 + fire - back).to(tl.uint8), mask=inside)
@@ -36,13 +37,13 @@ def _scan(
     tl.store(n + state, count.to(tl.int16), mask=inside)
 
 
-def scan_triton(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired, channels) -> None:
+def scan_triton(current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired, channels) -> None:
     """`scan` for tensors on a GPU."""
     steps, batch = rows.shape
     size = v.shape[1]
     grid = (triton.cdiv(size, BLOCK), batch)
-    sizes = (size, channels, bias.shape[1], steps, batch, limit)
+    sizes = (size, channels, bias.shape[1], steps, batch)
     _scan[grid](
-        current, rows.contiguous(), bias.contiguous(), theta, v, n, pictures, spikes, fired, *sizes,
-        TAKE_BACK=take_back, BLOCK=BLOCK,
+        current, rows.contiguous(), bias.contiguous(), theta, v, n, pictures, limits, lows, spikes, fired,
+        *sizes, BLOCK=BLOCK,
     )  # fmt: skip

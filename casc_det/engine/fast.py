@@ -11,15 +11,15 @@ from functools import partial
 import torch
 
 from casc_det import graph as g
-from casc_det.engine.kernels import NO_LIMIT, PARTS, compiled, events, pool, scan, weigh
+from casc_det.engine.kernels import NO_LIMIT, compiled, count_gaps, events, pool, scan, weigh
 from casc_det.engine.network import prepare
-from casc_det.engine.step import Step
+from casc_det.engine.step import Step, depths
 from casc_det.engine.trains import Events, Rows, Train, chosen_rows, move, nchw, nhwc, spread
 from casc_det.neurons import NeuronState
 from casc_det.ops import TEMPORAL, apply, convolve
 
 CHUNK = 16  # steps, at most
-SPARSE = 1 / 40  # spikes that pass fewer synapses than this share of a convolution are followed one by one
+SPARSE = 1 / 25  # spikes that pass fewer synapses than this share of a convolution are followed one by one
 PIXELS = 16 * 640 * 640  # input pixels of a chunk: bounds the memory
 
 
@@ -59,9 +59,9 @@ class Totals:
 
 
 @torch.no_grad()
-def run_fast(graph, images, limit: int, until_quiescent: bool, neuron: str, plan, record: bool, at) -> Iterator[Step]:
+def run_fast(graph, images, limit: int, until_quiescent: bool, neuron, plan, record, compare, at) -> Iterator[Step]:
     """See `casc_det.engine.simulate`."""
-    run, at_rest = Run(graph, images, neuron, plan, record), None
+    run, at_rest = Run(graph, images, neuron, plan, record, compare), None
     t, stops = 0, sorted({*at, *([plan.wake] if plan.wake else []), limit})
     while t < limit:
         pixels = max(1, len(run.alive)) * images.shape[2] * images.shape[3]
@@ -82,11 +82,12 @@ def run_fast(graph, images, limit: int, until_quiescent: bool, neuron: str, plan
 class Run:
     """The state of one simulation."""
 
-    def __init__(self, graph: g.SpikingGraph, images: torch.Tensor, neuron: str, plan, record: bool):
-        self.graph, self.plan, self.take_back, self.record = graph, plan, neuron == "cif", record
+    def __init__(self, graph: g.SpikingGraph, images: torch.Tensor, neuron: str, plan, record: bool, compare):
+        self.graph, self.plan, self.neuron, self.record = graph, plan, neuron, record
         self.network, self.pixels = prepare(graph), nhwc(graph.pixels(images))
         self.batch, self.dtype, self.device = len(images), images.dtype, images.device
-        self.limit = plan.count_limit if plan.count_limit and self.take_back else NO_LIMIT
+        self.depth = depths(graph)
+        self.layers = max(self.depth.values())
         self.still: dict[str, torch.Tensor] = {}  # what depends on the pixels alone: the same at each wake step
         self.neurons: dict[str, tuple] = {}  # v, n (B, N), and (H, W, C)
         self.settled: dict[str, bool] = {}  # no neuron of the layer fired in the last step
@@ -95,6 +96,8 @@ class Run:
         self.hot: dict[str, torch.Tensor] = {}  # see `events`
         self.before: dict[str, torch.Tensor] = {}  # f(sum) one step ago
         self.alive = torch.arange(self.batch, device=self.device)  # pictures that are not at rest
+        self.wanted = {name: nhwc(n).flatten(1).to(torch.int16) for name, n in (compare or {}).items()}
+        self.match = torch.zeros(len(graph.of_type(g.Neuron)), self.batch, 3, dtype=torch.int64, device=self.device)
 
     def states(self) -> dict[str, NeuronState]:
         """Copies of all potentials and counts, (B, C, H, W)."""
@@ -107,12 +110,15 @@ class Run:
     def chunk(self, times: range) -> Iterator[Step]:
         """Run the steps `times` and yield them."""
         self.awake = torch.tensor([self.plan.awake(t) for t in times], device=self.device)
-        self.first = times[0]
+        self.times, self.rules = times, {}
+        resting = torch.tensor([self.plan.may_rest(t, self.layers) for t in times], device=self.device)
         size = (len(times), len(self.alive))
         layers = self.graph.of_type(g.Neuron)
         fired = torch.zeros(len(layers), 2, *size, dtype=torch.int64, device=self.device)
         passed = torch.zeros(len(self.network.spiking), *size, dtype=torch.float64, device=self.device)
         counters = dict(zip([node.name for node in layers], fired, strict=True))
+        matches = torch.zeros(len(layers), *size, 3, dtype=torch.int64, device=self.device)
+        matching = dict(zip([node.name for node in layers], matches, strict=True))
         signals: dict[str, Train | Rows] = {}
         totals = Totals(self, times)
         spikes: dict[str, Train] = {}
@@ -128,7 +134,10 @@ class Run:
                     self._prepare_neurons(node, inputs[0])
                     if node.name in totals.starts:
                         totals.starts[node.name] = self.neurons[node.name][1].clone()
+                    before = self.neurons[node.name][1][self.alive] if self.wanted else None
                     signal = spikes[node.name] = self._fire(node, inputs[0], counters[node.name])
+                    if self.wanted:
+                        self._match(node, signal, before, matching[node.name])
                 case g.Readout():
                     signal = None
                     if node.name not in self.network.outputs:
@@ -144,7 +153,7 @@ class Run:
                 if self.network.last_use[name] == node.name:
                     signals.pop(name, None)
         totals.trains = {name: spikes[name] for name in totals.starts if name in spikes}
-        silent = (fired.sum((0, 1)) == 0) & ~self.awake[:, None]
+        silent = (fired.sum((0, 1)) == 0) & resting[:, None]
         for k, t in enumerate(times):
             yield Step(
                 self.graph,
@@ -156,7 +165,9 @@ class Run:
                 partial(totals.after, k),
                 states={},
                 spikes=self._recorded(spikes, k) if self.record else None,
+                match=self._all(matches[:, k], self.match, 1) if self.wanted else None,
             )
+        self.match = self._all(matches[:, -1], self.match, 1)
         self.alive = self.alive[~silent[-1]]
 
     def _all(self, x: torch.Tensor, rest: torch.Tensor, dim: int = -1) -> torch.Tensor:
@@ -202,7 +213,8 @@ class Run:
         if node.name in self.network.lazy:
             return Rows(x.data[:0], torch.full(steps, -1, device=self.device))
         some = weight > 0
-        if node.name in self.network.to_neurons and not bool(self.awake.any()) and x.is_spikes:
+        settling = self.plan.may_rest(self.times[0], self.layers)  # from here on the rule is the same
+        if node.name in self.network.to_neurons and settling and x.is_spikes:
             dense = node.weight.numel() // node.groups * x.data.shape[1] * x.data.shape[2] * int(some.sum())
             dense /= node.stride[0] * node.stride[1]
             if weight.sum() < SPARSE * dense and x.data.shape[3] % 8 == 0 and compiled(self.device):
@@ -227,24 +239,51 @@ class Run:
             data = torch.ones(*fired.shape[1:], *shape, dtype=torch.uint8, device=self.device)
             conv, hot = x.conv, self.hot.get(node.name)
             if hot is None:
-                hot = torch.ones(self.batch, PARTS, shape[0] * shape[1], dtype=torch.uint8)
+                hot = torch.ones(self.batch, shape[0] * shape[1], dtype=torch.uint8)
             self.hot[node.name] = hot
             geometry = (conv.stride, conv.padding, conv.dilation)
             weight, spikes = self.network.to_neurons[conv.name], x.train.data.unflatten(0, fired.shape[1:])
-            neurons = (theta, v, n, self.alive, self.limit, self.take_back)
+            neurons = (theta, v, n, self.alive, *self._rules(node)[:2])
             events(spikes, x.train.zero, x.some, weight, geometry, hot, *neurons, data, fired)
             return self._sent(node, data.flatten(0, 1), fired)
         self.hot.pop(node.name, None)
         if isinstance(x, Train):
             x = Rows(x.floats(self.dtype), torch.arange(len(x.data), device=self.device).view(fired.shape[1:]))
-        quiet = not bool(self.awake.any()) and not bool((x.rows >= 0).any())
+        limits, lows, steady = self._rules(node)
+        quiet = steady and not bool(self.awake.any()) and not bool((x.rows >= 0).any())
         if quiet and self.settled.get(node.name):
             return Train(torch.empty(0, *shape, dtype=torch.uint8, device=self.device), 1)
         bias = self._bias(x.bias, self.network.tiles, theta)
         spikes = torch.empty(*x.rows.shape, v.shape[1], dtype=torch.uint8, device=self.device)
-        neurons = (theta, v, n, self.alive, self.limit, self.take_back)
+        neurons = (theta, v, n, self.alive, limits, lows)
         scan(x.data.flatten(1), x.rows, bias, *neurons, spikes, fired, shape[2])
         return self._sent(node, spikes.view(-1, *shape), fired)
+
+    def _rules(self, node: g.Neuron) -> tuple[torch.Tensor, torch.Tensor, bool]:
+        """Limits and lows of the chunk's steps (see `scan`), and whether the step before it had the same."""
+        layer = self.depth[node.name] - 1
+        key = self.plan.waiting(layer)
+        if key not in self.rules:
+            before = max(self.times[0] - 1, 1)
+            rules = [self.plan.rule(self.neuron, t, layer) for t in (before, *self.times)]
+            limits = torch.tensor([NO_LIMIT if r.limit is None else r.limit for r in rules[1:]], dtype=torch.int16)
+            lows = torch.tensor([r.low for r in rules[1:]], dtype=self.dtype)
+            self.rules[key] = (limits.to(self.device), lows.to(self.device), len(set(rules)) == 1)
+        return self.rules[key]
+
+    def _match(self, node: g.Neuron, x: Train, before: torch.Tensor, out: torch.Tensor) -> None:
+        """Write `Step.match` of a layer into `out` (K, B, 3); before: the counts (B, N) before the chunk."""
+        levels, wanted = self.graph.levels, self.wanted[node.name][self.alive]
+        scale = torch.tensor([[levels, min(t, levels)] for t in self.times], device=self.device)
+        if len(x.data):
+            count_gaps(x.data.view(len(self.times), len(self.alive), -1), x.zero, before, wanted, scale, out)
+        else:
+            spikes = before.new_zeros(1, *before.shape, dtype=torch.uint8)
+            for k in range(len(scale)):
+                if k and torch.equal(scale[k], scale[k - 1]):
+                    out[k] = out[k - 1]
+                else:
+                    count_gaps(spikes, 0, before, wanted, scale[k : k + 1], out[k : k + 1])
 
     def _sent(self, node: g.Neuron, data: torch.Tensor, fired: torch.Tensor) -> Train:
         self.settled[node.name] = not bool(fired[:, -1].any())
@@ -255,7 +294,7 @@ class Run:
         steps = len(self.awake)
         if name is None or not bool(self.awake.any()):
             return torch.zeros(steps, len(like), dtype=self.dtype, device=self.device)
-        first = (self.first - 1) % self.graph.levels
+        first = (self.times[0] - 1) % self.graph.levels
         if bool(self.awake.all()) and first + steps <= self.graph.levels:
             return tables[name][first : first + steps]
         times = torch.arange(first, first + steps, device=self.device) % self.graph.levels

@@ -10,14 +10,14 @@ import importlib.util
 import numpy as np
 import torch
 
-from casc_det.neurons import NEURONS, NeuronParams, NeuronState
+from casc_det.neurons import NeuronParams, NeuronState, neuron_step
 
 try:
     import numba
 except ImportError:  # plain torch
     numba = None
 
-PARTS = 2  # of the output channels, that `events` works on in parallel
+PARTS = 4  # of the output rows, that `events` works on in parallel
 BLOCK = 2048  # neurons whose state stays in the cache while time goes on
 NO_LIMIT = 32767
 
@@ -32,49 +32,48 @@ def tile(values: torch.Tensor) -> torch.Tensor:
     return values.repeat(*[1] * (values.ndim - 1), max(1, BLOCK // values.shape[-1]))
 
 
-def scan(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired, channels: int) -> None:
+def scan(current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired, channels: int) -> None:
     """Neurons of one layer over K steps of B pictures; N = H*W*C values a picture, channels last.
 
     Args:
         current: (R, N) input currents. rows: (K, B) int64, row of each step and picture, -1 for none.
         bias: (K, C), added at each step, and theta: (C,), both as `tile` makes them.
         v, n: (all pictures, N) potentials and int16 counts, updated. pictures: (B,) int64, their rows.
-        limit: largest count. take_back: CIF; else IF.
+        limits: (K,) int16, the largest count in each step. lows: (K,), `NeuronParams.low` in each step.
         spikes: (K, B, N) uint8, written at zero point 1. fired: (2, K, B) int64 zeros, written: sent, taken back.
     """
-    arguments = (current, rows, bias, theta, v, n, pictures)
+    arguments = (current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired)
     if compiled(v.device):
-        arrays = [x.numpy() for x in arguments]
-        _scan(*arrays, np.int16(limit), take_back, spikes.numpy(), fired.numpy())
+        _scan(*(x.numpy() for x in arguments))
     elif v.device.type == "cuda" and has_triton():
         from casc_det.engine.cuda import scan_triton
 
-        scan_triton(*arguments, limit, take_back, spikes, fired, channels)
+        scan_triton(*arguments, channels)
     else:
-        scan_torch(*arguments, limit, take_back, spikes, fired, channels)
+        scan_torch(*arguments, channels)
 
 
 def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def events(spikes, zero, some, weight, geometry, hot, theta, v, n, pictures, limit, take_back, sent, fired) -> None:
+def events(spikes, zero, some, weight, geometry, hot, theta, v, n, pictures, limits, lows, sent, fired) -> None:
     """Convolution and neurons in one, spike by spike, for steps without bias, where there are `compiled` loops.
 
-    Costs what the spikes cost.
-    A position of which no neuron fired in the step before and that no spike reaches does not change: it is left out.
+    Costs what the spikes cost. The rule must stay the same from the step before the first one to the last one: then a
+    position of which no neuron fired in the step before and that no spike reaches does not change, and is left out.
 
     Args:
         spikes: (K, B, H, W, C) uint8 at zero point `zero`, C a multiple of 8. some: (K, B) bool, steps with spikes.
-        weight: (C, rows, columns, O). geometry: stride, padding, dilation (rows, columns each).
-        hot: (all pictures, `PARTS`, H'*W') uint8, positions of which a neuron fired last; updated.
+        weight: (C, rows, columns * O), columns from last to first. geometry: stride, padding, dilation (rows, columns).
+        hot: (all pictures, H'*W') uint8, positions of which a neuron fired last; updated.
         sent: (K, B, H', W', O) uint8, filled with 1 (no spike at zero point 1); spikes are written.
-        theta, v, n, pictures, limit, take_back, fired: see `scan`.
+        theta, v, n, pictures, limits, lows, fired: see `scan`.
     """
     arrays = [x.numpy() for x in (some, weight, hot, theta, v, n, pictures, sent, fired)]
     words = spikes.numpy().view(np.uint64)
     pattern = np.uint64(int.from_bytes(bytes([zero] * 8), "little"))
-    _events(spikes.numpy(), words, pattern, zero, np.array(geometry), np.int16(limit), take_back, *arrays)
+    _events(spikes.numpy(), words, pattern, zero, np.array(geometry), limits.numpy()[0], lows.numpy()[0], *arrays)
 
 
 def weigh(spikes: torch.Tensor, zero: int, fan: torch.Tensor) -> torch.Tensor:
@@ -84,6 +83,25 @@ def weigh(spikes: torch.Tensor, zero: int, fan: torch.Tensor) -> torch.Tensor:
         _weigh(spikes.numpy(), np.int32(zero), fan.numpy(), out.numpy())
         return out
     return weigh_torch(spikes, zero, fan)
+
+
+def count_gaps(spikes, zero, start, wanted, scale, out) -> None:
+    """How the running counts of a layer compare with wanted ones, after each of K steps.
+
+    Args:
+        spikes: (K, B, N) uint8 at zero point `zero`. start: (B, N) int16, counts before the first step.
+        wanted: (B, N) int16. scale: (K, 2) int64: the count times `scale[k, 0]` is held against wanted times
+            `scale[k, 1]`.
+        out: (K, B, 3) int64 zeros, written: neurons with more, neurons with fewer, sum of the differences' magnitudes.
+    """
+    if compiled(spikes.device):
+        _count_gaps(*(x.numpy() for x in (spikes, start, wanted, scale, out)), np.int16(zero))
+        return
+    counts = start.long()
+    for k in range(len(spikes)):
+        counts = counts + spikes[k].long() - zero
+        gap = counts * scale[k, 0] - wanted.long() * scale[k, 1]
+        out[k] = torch.stack([(gap > 0).sum(1), (gap < 0).sum(1), gap.abs().sum(1)], 1)
 
 
 def pool(spikes, zero, counts, before, pictures, geometry, out) -> None:
@@ -100,16 +118,15 @@ def pool(spikes, zero, counts, before, pictures, geometry, out) -> None:
     _pool(*arrays, np.int16(zero), np.array(geometry))
 
 
-def scan_torch(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired, channels: int) -> None:
-    """`scan` step by step with the neurons' own functions."""
-    step = NEURONS["cif" if take_back else "if"]
-    params = NeuronParams(theta[:channels], int(limit))
+def scan_torch(current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired, channels: int) -> None:
+    """`scan` step by step with the neurons' own function."""
     split = lambda x: x.view(len(pictures), -1, channels)
     state = NeuronState(split(v[pictures]), split(n[pictures]).to(v.dtype))
     for k in range(len(rows)):
         some = (rows[k] >= 0)[:, None]
         x = torch.where(some, current[rows[k].clamp(min=0)], 0) if len(current) else torch.zeros_like(v[pictures])
-        sent, state = step(split(x) + bias[k, :channels], state, params)
+        params = NeuronParams(theta[:channels], int(limits[k]), low=float(lows[k]))
+        sent, state = neuron_step(split(x) + bias[k, :channels], state, params)
         spikes[k] = (sent + 1).flatten(1).to(torch.uint8)
         fired[0, k], fired[1, k] = (sent > 0).sum((1, 2)), (sent < 0).sum((1, 2))
     v[pictures], n[pictures] = state.v.flatten(1), state.n.flatten(1).to(n.dtype)
@@ -122,13 +139,13 @@ def weigh_torch(spikes: torch.Tensor, zero: int, fan: torch.Tensor) -> torch.Ten
 if numba:
 
     @numba.njit(cache=True)
-    def _fires(potential, count, theta, limit, take_back):
+    def _fires(potential, count, theta, limit, low):
         """Whether a neuron sends a spike and whether it takes one back (`casc_det.neurons`), as 0 or 1."""
         sends = np.int32((potential >= theta) & (count < limit))
-        return sends, np.int32((potential < 0) & (count > 0) & take_back)
+        return sends, np.int32((potential < low * theta) & (count > 0))
 
     @numba.njit(parallel=True, cache=True)
-    def _scan(current, rows, bias, theta, v, n, pictures, limit, take_back, spikes, fired):
+    def _scan(current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired):
         steps, batch = rows.shape
         size, length = v.shape[1], len(theta)
         blocks = (size + length - 1) // length
@@ -139,10 +156,12 @@ if numba:
             b, start = task // blocks, task % blocks * length
             stop = min(start + length, size)
             pv, pn = v[pictures[b], start:stop], n[pictures[b], start:stop]
-            plus, minus = np.int32(1), np.int32(0)
+            plus, minus = np.int32(0), np.int32(0)
             for k in range(steps):
                 out, add, row = spikes[k, b, start:stop], bias[k], rows[k, b]
-                if plus + minus == 0 and row < 0 and not biased[k]:
+                limit, low = limits[k], lows[k]
+                same = k > 0 and limit == limits[k - 1] and low == lows[k - 1]
+                if same and plus + minus == 0 and not biased[k] and (row < 0 or not current[row, start:stop].any()):
                     out[:] = 1  # no spike in the last step and no input since: none now
                     continue
                 plus, minus = np.int32(0), np.int32(0)
@@ -150,7 +169,7 @@ if numba:
                     cur = current[row, start:stop]
                     for j in range(stop - start):
                         x = pv[j] + (cur[j] + add[j])
-                        fire, back = _fires(x, pn[j], theta[j], limit, take_back)
+                        fire, back = _fires(x, pn[j], theta[j], limit, low)
                         s = fire - back
                         plus += fire
                         minus += back
@@ -160,7 +179,7 @@ if numba:
                 else:
                     for j in range(stop - start):
                         x = pv[j] + add[j]
-                        fire, back = _fires(x, pn[j], theta[j], limit, take_back)
+                        fire, back = _fires(x, pn[j], theta[j], limit, low)
                         s = fire - back
                         plus += fire
                         minus += back
@@ -184,6 +203,30 @@ if numba:
                     some += abs(np.int32(line[c]) - zero)
                 total += some * fan[p]
             out[r] = total
+
+    @numba.njit(parallel=True, cache=True)
+    def _count_gaps(spikes, start, wanted, scale, out, zero):
+        steps, batch, size = spikes.shape
+        blocks = (size + BLOCK - 1) // BLOCK
+        parts = np.zeros((batch * blocks, steps, 3), np.int64)
+        for task in numba.prange(batch * blocks):
+            b, first = task // blocks, task % blocks * BLOCK
+            last = min(first + BLOCK, size)
+            count, goal = start[b, first:last].copy(), wanted[b, first:last]
+            for k in range(steps):
+                sent, times, of = spikes[k, b, first:last], np.int32(scale[k, 0]), np.int32(scale[k, 1])
+                more, fewer, total = np.int32(0), np.int32(0), np.int32(0)
+                for j in range(last - first):
+                    count[j] += np.int16(sent[j]) - zero
+                    gap = np.int32(count[j]) * times - np.int32(goal[j]) * of
+                    more += np.int32(gap > 0)
+                    fewer += np.int32(gap < 0)
+                    total += abs(gap)
+                parts[task, k, 0], parts[task, k, 1], parts[task, k, 2] = more, fewer, total
+        for task in range(batch * blocks):
+            for k in range(steps):
+                for i in range(3):
+                    out[k, task // blocks, i] += parts[task, k, i]
 
     @numba.njit(parallel=True, cache=True)
     def _pool(spikes, counts, before, pictures, out, zero, geometry):
@@ -223,19 +266,23 @@ if numba:
 
     @numba.njit(parallel=True, cache=True)
     def _events(
-        spikes, words, pattern, zero, geometry, limit, take_back, some, weight, hot, theta, v, n, pictures, sent, fired
+        spikes, words, pattern, zero, geometry, limit, low, some, weight, hot, theta, v, n, pictures, sent, fired
     ):
         steps, batch, height, width, channels = spikes.shape
         rows, columns, size = sent.shape[2:]
-        part = (size + PARTS - 1) // PARTS
-        up = np.zeros((batch, PARTS, steps), np.int64)
-        down = np.zeros((batch, PARTS, steps), np.int64)
+        kernel, across = weight.shape[1], weight.shape[2] // size
+        (down, right), (top, left), (apart, aside) = geometry
+        part = (rows + PARTS - 1) // PARTS
+        up = np.zeros((batch * PARTS, steps), np.int64)
+        back = np.zeros((batch * PARTS, steps), np.int64)
         for task in numba.prange(batch * PARTS):
-            b, first = task // PARTS, task % PARTS * part
-            last = min(first + part, size)
-            p, mark = pictures[b], hot[pictures[b], task % PARTS]
-            for k in range(steps):
-                for y in range(height if some[k, b] else 0):
+            b, start = task // PARTS, task % PARTS * part
+            stop = min(start + part, rows)
+            p, mark = pictures[b], hot[pictures[b]]
+            first = max(start * down - top, 0)
+            last = min((stop - 1) * down - top + (kernel - 1) * apart + 1, height)
+            for k in range(steps if stop > start else 0):
+                for y in range(first, last if some[k, b] else 0):
                     for x in range(width):
                         for word in range(channels // 8):
                             if words[k, b, y, x, word] == pattern:
@@ -244,40 +291,53 @@ if numba:
                                 s = np.int64(spikes[k, b, y, x, c]) - zero
                                 if s == 0:
                                     continue
-                                for i in range(weight.shape[1]):
-                                    at = y + geometry[1, 0] - i * geometry[2, 0]
-                                    if at < 0 or at % geometry[0, 0] or at // geometry[0, 0] >= rows:
+                                value = v.dtype.type(s)
+                                for i in range(kernel):
+                                    row = y + top - i * apart
+                                    if row % down or row < start * down or row >= stop * down:
                                         continue
-                                    for j in range(weight.shape[2]):
-                                        to = x + geometry[1, 1] - j * geometry[2, 1]
-                                        if to < 0 or to % geometry[0, 1] or to // geometry[0, 1] >= columns:
+                                    row = row // down * columns
+                                    if right == 1 and aside == 1:  # its targets lie together
+                                        to = x + left - (across - 1)
+                                        begin, end = max(-to, 0), min(across, columns - to)
+                                        if end <= begin:
                                             continue
-                                        place = at // geometry[0, 0] * columns + to // geometry[0, 1]
+                                        mark[row + to + begin : row + to + end] = 1
+                                        add = weight[c, i, begin * size : end * size]
+                                        target = v[p, (row + to + begin) * size : (row + to + end) * size]
+                                        for o in range((end - begin) * size):
+                                            target[o] += add[o] * value
+                                        continue
+                                    for j in range(across):
+                                        to = x + left - (across - 1 - j) * aside
+                                        if to < 0 or to % right or to // right >= columns:
+                                            continue
+                                        place = row + to // right
                                         mark[place] = 1
-                                        add = weight[c, i, j, first:last]
-                                        target = v[p, place * size + first : place * size + last]
-                                        for o in range(last - first):
-                                            target[o] += add[o] * v.dtype.type(s)
+                                        add = weight[c, i, j * size : (j + 1) * size]
+                                        target = v[p, place * size : (place + 1) * size]
+                                        for o in range(size):
+                                            target[o] += add[o] * value
                 plus, minus = np.int64(0), np.int64(0)
-                for place in range(rows * columns):
+                for place in range(start * columns, stop * columns):
                     if not mark[place]:
                         continue
-                    pv = v[p, place * size + first : place * size + last]
-                    pn = n[p, place * size + first : place * size + last]
-                    out = sent[k, b, place // columns, place % columns, first:last]
+                    pv = v[p, place * size : (place + 1) * size]
+                    pn = n[p, place * size : (place + 1) * size]
+                    out = sent[k, b, place // columns, place % columns]
                     more, less = np.int32(0), np.int32(0)
-                    for o in range(last - first):
-                        fire, back = _fires(pv[o], pn[o], theta[first + o], limit, take_back)
-                        more += fire
-                        less += back
-                        pv[o] -= theta[first + o] * v.dtype.type(fire - back)
-                        pn[o] += np.int16(fire - back)
-                        out[o] = np.uint8(1 + fire - back)
+                    for o in range(size):
+                        fires, takes = _fires(pv[o], pn[o], theta[o], limit, low)
+                        more += fires
+                        less += takes
+                        pv[o] -= theta[o] * v.dtype.type(fires - takes)
+                        pn[o] += np.int16(fires - takes)
+                        out[o] = np.uint8(1 + fires - takes)
                     mark[place] = more + less > 0
                     plus += more
                     minus += less
-                up[b, task % PARTS, k], down[b, task % PARTS, k] = plus, minus
-        for b in range(batch):
+                up[task, k], back[task, k] = plus, minus
+        for task in range(batch * PARTS):
             for k in range(steps):
-                fired[0, k, b] += up[b, :, k].sum()
-                fired[1, k, b] += down[b, :, k].sum()
+                fired[0, k, task // PARTS] += up[task, k]
+                fired[1, k, task // PARTS] += back[task, k]

@@ -45,11 +45,11 @@ class Network:
         return result
 
     def _to_neurons(self, graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
-        """The weights (C, rows, columns, O) of each convolution that drives one layer of neurons and nothing else."""
+        """The weights of each convolution that drives one layer of neurons and nothing else, as `events` takes them."""
         readers = graph.consumers()
         only = lambda node: [type(reader) for reader in readers[node.name]] == [g.Neuron]
         convs = [node for node in graph.of_type(g.Conv) if only(node) and node.groups == 1]
-        return {node.name: node.weight.permute(1, 2, 3, 0).contiguous() for node in convs}
+        return {node.name: node.weight.permute(1, 2, 3, 0).flip(2).flatten(2).contiguous() for node in convs}
 
     def fan(self, node: g.Conv, height: int, width: int) -> torch.Tensor:
         """`fan_out` as (H*W,) int64."""

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 import torch
 
 from casc_det import graph as g
-from casc_det.engine.step import Step, fan_out, spiking_convolutions
-from casc_det.neurons import NEURONS, NeuronParams, NeuronState, initial_state
+from casc_det.engine.step import Step, depths, fan_out, spiking_convolutions
+from casc_det.neurons import NeuronParams, NeuronState, initial_state, neuron_step
 from casc_det.ops import TEMPORAL, apply, convolve
 
 
 @torch.no_grad()
-def run_reference(graph, images, limit: int, until_quiescent: bool, neuron: str, plan, record: bool) -> Iterator[Step]:
+def run_reference(
+    graph, images, limit: int, until_quiescent: bool, neuron: str, plan, record, compare
+) -> Iterator[Step]:
     """See `casc_det.engine.simulate`."""
     pixels = graph.pixels(images)
     states: dict[str, NeuronState] = {}
@@ -24,6 +26,8 @@ def run_reference(graph, images, limit: int, until_quiescent: bool, neuron: str,
     fans: dict[str, torch.Tensor] = {}
     last_use = {name: node.name for node in graph.nodes for name in node.inputs}
     spiking = {node.name for node in spiking_convolutions(graph)}
+    depth = depths(graph)
+    layers = max(depth.values())
     for t in range(1, limit + 1):
         awake = plan.awake(t)
         signals: dict[str, torch.Tensor] = {}
@@ -43,9 +47,10 @@ def run_reference(graph, images, limit: int, until_quiescent: bool, neuron: str,
                         reached = inputs[0].abs().sum(1) * fans[node.name]
                         passed.append(reached.sum((1, 2), dtype=torch.float64))
                 case g.Neuron():
-                    params = NeuronParams(node.theta, plan.count_limit, graph.start(node))
+                    levels, low = plan.rule(neuron, t, depth[node.name] - 1)
+                    params = NeuronParams(node.theta, levels, graph.start(node), low)
                     state = states.get(node.name) or initial_state(inputs[0], params)
-                    signal, states[node.name] = NEURONS[neuron](inputs[0], state, params)
+                    signal, states[node.name] = neuron_step(inputs[0], state, params)
                     fired.append(torch.stack([(signal > 0).sum((1, 2, 3)), (signal < 0).sum((1, 2, 3))]))
                     spikes[node.name] = signal
                 case g.Readout():
@@ -66,13 +71,20 @@ def run_reference(graph, images, limit: int, until_quiescent: bool, neuron: str,
             graph,
             plan.divisor(t),
             t,
-            quiescent=(sent.sum((0, 1)) == 0) & (not awake),
+            quiescent=(sent.sum((0, 1)) == 0) & plan.may_rest(t, layers),
             fired=sent,
             passed=torch.stack(passed or [torch.zeros(0, len(images), dtype=torch.float64)]).view(-1, len(images)),
             total={node.name: sums[node.name] for node in graph.of_type(g.Readout)}.__getitem__,
             states=dict(states),
             spikes=spikes if record else None,
+            match=None if compare is None else _match(states, compare, graph.levels, min(t, graph.levels)),
         )
         yield step
         if until_quiescent and bool(step.quiescent.all()):
             return
+
+
+def _match(states: dict[str, NeuronState], wanted: dict[str, torch.Tensor], levels: int, t: int) -> torch.Tensor:
+    """`Step.match`."""
+    gaps = [(state.n * levels - wanted[name] * t).flatten(1) for name, state in states.items()]
+    return torch.stack([torch.stack([(x > 0).sum(1), (x < 0).sum(1), x.abs().sum(1)], 1).long() for x in gaps])

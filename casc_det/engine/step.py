@@ -8,6 +8,7 @@ import torch
 from casc_det import graph as g
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NeuronState
+from casc_det.schedule import wsc
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Step:
         states: the neurons' potentials and counts by layer; the engine's own tensors, do not write to them. The fast
             engine gives them at the steps named in `at` and at the last one, else an empty dictionary.
         spikes: the spikes of this step by neuron layer, (B, C, H, W) of -1, 0, 1, where `record` asks for them.
+        match: (neuron layers, B, 3) int64 where `compare` gives counts n*: neurons whose rate n / min(t, Q) is above
+            that of n* / Q, neurons below it, and the sum of |n Q - n* min(t, Q)|.
     """
 
     graph: g.SpikingGraph
@@ -36,6 +39,7 @@ class Step:
     total: Callable[[str], torch.Tensor]
     states: dict[str, NeuronState]
     spikes: dict[str, torch.Tensor] | None = None
+    match: torch.Tensor | None = None
 
     @property
     def readout(self) -> dict[str, torch.Tensor]:
@@ -83,21 +87,23 @@ def depths(graph: g.SpikingGraph) -> dict[str, int]:
     return result
 
 
-def auto_limit(graph: g.SpikingGraph) -> int:
+def auto_limit(graph: g.SpikingGraph, delay: float = 0.0) -> int:
     """An upper bound of the step at which WSC with CIF neurons is quiescent: Q*(depth + 1) + 1.
 
-    depth: the largest number of neuron layers on a path from the picture to an output.
+    depth: the largest number of neuron layers on a path from the picture to an output. delay: that of the schedule;
+    the steps that the last layer waits are added.
 
     After wake the input of the first layer is complete. Once the input of a neuron is complete, each step brings its
     count one nearer to the final one, and the two are at most Q apart: Q steps a layer, and one step to see silence.
     """
-    return graph.levels * (max(depths(graph).values()) + 1) + 1
+    layers = max(depths(graph).values())
+    return graph.levels * (layers + 1) + 1 + wsc(graph.levels, delay=delay).waiting(layers - 1)
 
 
-def check_timesteps(timesteps, graph: g.SpikingGraph) -> int:
+def check_timesteps(timesteps, graph: g.SpikingGraph, delay: float = 0.0) -> int:
     """The number of steps to run at most: `timesteps` itself, or the bound of `auto`."""
     if timesteps == "auto":
-        return auto_limit(graph)
+        return auto_limit(graph, delay)
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
         raise ArgumentError(f"timesteps: expected a whole number above 0 or 'auto', got {timesteps!r}")
     return timesteps
