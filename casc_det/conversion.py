@@ -111,29 +111,17 @@ def _amplitudes(graph: g.Graph) -> dict[str, torch.Tensor | None]:
     sites = graph.of_type((g.Activation, g.Neuron))
     levels = max((node.levels for node in sites), default=1)
     clips = {node.inputs[0]: node.lam / levels for node in sites}  # what drives a neuron -> amplitude
-    result: dict[str, torch.Tensor | None] = {}
-    for node in graph.nodes:
-        parts = [result[name] for name in node.inputs]
-        if isinstance(node, g.Unsupported) or any(part is None for part in parts):
-            result[node.name] = None
-            continue
-        match node:
-            case g.Input():
-                value = torch.full((node.channels,), 1 / levels, dtype=torch.float64)
-            case g.Conv():
-                value = torch.full((len(node.weight),), clips.get(node.name, 1 / levels), dtype=torch.float64)
-            case g.Activation() | g.Neuron():
-                value = torch.full_like(parts[0], node.lam / levels)
-            case g.Pointwise():
-                value = torch.ones_like(parts[0])
-            case g.Concat():
-                value = torch.cat(parts)
-            case g.Slice():
-                value = parts[0][node.start : node.stop]
-            case _:
-                value = parts[0]
-        result[node.name] = value
-    return result
+    filled = lambda count, value: torch.full((count,), value, dtype=torch.float64)
+    of_site = lambda node, parts: torch.full_like(parts[0], node.lam / levels)
+    rules = {
+        g.Input: lambda node, parts: filled(node.channels, 1 / levels),
+        g.Conv: lambda node, parts: filled(len(node.weight), clips.get(node.name, 1 / levels)),
+        g.Activation: of_site,
+        g.Neuron: of_site,
+        g.Pointwise: lambda node, parts: torch.ones_like(parts[0]),
+        g.Unsupported: lambda node, parts: None,
+    }
+    return g.per_channel(graph, rules)
 
 
 def fold_batchnorm(graph: g.Graph) -> g.Graph:

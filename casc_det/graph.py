@@ -5,6 +5,7 @@ makes of a `Graph` (weights in units of the threshold, neurons). Both hold the n
 Ultralytics. Feature maps are (B, C, H, W).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 import torch
@@ -288,6 +289,28 @@ class SpikingGraph(Graph):
         if node.scale is None:
             return total / divisor
         return total.double() * node.scale.double() / divisor
+
+
+def per_channel(graph: Graph, rules: dict[type, Callable[[Node, list], torch.Tensor | None]]) -> dict:
+    """Values per channel (C,) of every map, by node name, from the picture on; None behind a node that gives None.
+
+    rules: what nodes of a type make of the values of their inputs; the others hand them on, channel by channel.
+    """
+    values: dict[str, torch.Tensor | None] = {}
+    for node in graph.nodes:
+        parts = [values[name] for name in node.inputs]
+        if any(part is None for part in parts):
+            value = None
+        elif type(node) in rules:
+            value = rules[type(node)](node, parts)
+        elif isinstance(node, Concat):
+            value = torch.cat(parts)
+        elif isinstance(node, Slice):
+            value = parts[0][node.start : node.stop]
+        else:
+            value = parts[0]
+        values[node.name] = value
+    return values
 
 
 def per_weight(node: Conv, per_channel: dict[str, torch.Tensor]) -> torch.Tensor:

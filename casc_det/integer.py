@@ -51,7 +51,7 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
         raise ConversionError(
             f"precision: '{node.name}' ({node.function}) is no op on whole numbers; use precision=float"
         )
-    units, tops, thetas, nodes = _units(graph), _largest_counts(graph), {}, []
+    units, tops, thetas, nodes = units_of(graph), _largest_counts(graph), {}, []
     targets = {node.name: kind for node in graph.nodes for kind in [[type(n) for n in graph.consumers()[node.name]]]}
     for node in graph.nodes:
         match node:
@@ -111,7 +111,7 @@ def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
     """The real-valued spiking graph (float64) that an integer graph is; nothing of the rounding is undone."""
     if not graph.integer:
         return graph
-    units, nodes = _units(graph), []
+    units, nodes = units_of(graph), []
     thetas = {node.inputs[0]: node.theta.double() for node in graph.of_type(g.Neuron)}
     thetas |= {node.inputs[0]: 1 / node.scale.double() for node in graph.of_type(g.Readout)}
     for node in graph.nodes:
@@ -184,7 +184,7 @@ def _reach(weight, bias, top, levels: int) -> torch.Tensor:
     return total * (2 if levels == 1 else 1)  # at Q = 1 one step may swing over both sides
 
 
-def _units(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
+def units_of(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
     """What 1 of an integer signal is in the real-valued graph, per channel."""
     return _propagate(graph, 1 / g.PIXEL_LEVELS, 1.0, lambda parts: parts[0], lambda x, node: x / _area(node))
 
@@ -200,25 +200,11 @@ def _area(node: g.AvgPool) -> int:
 
 
 def _propagate(graph, pixel: float, neuron: float, add, average) -> dict[str, torch.Tensor]:
-    values: dict[str, torch.Tensor] = {}
-    for node in graph.nodes:
-        parts = [values[name] for name in node.inputs]
-        match node:
-            case g.Input():
-                value = torch.full((node.channels,), pixel, dtype=torch.float64)
-            case g.Conv():
-                value = torch.ones(len(node.weight), dtype=torch.float64)
-            case g.Neuron():
-                value = torch.full_like(parts[0], neuron)
-            case g.Add():
-                value = add(parts)
-            case g.Concat():
-                value = torch.cat(parts)
-            case g.Slice():
-                value = parts[0][node.start : node.stop]
-            case g.AvgPool():
-                value = average(parts[0], node)
-            case _:
-                value = parts[0]
-        values[node.name] = value
-    return values
+    rules = {
+        g.Input: lambda node, parts: torch.full((node.channels,), pixel, dtype=torch.float64),
+        g.Conv: lambda node, parts: torch.ones(len(node.weight), dtype=torch.float64),
+        g.Neuron: lambda node, parts: torch.full_like(parts[0], neuron),
+        g.Add: lambda node, parts: add(parts),
+        g.AvgPool: lambda node, parts: average(parts[0], node),
+    }
+    return g.per_channel(graph, rules)

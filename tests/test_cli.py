@@ -205,8 +205,9 @@ def test_train_with_labels_then_convert_then_predict(capsys, tiny, picture, tmp_
     assert graph.levels == 4 and graph.imgsz == 64 and graph.names == ["disc", "square", "triangle"]
     code, _, _ = run(capsys, "predict", f"weights={tmp_path}/m.safetensors", f"source={picture}", f"project={tmp_path}")
     assert code == 0
-    words = ("train", f"model={best}", f"data={tiny}", "epochs=1", "imgsz=64", "batch=4", "val=false")
+    words = ("train", f"model={best}", f"data={tiny}", "epochs=1", "imgsz=64", "batch=4", "sparsity=1")
     assert run(capsys, *words, "plots=false", f"project={tmp_path}", "name=fine")[0] == 0
+    assert "train/count" in (tmp_path / "fine" / "results.csv").read_text().splitlines()[0]
     assert "levels: 4" in (tmp_path / "fine" / "args.yaml").read_text()
 
 
@@ -227,6 +228,9 @@ def test_train_starts_from_a_spiking_graph(capsys, weights, tiny, tmp_path):
             assert (state[key] - value).norm() <= tolerance * value.norm() + 1e-6, key
 
 
+FEWER = ("sparsity=0.05", "fake_int8=0.4", "features=1")
+
+
 def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
     from casc_det.activation import CQReLU
     from casc_det.yolo.checkpoint import read_checkpoint
@@ -244,10 +248,10 @@ def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
         "amp=bf16",
     )
     words += (f"teacher={tmp_path}/teacher.pt", "epochs=3", "imgsz=64", "batch=4", "optimizer=AdamW", "plots=false")
-    code, _, _ = run(capsys, *words, f"project={tmp_path}", "name=d", "patience=1", "progressive=0.5")
+    code, _, _ = run(capsys, *words, f"project={tmp_path}", "name=d", "patience=1", "progressive=0.5", *FEWER)
     assert code == 0
     header = (tmp_path / "d" / "results.csv").read_text().splitlines()[0]
-    assert "train/feature_loss" in header and "val/score_loss" in header
+    assert "train/feature_loss" in header and "val/score_loss" in header and "train/count" in header
     model = read_checkpoint(tmp_path / "d" / "weights" / "best.pt")
     sites = [m for m in model.modules() if isinstance(m, CQReLU)]
     assert len(sites) == 57 and {s.levels for s in sites} == {8} and {s.alpha for s in sites} == {1.0}
@@ -258,6 +262,8 @@ def test_train_refuses_what_cannot_work(capsys, tiny, tmp_path):
     base = ("train", "model=yolov8n.yaml", f"project={tmp_path}/r")
     assert "levels" in fails(capsys, *base, f"data={tiny}", "levels=0")
     assert "levels" in fails(capsys, *base, f"data={tiny}", "levels=65")
+    for word in ("fake_int8=1.5", "sparsity=-1", "clip_lr=fast"):
+        assert fails(capsys, *base, f"data={tiny}", word).startswith(f"casc-det: {word.split('=')[0]}: expected a num")
     assert "data" in fails(capsys, *base)
     assert "teacher" in fails(capsys, *base, f"data={tiny.parent}/images/train")
     assert "does not exist" in fails(capsys, *base, f"data={tiny}", "weights=none.pt")

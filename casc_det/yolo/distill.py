@@ -1,6 +1,6 @@
 """Distillation: teach a CQReLU network to answer as a float network does; no labels needed.
 
-Loss = 2 * features + scores + boxes
+Loss = gain * features + scores + boxes, gain = 2 unless training is told otherwise
     features  mean over backbone and neck stages of |s - t|^2 / |t|^2
     scores    binary cross entropy of the class logits against the teacher's probabilities, less its minimum,
               divided by the sum of the teacher's probabilities
@@ -22,10 +22,11 @@ class DistillationLoss:
         student: in training; its stages are observed by forward hooks until `close()`.
         teacher: float detection model with the same number of classes and the same head layout.
         cpu_bf16: run the teacher under bf16 autocast on a CPU.
+        features: weight of the feature maps.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, cpu_bf16: bool = False):
-        self.teacher, self.cpu_bf16 = teacher.eval(), cpu_bf16
+    def __init__(self, student: nn.Module, teacher: nn.Module, cpu_bf16: bool = False, features: float = FEATURE_GAIN):
+        self.teacher, self.cpu_bf16, self.features = teacher.eval(), cpu_bf16, features
         self.student_maps: dict[int, torch.Tensor] = {}
         self.teacher_maps: dict[int, torch.Tensor] = {}
         for parameter in teacher.parameters():
@@ -57,7 +58,7 @@ class DistillationLoss:
         if isinstance(predictions, tuple):  # eval mode: (decoded, raw)
             predictions = predictions[1]
         items = {
-            "feature_loss": FEATURE_GAIN * self._features(),
+            "feature_loss": self.features * self._features(),
             "score_loss": score_loss(predictions["scores"].float(), target["scores"].float()),
             "box_loss": box_loss(predictions["boxes"].float(), target["boxes"].float(), target["scores"].float()),
         }

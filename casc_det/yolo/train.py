@@ -22,8 +22,9 @@ from casc_det.storage import load_graph
 from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint, read_state
 from casc_det.yolo.data import PictureDataset, is_yaml, read_data
-from casc_det.yolo.distill import DistillationLoss
+from casc_det.yolo.distill import FEATURE_GAIN, DistillationLoss
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.regularise import FakeInt8, SpikePenalty
 from casc_det.zoo import find
 
 OWN = {
@@ -32,8 +33,12 @@ OWN = {
     "teacher": None,  # float network to distil from: the same kinds of file
     "names": None,  # dataset YAML that names the classes, where `data` is pictures without labels
     "progressive": None,  # share of training over which alpha goes 0 to 1; default 0.5 with float weights, else 0
-    "clip_lr": None,  # learning rate of the clips lam; default 2.5 * lr0
+    "clip_lr": None,  # learning rate of the clips lam; default 2.5 * lr0; 0: they stay as they are
+    "features": None,  # weight of the feature maps in distillation; default 2
+    "sparsity": None,  # weight of the mean count per neuron in the loss; default 0
+    "fake_int8": None,  # share of training, at its end, in which weights are rounded to 8 bits; default 0
 }
+BOUNDS = {"progressive": 1, "fake_int8": 1, "clip_lr": float("inf"), "features": float("inf"), "sparsity": float("inf")}
 DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
 CALIBRATION_PICTURES = 128
@@ -93,7 +98,7 @@ class CascTrainer(DetectionTrainer):
     def __init__(self, cfg=DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         overrides = dict(overrides or {})
         self.own = {key: overrides.pop(key, default) for key, default in OWN.items()}
-        self.teacher = None
+        self.teacher = self.fake_int8 = None
         threads = torch.get_num_threads()
         super().__init__(cfg, overrides, _callbacks)
         torch.set_num_threads(threads)  # Ultralytics leaves one core out when it selects a CPU
@@ -202,9 +207,14 @@ class CascTrainer(DetectionTrainer):
 
     def _setup_train(self):
         super()._setup_train()
-        if self.teacher is not None:  # after the EMA copy was made, so that neither hooks nor teacher are saved
-            model = unwrap_model(self.model)
-            model.criterion = DistillationLoss(model, self.teacher, self.cpu_bf16)
+        model = unwrap_model(self.model)  # the EMA copy exists already: neither hooks nor teacher are saved
+        if self.teacher is not None:
+            gain = FEATURE_GAIN if self.args.features is None else self.args.features
+            model.criterion = DistillationLoss(model, self.teacher, self.cpu_bf16, gain)
+        if self.args.sparsity:
+            model.criterion = SpikePenalty(
+                model, getattr(model, "criterion", None) or model.init_criterion(), self.args.sparsity
+            )
 
     def build_optimizer(self, model, *args, **kwargs):
         sites = cqrelu_sites(unwrap_model(model))
@@ -212,7 +222,8 @@ class CascTrainer(DetectionTrainer):
         optimizer = super().build_optimizer(model, *args, **kwargs)
         for site, lam in zip(sites, clips, strict=True):
             site.lam = lam
-        rate = self.args.clip_lr or 2.5 * optimizer.param_groups[0]["lr"]
+        asked = self.args.clip_lr
+        rate = 2.5 * optimizer.param_groups[0]["lr"] if asked is None else asked
         unique = list(dict.fromkeys(clips))
         optimizer.add_param_group({"params": unique, "lr": rate, "weight_decay": 0.0, "param_group": "clip"})
         return optimizer
@@ -220,10 +231,12 @@ class CascTrainer(DetectionTrainer):
     # loop ---------------------------------------------------------------------------------------------------------
 
     def update_alpha(self, batch: int):
-        """Progressive activation: alpha grows linearly with the number of batches seen."""
-        span = self.args.progressive * self.epochs * len(self.train_loader)
-        alpha = min((self.epoch * len(self.train_loader) + batch) / span, 1.0) if span else 1.0
+        """Progressive activation: alpha grows linearly with the number of batches seen. Then, at the end, 8 bits."""
+        seen = (self.epoch * len(self.train_loader) + batch) / (self.epochs * len(self.train_loader))
+        alpha = min(seen / self.args.progressive, 1.0) if self.args.progressive else 1.0
         set_alpha(unwrap_model(self.model), alpha)
+        if self.fake_int8 is None and self.args.fake_int8 and seen >= 1 - self.args.fake_int8 and alpha >= 1:
+            self.fake_int8 = FakeInt8(unwrap_model(self.model))
         set_alpha(self.ema.ema, 1.0)  # what is validated and saved is always the network that will be converted
 
     def _do_train(self):
@@ -290,6 +303,12 @@ def train(**arguments) -> Path:
         raise UsageError(f"train: unknown argument '{unknown[0]}'{nearest(unknown[0], TRAIN_KEYS)}")
     if arguments.get("levels") is not None:
         check_levels(arguments["levels"])
+    for key, largest in BOUNDS.items():
+        value = arguments.get(key)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= largest):
+            upper = f"from 0 to {largest:g}" if largest < float("inf") else "of at least 0"
+            raise ArgumentError(f"{key}: expected a number {upper}, got {value!r}")
     if arguments.get("weights"):
         arguments["weights"] = str(find(arguments["weights"]))
     for key in ("weights", "teacher"):

@@ -1,0 +1,148 @@
+"""What each part of the training recipe is worth: short trainings with equal budgets, one part changed at a time.
+
+    python tools/ablate.py data=pictures weights=float.safetensors teacher=float.safetensors \\
+        val=coco/annotations/instances_val2017.json [names=data/coco.yaml] [limit=213] [val_imgsz=320] [only=base,hard]
+        [out=ablation.json] [project=runs/ablate] [epochs=3] [imgsz=320] [batch=16] [any other argument of train]
+
+Each row starts from the same float weights, sees the same pictures in the same order, and is scored by the mAP of its
+CQReLU ANN (real-valued) and of its integer graph's ANN, to which the spiking network comes at rest, beside its mean
+count per neuron. `val` is never trained on. Rows that `out` holds already are kept: run it again after a break.
+"""
+
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from casc_det.ann import ann_forward
+from casc_det.cli import parse_pairs
+from casc_det.decode import decode_maps, detect
+from casc_det.evaluation.classes import mapped, match_classes
+from casc_det.evaluation.coco import evaluate_coco, to_results
+from casc_det.evaluation.detection import SCORING, to_picture
+from casc_det.evaluation.run import limited
+from casc_det.evaluation.truth import read_truth
+from casc_det.files import write_json
+from casc_det.graph import moved
+from casc_det.model import convert
+from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.progress import Progress
+from casc_det.yolo.sources import letterbox, read_picture
+from casc_det.yolo.train import CascTrainer
+
+BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}
+BASE |= {"lr0": 4e-4, "lrf": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "cos_lr": True, "warmup_epochs": 0.3}
+BASE |= {"warmup_bias_lr": 0.0, "amp": "bf16", "mosaic": 0.3, "close_mosaic": 1, "cache": "ram", "seed": 0}
+BASE |= {"plots": False, "val": False, "model": "yolov8n.yaml", "exist_ok": True}
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """Uses its running statistics in training, too."""
+
+    def forward(self, x):
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+class FoldedTrainer(CascTrainer):
+    """BatchNorm stays folded: a bias and a scale per channel, nothing is normalised."""
+
+    def load_weights(self, pictures):
+        super().load_weights(pictures)
+        for norm in self.model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.bias.data -= norm.running_mean
+                norm.weight.data.fill_(1)
+                norm.running_mean.zero_()
+                norm.running_var.fill_(1 - norm.eps)
+
+    def _setup_train(self):
+        super()._setup_train()
+        for norm in self.model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.__class__ = FrozenBatchNorm
+
+
+class ReLUTrainer(CascTrainer):
+    """CQReLU is blended in from ReLU, not from SiLU."""
+
+    def _setup_train(self):
+        super()._setup_train()
+        for site in cqrelu_sites(self.model):
+            site.original = nn.ReLU()
+
+
+ROWS = {
+    "base": ("progressive activation, distillation of features and head, learned clips, BatchNorm restored", {}),
+    "hard": ("hard swap to CQReLU at the start", {"progressive": 0}),
+    "head": ("without distillation of features", {"features": 0}),
+    "clips": ("fixed clips", {"clip_lr": 0}),
+    "folded": ("BatchNorm stays folded", {"trainer": FoldedTrainer}),
+    "relu": ("CQReLU blended in from ReLU", {"trainer": ReLUTrainer}),
+    "int8": ("8-bit weights in the last third", {"fake_int8": 0.34}),
+    "q8": ("Q = 8", {"levels": 8}),
+    "q4": ("Q = 4", {"levels": 4}),
+    "sparsity0.02": ("penalty on counts 0.02", {"sparsity": 0.02}),
+    "sparsity0.05": ("penalty on counts 0.05", {"sparsity": 0.05}),
+    "sparsity0.1": ("penalty on counts 0.1", {"sparsity": 0.1}),
+}
+
+
+@torch.no_grad()
+def score_ann(graph, truth, size: int, bar) -> dict:
+    """mAP of the ANN of a spiking graph, and its mean count per neuron."""
+    classes, found, counts, neurons = match_classes(graph.names, truth.names, None), [], 0.0, 0
+    for i, picture in enumerate(truth.pictures):
+        frame = read_picture(picture.path)
+        x = letterbox(frame.image, (size, size), max(graph.strides), False)[None]
+        ann = ann_forward(graph, x.to(graph.dtype))
+        boxes, scores = decode_maps(ann.readout, graph.strides, graph.reg_max)
+        found.append(mapped(to_picture(detect(boxes[0], scores[0], SCORING), frame, x.shape[2:]), classes))
+        counts += sum(float(n.sum()) for n in ann.counts.values())
+        neurons += sum(n.numel() for n in ann.counts.values())
+        bar.pictures(i + 1, len(truth.pictures))
+    scored = [i for i in range(len(truth.names)) if truth.names[i] not in classes.missing]
+    values = evaluate_coco(truth, to_results(truth, found), scored)[0]
+    return {"mAP50-95": values["mAP50-95"], "mAP50": values["mAP50"], "count": counts / neurons}
+
+
+def run_row(name: str, options: dict, truth, size: int) -> dict:
+    what, changes = ROWS[name]
+    settings = {**options, **changes, "name": name}
+    trainer = settings.pop("trainer", CascTrainer)(overrides={**settings, "task": "detect", "mode": "train"})
+    start = perf_counter()
+    trainer.train()
+    row = {"name": name, "what": what, "changed": {k: v for k, v in changes.items() if k != "trainer"}}
+    row["minutes"] = (perf_counter() - start) / 60
+    with Progress(name) as bar:
+        for kind, precision in (("real", "float"), ("integer", "integer")):
+            graph = convert(trainer.ema.ema, options["imgsz"], precision).graph
+            row[kind] = score_ann(moved(graph, torch.float32), truth, size, bar)
+    return row
+
+
+def main(words: list[str]) -> None:
+    options = {**BASE, "project": "runs/ablate", **parse_pairs(words)}
+    only = str(options.pop("only", ",".join(ROWS))).split(",")
+    unknown = [name for name in only if name not in ROWS]
+    if unknown or "val" not in parse_pairs(words):
+        sys.exit(f"ablate: {'no row ' + unknown[0] if unknown else 'val is missing'}; see the top of {__file__}")
+    truth = limited(read_truth(options.pop("val"), None, "val"), options.pop("limit", None))
+    size, out = options.pop("val_imgsz", 320), Path(options.pop("out", "ablation.json"))
+    options |= {"val": False, "project": str(Path(options["project"]).absolute())}
+    content = json.loads(out.read_text()) if out.exists() else {"rows": []}
+    keep = ("levels", "epochs", "imgsz", "batch", "lr0", "seed", "progressive", "mosaic")
+    content["settings"] = {key: options[key] for key in keep}
+    content["settings"] |= {"pictures": len(truth.pictures), "val_imgsz": size, "torch": torch.__version__}
+    for name in only:
+        if name not in [row["name"] for row in content["rows"]]:
+            content["rows"].append(run_row(name, options, truth, size))
+            write_json(out, content)
+            print(json.dumps(content["rows"][-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
