@@ -24,6 +24,14 @@ def write_picture(path: str | Path, image: np.ndarray) -> Path:
     return write_bytes(path, data.tobytes())
 
 
+def jpeg_of(image: np.ndarray, side: int) -> tuple[bytes, float]:
+    """A BGR picture as JPEG, made smaller so that its longer side is at most `side` pixels, and the scale."""
+    scale = min(1.0, side / max(image.shape[:2]))
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes(), scale
+
+
 class VideoFile:
     """An mp4 that appears under its name when it is closed. Frames are BGR, all of the first one's size."""
 

@@ -24,14 +24,15 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 
 def write_json(path: str | Path, content) -> Path:
     """Write JSON as the standard has it: NaN, which it does not know, becomes null."""
-    return write_bytes(path, (json.dumps(_without_nan(content), indent=1, allow_nan=False) + "\n").encode())
+    return write_bytes(path, (json.dumps(without_nan(content), indent=1, allow_nan=False) + "\n").encode())
 
 
-def _without_nan(value):
+def without_nan(value):
+    """JSON values with None in place of NaN."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -19,6 +19,8 @@ from casc_det.errors import ArgumentError, WeightsError, nearest
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.graph import SpikingGraph, moved
 from casc_det.integer import to_integer
+from casc_det.policies import read_policy
+from casc_det.prediction import Tally, run_batch
 from casc_det.storage import load_graph, save_graph
 from casc_det.zoo import find
 
@@ -139,6 +141,7 @@ class SpikingYOLO:
         batch: int = 1,
         rect: bool = True,
         vid_stride: int = 1,
+        policy: str = "quiescent",
     ):
         """Detect objects with the spiking network.
 
@@ -153,6 +156,7 @@ class SpikingYOLO:
             batch: pictures of equal letterboxed size that are simulated together.
             rect: pad to the stride only; False pads to a square.
             vid_stride: every so many frames of a video.
+            policy: with timesteps="auto": when to stop, see `casc_det.policies`; each picture stops by itself.
 
         Returns:
             A list or generator of Ultralytics `Results`, boxes in pixels of the original picture, each with
@@ -168,29 +172,27 @@ class SpikingYOLO:
         settings = DetectionSettings(conf, iou, max_det, self._classes(classes), False)
         check_timesteps(timesteps, self.graph)
         check_counts(batch=batch, vid_stride=vid_stride)
+        policy = read_policy(policy)
+        if timesteps != "auto" and policy.kind != "quiescent":
+            raise ArgumentError(f"policy: '{policy}' needs timesteps=auto, got timesteps={timesteps!r}")
         size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
         frames = source if isinstance(source, Source) else Source(source, vid_stride)
-        generator = self._predict(frames, timesteps, settings, size, rect, batch)
+        generator = self._predict(frames, timesteps, settings, size, rect, batch, policy)
         return generator if stream else list(generator)
 
-    def _predict(self, frames, timesteps, settings, size, rect, batch) -> Iterator:
+    def _predict(self, frames, timesteps, settings, size, rect, batch, policy) -> Iterator:
         for group in _batches(((frame, self._input(frame.image, size, rect)) for frame in frames), batch):
             begun = perf_counter()
             images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
             start = perf_counter()
-            tally = _Tally(len(images))
-            for step in simulate(self.graph, images, timesteps, engine=self.engine):
-                tally.add(step)
-            simulated = perf_counter()
-            boxes, scores = decode_maps(step.readout, self.graph.strides, self.graph.reg_max)
-            found = [detect(b, s, settings) for b, s in zip(boxes, scores, strict=True)]
+            found, infos, deciding = run_batch(self.graph, images, timesteps, settings, policy, self.engine)
             speed = {
                 "preprocess": (start - begun) * 1e3 / len(images),
-                "inference": (simulated - start) * 1e3 / len(images),
-                "postprocess": (perf_counter() - simulated) * 1e3 / len(images),
+                "inference": (perf_counter() - start - deciding) * 1e3 / len(images),
+                "postprocess": deciding * 1e3 / len(images),
             }
             for i, (frame, image) in enumerate(group):
-                yield self._results(found[i], frame, image, tally.info(i), speed)
+                yield self._results(found[i], frame, image, infos[i], speed)
 
     def anytime(self, image, timesteps: int | str = "auto", at=None, conf: float = 0.25, iou: float = 0.7, imgsz=None):
         """The answer to one picture at every time step, from one simulation.
@@ -203,7 +205,7 @@ class SpikingYOLO:
             `Results` with `result.spiking`, in the order of the steps.
         """
         frame, x, settings = self._single(image, conf, iou, imgsz)
-        tally, last = _Tally(1), check_timesteps(timesteps, self.graph)
+        tally, last = Tally(1), check_timesteps(timesteps, self.graph)
         for step in simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, engine=self.engine):
             tally.add(step)
             done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
@@ -315,28 +317,6 @@ class SpikingYOLO:
         from casc_det.yolo.results import make_results
 
         return make_results(found, frame, self.graph.names, tuple(x.shape[1:]), info, speed)
-
-
-class _Tally:
-    """Adds up what each picture of a batch cost, until it is quiescent."""
-
-    def __init__(self, batch: int):
-        self.spikes, self.sops = [0] * batch, [0] * batch
-        self.steps, self.quiescent = [0] * batch, [False] * batch
-
-    def add(self, step) -> None:
-        fired = step.fired.sum((0, 1)).tolist()
-        sops, quiescent = step.sops.tolist(), step.quiescent.tolist()
-        for i in range(len(fired)):
-            if not self.quiescent[i]:
-                self.steps[i], self.quiescent[i] = step.t, quiescent[i]
-                self.spikes[i] += fired[i]
-                self.sops[i] += round(sops[i])
-
-    def info(self, i: int, timesteps: int | None = None):
-        from casc_det.yolo.results import SpikingInfo
-
-        return SpikingInfo(timesteps or self.steps[i], self.quiescent[i], self.spikes[i], self.sops[i])
 
 
 def _batches(pairs, size: int) -> Iterator[list]:

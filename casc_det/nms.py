@@ -12,6 +12,15 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of every pair, (N, M), of xyxy boxes."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    both = (high - low).clip(min=0).prod(2)
+    area = lambda b: (b[:, 2:] - b[:, :2]).prod(1)
+    return both / (area(boxes)[:, None] + area(others)[None, :] - both)
+
+
 def nms(
     boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, iou: float, max_det: int | None = None
 ) -> np.ndarray:

@@ -12,11 +12,15 @@ from casc_det.ops import apply, convolve
 
 @dataclass(frozen=True)
 class Operations:
-    """Of one picture of a given size: MACs by convolution, the names of those that read pixels, and the neurons."""
+    """Of one picture of a given size: MACs by convolution, the names of those that read pixels, neurons by layer."""
 
     macs: dict[str, int]
     pixels: frozenset[str]
-    neurons: int
+    layers: dict[str, int]
+
+    @property
+    def neurons(self) -> int:
+        return sum(self.layers.values())
 
     @property
     def ann_macs(self) -> int:
@@ -29,7 +33,7 @@ class Operations:
 
 def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operations:
     """Operations for a network input of (height, width); nothing is computed, only shapes."""
-    macs, neurons = {}, 0
+    macs, layers = {}, {}
     shapes: dict[str, torch.Tensor] = {}
     reached = depths(graph)
     for node in graph.nodes:
@@ -43,12 +47,13 @@ def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operatio
                 macs[node.name] = value.numel() * node.weight[0].numel()
             case g.Neuron() | g.Readout():
                 value = inputs[0]
-                neurons += value.numel() if isinstance(node, g.Neuron) else 0
+                if isinstance(node, g.Neuron):
+                    layers[node.name] = value.numel()
             case _:
                 value = apply(node, *inputs)
         shapes[node.name] = value
     pixels = frozenset(node.name for node in graph.of_type(g.Conv) if not reached[node.inputs[0]])
-    return Operations(macs, pixels, neurons)
+    return Operations(macs, pixels, layers)
 
 
 def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:

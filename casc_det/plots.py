@@ -1,5 +1,6 @@
 """Figures from records, with matplotlib; the only place that uses it. Nothing touches its global state."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,19 +9,24 @@ from matplotlib.figure import Figure
 
 from casc_det.evaluation.bootstrap import RECALLS, Outcomes
 from casc_det.evaluation.truth import Picture
-from casc_det.evaluation.voc import overlaps
 from casc_det.files import write_bytes
+from casc_det.nms import overlaps
 
 SHOWN_SCORE, SHOWN_IOU = 0.25, 0.5
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG, whole or not at all."""
-    import io
-
+    """Write a figure whole or not at all; the suffix, .png or .pdf, says how."""
     stream = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(stream)
+    FigureCanvasAgg(figure)
+    figure.savefig(stream, format=Path(path).suffix[1:], dpi=150)
     return write_bytes(path, stream.getvalue())
+
+
+def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure of so many inches and its axes (rows, columns)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def precision_at_recalls(outcomes: Outcomes, threshold: int = 0) -> np.ndarray | None:

@@ -1,11 +1,9 @@
-"""The verbs of the command line: what each one takes, and the one function of the library that it calls."""
+"""The verbs of the command line and what each one takes."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from casc_det.errors import ArgumentError
+from casc_det import commands
 
 
 @dataclass(frozen=True)
@@ -45,180 +43,10 @@ DETECTING = {
 }
 
 
-def run_predict(options: dict) -> int:
-    from casc_det.files import run_folder
-    from casc_det.model import SpikingYOLO
-    from casc_det.runs import count_boxes, predict_to_folder
-    from casc_det.yolo.progress import Progress
-    from casc_det.zoo import DEFAULT
-
-    folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
-    made_with = {key: options.pop(key) for key in ("weights", "device", "precision", "engine")}
-    model = SpikingYOLO(**made_with)
-    made_with["weights"] = str(made_with["weights"] or DEFAULT)
-    made_with["precision"] = str(model.dtype).removeprefix("torch.")
-    source, json_to_screen = options.pop("source"), options.pop("json")
-    if isinstance(options["timesteps"], int) and 0 < options["timesteps"] < model.graph.levels:
-        print(
-            f"note: the picture is still being injected before T = {model.graph.levels}; expect few boxes",
-            file=sys.stderr,
-        )
-    with Progress("predict") as bar:
-        content = predict_to_folder(model, source, folder, bar.frame, settings=made_with, **options)
-    results, skipped = content["results"], f", {len(content['skipped'])} skipped" if content["skipped"] else ""
-    if json_to_screen:
-        print((folder / "predictions.json").read_text(), end="")
-        return 130 if content["interrupted"] else 0
-    for result in results if len(results) <= 50 and all(r["frame"] is None for r in results) else []:
-        info = result["spiking"]
-        rest = ", at rest" if info["quiescent"] else ""
-        print(
-            f"{result['path']}: {result['summary']}, T = {info['timesteps']}{rest}, {info['spikes'] / 1e6:.1f} M spikes"
-        )
-    kind = "frame" if any(r["frame"] for r in results) else "picture"
-    seen = f"{len(results)} {kind}{'' if len(results) == 1 else 's'}"
-    boxes = count_boxes(sum(len(r["boxes"]) for r in results))
-    print(f"{'interrupted after ' if content['interrupted'] else ''}{seen}, {boxes}{skipped}; written to {folder}")
-    return 130 if content["interrupted"] else 0
-
-
-def run_demo(options: dict) -> int:
-    from casc_det.files import run_folder
-    from casc_det.model import SpikingYOLO
-    from casc_det.runs import count_boxes, demo_to_folder, verdict
-    from casc_det.yolo.progress import Progress, demo_picture
-
-    folder = run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok"))
-    model = SpikingYOLO(*(options.pop(key) for key in ("weights", "device", "precision", "engine")))
-    source = options.pop("source") or demo_picture()
-    with Progress("time steps") as bar:
-        report = demo_to_folder(model, source, folder, bar.step, **options)
-    print("   T  boxes  spikes (M)  SOPs (G)")
-    levels, last = model.graph.levels, report.steps[-1]
-    for step in report.steps:
-        t = step["spiking"]["timesteps"]
-        if t in (1, levels // 2, levels) or t % levels == 0 or step is last:
-            info = step["spiking"]
-            print(f"{t:4d}  {len(step['boxes']):5d}  {info['spikes'] / 1e6:10.2f}  {info['sops'] / 1e9:8.2f}")
-    for box in last["boxes"]:
-        corners = ", ".join(f"{v:.1f}" for v in box["box"])
-        print(f"  {box['name']:<14} {box['confidence']:.3f}  [{corners}]")
-    rest = "quiescent" if last["spiking"]["quiescent"] else "not yet quiescent"
-    text = f"{count_boxes(len(last['boxes']))}, {verdict(report.difference)}"
-    print(f"SNN at T = {last['spiking']['timesteps']} ({rest}): {text}")
-    print(f"Picture: {report.picture}")
-    return 0
-
-
-def run_val(options: dict) -> int:
-    from casc_det.evaluation.energy import EnergyModel
-    from casc_det.evaluation.report import table, write_csv
-    from casc_det.model import SpikingYOLO
-    from casc_det.yolo.progress import Progress
-
-    model = SpikingYOLO(*(options.pop(key) for key in ("weights", "device", "precision", "engine")))
-    strict, mapping = options.pop("strict"), parse_mapping(options.pop("map"))
-    energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
-    with Progress("val") as bar:
-        content = model.val(mapping=mapping, energy=energy, progress=bar.pictures, **options)
-    if content is None:
-        return 0
-    folder = Path(content["settings"]["folder"])
-    write_csv(folder / "results.csv", content)
-    for problem in content["problems"]:
-        print(problem, file=sys.stderr)
-    for key, words in (
-        ("classes_not_in_model", "the model does not know"),
-        ("classes_not_in_data", "not in the data set"),
-    ):
-        if content[key]:
-            named = ", ".join(content[key][:8]) + (", ..." if len(content[key]) > 8 else "")
-            print(f"{len(content[key])} classes {words}: {named}", file=sys.stderr)
-    print(table(content))
-    print(f"Written to {folder}")
-    if content["damaged"] and strict:
-        print(
-            f"casc-det: data: {content['damaged']} files could not be used (strict=false accepts that)", file=sys.stderr
-        )
-        return 1
-    return 0
-
-
-def parse_mapping(text) -> dict[str, str]:
-    """`tvmonitor:tv,sofa:couch` as a dictionary."""
-    pairs = [part.split(":") for part in str(text or "").split(",") if part]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ArgumentError(f"map: expected <data set name>:<model name>,..., got {text!r}")
-    return {a.strip(): b.strip() for a, b in pairs}
-
-
-def run_train(options: dict) -> int:
-    from casc_det.yolo.train import train
-
-    folder = train(**{key: value for key, value in options.items() if value is not None})
-    print(f"Trained; next: casc-det convert weights={folder / 'weights' / 'best.pt'} out=model.safetensors")
-    return 0
-
-
-def run_convert(options: dict) -> int:
-    from casc_det.conversion import AuditError, format_audit
-    from casc_det.model import convert
-
-    try:
-        conversion = convert(options["weights"], options["imgsz"], options["precision"])
-    except AuditError as error:
-        print(format_audit(error.audit))
-        raise
-    print(format_audit(conversion.audit) or f"'{options['weights']}' is a spiking graph; rounded to whole numbers")
-    path = conversion.save(options["out"])
-    print(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB); try: casc-det predict weights={path} source=...")
-    return 0
-
-
-def run_info(options: dict) -> int:
-    import json
-
-    from casc_det.operations import describe
-    from casc_det.storage import load_graph
-    from casc_det.zoo import find
-
-    facts = describe(load_graph(find(options["weights"])), options["imgsz"])
-    if options["json"]:
-        print(json.dumps(facts, indent=1))
-        return 0
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items())
-        print(f"{key:<18} {value}")
-    return 0
-
-
-def run_models(options: dict) -> int:
-    import hashlib
-    import json
-
-    from casc_det.zoo import DEFAULT, folders, shipped
-
-    found = shipped()
-    if options["json"]:
-        sums = [hashlib.sha256(entry.path.read_bytes()).hexdigest() for entry in found]
-        facts = [{**entry._asdict(), "path": str(entry.path)} for entry in found]
-        print(json.dumps([{**fact, "sha256": digest} for fact, digest in zip(facts, sums, strict=True)], indent=1))
-        return 0
-    width = max([len(entry.name) for entry in found], default=0)
-    for entry in found:
-        kind = "8-bit integers" if entry.integer else "real-valued"
-        text = f"{entry.classes:3d} classes  Q = {entry.levels:<2d}  {entry.imgsz} px  {kind:<14}"
-        mark = "  (default)" if entry.name == DEFAULT else ""
-        print(f"{entry.name:<{width}}  {text}  {entry.size / 1e6:4.1f} MB{mark}")
-    print(f"In {', '.join(map(str, folders())) or 'no folder'}; use one by its name: casc-det info weights={DEFAULT}")
-    return 0
-
-
 REQUIRED = object()
 VERBS = {
     "demo": Verb(
-        run_demo,
+        commands.run_demo,
         "show the ANN's and the spiking network's boxes over time on a street picture",
         "casc-det demo",
         {
@@ -230,7 +58,7 @@ VERBS = {
         },
     ),
     "predict": Verb(
-        run_predict,
+        commands.run_predict,
         "detect objects in pictures and videos with a spiking network",
         "casc-det predict source=bus.jpg timesteps=32",
         {
@@ -241,6 +69,9 @@ VERBS = {
             "batch": Option(1, "pictures simulated together"),
             "rect": Option(True, "pad to multiples of the stride; false: to a square"),
             "vid_stride": Option(1, "use every so many frames of a video"),
+            "policy": Option(
+                "quiescent", "with timesteps=auto, when to stop: quiescent, boxes-stable(k), confident(p)"
+            ),
             "precision": PRECISION,
             "engine": ENGINE,
             "save": Option(True, "write annotated pictures and videos"),
@@ -252,7 +83,7 @@ VERBS = {
         },
     ),
     "val": Verb(
-        run_val,
+        commands.run_val,
         "score the spiking network against its ANN on COCO, VOC or your own data",
         "casc-det val data=annotations/instances_val2017.json timesteps=16,32,auto against=float.pt",
         {
@@ -281,8 +112,37 @@ VERBS = {
             **SAVING,
         },
     ),
+    "study": Verb(
+        commands.run_study,
+        "accuracy, error, spikes and energy against time steps: figures, tables and a page",
+        "casc-det study data=annotations/instances_val2017.json timesteps=1..64 neurons=cif,if limit=100",
+        {
+            "data": Option(REQUIRED, "COCO instances_*.json, VOC folder, or dataset YAML"),
+            "weights": Option(None, "spiking graphs, files or names, comma-separated [yolov8n-cq16]"),
+            "timesteps": Option("1..64", "time steps of the curves: 1..64, or 8,16,32"),
+            "neurons": Option("cif", "some of cif, if, signed_if"),
+            "schedule": Option("wsc", "some of wsc, constant"),
+            "hysteresis": Option(0, "also CIF that takes back only below so many thresholds during wake: 0.25,0.5"),
+            "delay": Option(0, "also layers that start so many steps later than the layer before: 0.25,0.5"),
+            "corruptions": Option("none", "also disturbed pictures: some of noise, blur, fog, jpeg, brightness"),
+            "severities": Option("1,2,3", "strengths of the disturbances"),
+            "policies": Option(
+                "quiescent,boxes-stable(2),boxes-stable(4),confident(0.5)", "rules of early exit, see the README"
+            ),
+            "images": Option(None, "folder of the pictures of a COCO file; default: images/<split> beside annotations"),
+            "split": Option("val", "list of a VOC folder, or key of a YAML"),
+            "imgsz": DETECTING["imgsz"],
+            "limit": Option(None, "only the first so many pictures"),
+            "device": DETECTING["device"],
+            "mac_pj": Option(4.6, "energy of a multiply-accumulate, pJ (45 nm)"),
+            "ac_pj": Option(0.9, "energy of an accumulate, pJ (45 nm)"),
+            "resume": Option(None, "folder of a study to go on with; finished cells are kept"),
+            "project": SAVING["project"],
+            "name": SAVING["name"],
+        },
+    ),
     "train": Verb(
-        run_train,
+        commands.run_train,
         "train a YOLO detector with CQReLU activations",
         "casc-det train model=yolov8n.yaml data=data/tiny.yaml levels=8 epochs=10 imgsz=128",
         {
@@ -295,12 +155,15 @@ VERBS = {
             "progressive": Option(
                 None, "share of training in which CQReLU is blended in (default 0.5 from float weights)"
             ),
-            "clip_lr": Option(None, "learning rate of the clips lam (default 2.5 * lr0)"),
+            "clip_lr": Option(None, "learning rate of the clips lam (default 2.5 * lr0; 0: they stay as they are)"),
+            "features": Option(None, "weight of the feature maps in distillation (default 2)"),
+            "sparsity": Option(None, "weight of the mean spike count per neuron in the loss (default 0)"),
+            "fake_int8": Option(None, "share of training, at its end, with weights rounded to 8 bits (default 0)"),
         },
         more_help="and every argument of Ultralytics' train: epochs, imgsz, batch, lr0, optimizer, resume, name, ...",
     ),
     "convert": Verb(
-        run_convert,
+        commands.run_convert,
         "convert a trained CQReLU detector into a spiking graph, without loss",
         "casc-det convert weights=runs/detect/train/weights/best.pt out=model.safetensors",
         {
@@ -316,7 +179,7 @@ VERBS = {
         },
     ),
     "info": Verb(
-        run_info,
+        commands.run_info,
         "what a spiking graph file holds",
         "casc-det info weights=model.safetensors",
         {
@@ -326,7 +189,7 @@ VERBS = {
         },
     ),
     "models": Verb(
-        run_models,
+        commands.run_models,
         "list the weights that have a name",
         "casc-det models",
         {"json": Option(False, "print JSON, with paths and SHA-256")},

@@ -80,6 +80,34 @@ def evaluate_coco(truth: Truth, results: list[dict], labels: list[int]) -> tuple
     return numbers, by_class, _outcomes(evaluation, len(labels))
 
 
+class CocoCurve:
+    """mAP of many sets of detections on one data set: all areas, 100 detections a picture, nothing else computed."""
+
+    def __init__(self, truth: Truth, labels: list[int]):
+        self.truth, self.labels = truth, labels
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.ground = COCO()
+            self.ground.dataset = to_coco(truth)
+            self.ground.createIndex()
+
+    def __call__(self, found: list[tuple]) -> tuple[float, float]:
+        """mAP50-95 and mAP50; found: see `to_results`."""
+        results = to_results(self.truth, found)
+        if not results:
+            return 0.0, 0.0
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(self.ground, self.ground.loadRes(results), "bbox")
+            evaluation.params.imgIds = sorted(image_numbers(self.truth).values())
+            evaluation.params.catIds = [self.truth.category_ids[label] for label in self.labels]
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
+            evaluation.params.maxDets = [100]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        precision = evaluation.eval["precision"][..., 0, 0]
+        mean = lambda values: float(values[values > -1].mean()) if (values > -1).any() else float("nan")
+        return mean(precision), mean(precision[0])
+
+
 def _outcomes(evaluation: COCOeval, classes: int) -> list[Outcomes]:
     """The outcome of every detection, as pycocotools matched it (all areas, at most 100 detections a picture)."""
     pictures, areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)

@@ -9,17 +9,9 @@ import numpy as np
 
 from casc_det.evaluation.bootstrap import Outcomes
 from casc_det.evaluation.truth import Picture
+from casc_det.nms import overlaps
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
-
-
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of every pair, (N, M), of xyxy boxes."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    both = (high - low).clip(min=0).prod(2)
-    area = lambda b: (b[:, 2:] - b[:, :2]).prod(1)
-    return both / (area(boxes)[:, None] + area(others)[None, :] - both)
 
 
 def match_picture(picture: Picture, label: int, boxes: np.ndarray, thresholds=THRESHOLDS) -> np.ndarray:

@@ -37,6 +37,11 @@ class Progress:
             self.bar = TQDM(total=total, desc=self.title, file=sys.stderr)
         self.bar.update(done - self.bar.n)
 
+    def cells(self, done: int, total: int, text: str):
+        """After a picture of `study`."""
+        self.pictures(done, total)
+        self.bar.set_description(f"{self.title}: {text}")
+
     def step(self, result):
         """After a time step of `demo`."""
         self._advance(None, f"T = {result.spiking.timesteps}, boxes: {len(result)}")

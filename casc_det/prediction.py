@@ -1,0 +1,72 @@
+"""A batch of pictures through the spiking network, each to the step at which it may stop."""
+
+from time import perf_counter
+
+import torch
+
+from casc_det.decode import Detections, DetectionSettings, decode_maps, detect
+from casc_det.engine import simulate
+from casc_det.graph import SpikingGraph
+from casc_det.policies import Policy
+
+
+def run_batch(
+    graph: SpikingGraph,
+    images: torch.Tensor,
+    timesteps: int | str,
+    settings: DetectionSettings,
+    policy: Policy,
+    engine: str,
+) -> tuple[list[Detections], list, float]:
+    """Detections and `SpikingInfo` of each picture, and the seconds spent on boxes.
+
+    Args:
+        images: (B, 3, H, W) in 0..1. policy: looked at with timesteps="auto" only; "quiescent" needs no boxes.
+    """
+    tally, deciding = Tally(len(images)), 0.0
+    found, infos = [None] * len(images), [None] * len(images)
+    watches = [policy.watch(graph.levels) for _ in images] if policy.kind != "quiescent" else None
+
+    def look(step) -> None:
+        boxes, scores = decode_maps(step.readout, graph.strides, graph.reg_max)
+        for i in range(len(images)):
+            if infos[i] is None:
+                found[i] = detect(boxes[i], scores[i], settings)
+
+    for step in simulate(graph, images, timesteps, engine=engine):
+        tally.add(step)
+        if watches is None:
+            continue
+        start, rests = perf_counter(), step.quiescent.tolist()
+        look(step)
+        for i, watch in enumerate(watches):
+            if infos[i] is None and watch.stop(step.t, found[i].boxes, found[i].scores, found[i].labels, rests[i]):
+                infos[i] = tally.info(i, step.t)
+        deciding += perf_counter() - start
+        if None not in infos:
+            break
+    start = perf_counter()
+    look(step)
+    return found, [info or tally.info(i) for i, info in enumerate(infos)], deciding + perf_counter() - start
+
+
+class Tally:
+    """Adds up what each picture of a batch cost, until it is quiescent."""
+
+    def __init__(self, batch: int):
+        self.spikes, self.sops = [0] * batch, [0] * batch
+        self.steps, self.quiescent = [0] * batch, [False] * batch
+
+    def add(self, step) -> None:
+        fired = step.fired.sum((0, 1)).tolist()
+        sops, quiescent = step.sops.tolist(), step.quiescent.tolist()
+        for i in range(len(fired)):
+            if not self.quiescent[i]:
+                self.steps[i], self.quiescent[i] = step.t, quiescent[i]
+                self.spikes[i] += fired[i]
+                self.sops[i] += round(sops[i])
+
+    def info(self, i: int, timesteps: int | None = None):
+        from casc_det.yolo.results import SpikingInfo
+
+        return SpikingInfo(timesteps or self.steps[i], self.quiescent[i], self.spikes[i], self.sops[i])

@@ -1,0 +1,155 @@
+"""One cell of a study: the traces of all pictures of a variant, averaged and scored at every time step."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from casc_det.evaluation.classes import ClassMap, mapped
+from casc_det.evaluation.energy import EnergyModel, energy_mj
+from casc_det.operations import Operations
+from casc_det.policies import Policy
+from casc_det.study.traces import Boxes, Trace, as_boxes
+
+SHOWN = 0.25  # score from which boxes are shown: what the policies look at
+ENOUGH = (0.99, 1.0)  # shares of the ANN's mAP that a summary asks for
+ERROR_POINTS = (1.0, 1.25, 1.5, 2.0)  # in Q: where the error of each layer is kept, picture by picture
+
+Score = Callable[[list[Boxes]], tuple[float, float]]  # detections of all pictures -> mAP50-95, mAP50
+
+
+def build_cell(
+    traces: list[Trace],
+    operations: list[Operations],
+    levels: int,
+    layers: dict[str, int],
+    steps: list[int],
+    policies: list[Policy],
+    classes: ClassMap,
+    score: Score,
+    energy: EnergyModel,
+) -> dict:
+    """The figures of a cell as JSON values.
+
+    Args:
+        operations: of each picture's network input. layers: names of the neuron layers and how many neurons they have.
+        steps: the time steps of the curves. classes: from the model's to the data set's.
+    """
+    everyone = list(range(1, steps[-1] + 1))
+    chosen = np.array(steps) - 1
+    mean = lambda name: np.mean([trace.values(name, everyone) for trace in traces], 0)
+    sent, taken, sops = mean("sent"), mean("taken_back"), mean("sops")
+    neurons = np.mean([work.neurons for work in operations])
+    macs = np.mean([[work.snn_macs(t, levels) for t in steps] for work in operations], 0)
+    scores = scored_steps(traces, steps, classes, score)
+    cumulated = (sent + taken).cumsum(0)[chosen]
+    curves = {
+        "T": steps,
+        "mAP50-95": [s[0] for s in scores],
+        "mAP50": [s[1] for s in scores],
+        "at_rest": [float(np.mean([0 < trace.rest <= t for trace in traces])) for t in steps],
+        "firing_rate": ((sent + taken).sum(1)[chosen] / neurons).tolist(),
+        "spikes": cumulated.sum(1).tolist(),
+        "taken_back": taken.cumsum(0)[chosen].sum(1).tolist(),
+        "sops": sops.cumsum()[chosen].tolist(),
+        "energy_mJ": [energy_mj(m, s, energy) for m, s in zip(macs, sops.cumsum()[chosen], strict=True)],
+        "mse": mean("mse")[chosen].tolist(),
+        "relative_error": mean("relative_error")[chosen].tolist(),
+        "more": (mean("more")[chosen].sum(1) / neurons).tolist(),
+        "fewer": (mean("fewer")[chosen].sum(1) / neurons).tolist(),
+    }
+    ann = score([mapped_boxes(as_boxes(trace.ann), classes) for trace in traces])
+    ann_macs = float(np.mean([work.ann_macs for work in operations]))
+    exits = {str(policy): exit_steps(traces, policy, levels, steps[-1]) for policy in policies}
+    return {
+        "levels": levels,
+        "pictures": len(traces),
+        "ann": {"mAP50-95": ann[0], "mAP50": ann[1], "energy_mJ": energy_mj(ann_macs, 0, energy), "macs": ann_macs},
+        "curves": curves,
+        "layers": {
+            "names": list(layers),
+            "neurons": list(layers.values()),
+            "ann_counts": np.mean([trace.ann_counts for trace in traces], 0).tolist(),
+            "spikes": cumulated.T.tolist(),
+            "more": mean("more")[chosen].T.tolist(),
+            "fewer": mean("fewer")[chosen].T.tolist(),
+            "error": layer_errors(traces, levels),
+        },
+        "steps_to_rest": [int(trace.rest) for trace in traces],
+        "policies": [
+            {"policy": name, **policy_point(traces, operations, levels, at, classes, score, energy)}
+            for name, at in exits.items()
+        ],
+        "seconds": {
+            "simulation": float(sum(trace.seconds[0] for trace in traces)),
+            "boxes": float(sum(trace.seconds[1] for trace in traces)),
+        },
+    }
+
+
+def mapped_boxes(found: Boxes, classes: ClassMap) -> tuple:
+    return mapped({"boxes": found.boxes, "scores": found.scores, "labels": found.labels}, classes)
+
+
+def scored_steps(traces: list[Trace], steps: list[int], classes: ClassMap, score: Score) -> list[tuple[float, float]]:
+    """The scores at each step; where no picture's detections changed since the last one, they are not made again."""
+    results = []
+    for k, t in enumerate(steps):
+        last = max(len(trace.sops) for trace in traces)
+        if k and steps[k - 1] >= last:
+            results.append(results[-1])
+        else:
+            results.append(score([mapped_boxes(trace.at(t), classes) for trace in traces]))
+    return results
+
+
+def layer_errors(traces: list[Trace], levels: int) -> dict[str, list]:
+    """For each of `ERROR_POINTS`: (L, pictures) sum of count differences over the sum of the ANN's counts."""
+    result = {}
+    for share in ERROR_POINTS:
+        t = max(round(share * levels), 1)
+        gaps = np.stack([trace.values("count_gap", [t])[0] for trace in traces], 1)
+        totals = np.stack([trace.ann_counts for trace in traces], 1)
+        result[str(t)] = (gaps / np.maximum(totals, 1)).tolist()
+    return result
+
+
+def exit_steps(traces: list[Trace], policy: Policy, levels: int, last: int) -> list[int]:
+    """The step at which each picture stops under a policy, at most `last`."""
+    result = []
+    for trace in traces:
+        watch = policy.watch(levels)
+        for t in range(1, last + 1):
+            found = trace.at(t)
+            shown = found.scores >= SHOWN
+            rests = bool(0 < trace.rest <= t)
+            if watch.stop(t, found.boxes[shown], found.scores[shown], found.labels[shown], rests):
+                break
+        result.append(t)
+    return result
+
+
+def policy_point(traces, operations, levels: int, at: list[int], classes, score: Score, energy: EnergyModel) -> dict:
+    """What a policy reaches and costs."""
+    reached = score([mapped_boxes(trace.at(t), classes) for trace, t in zip(traces, at, strict=True)])
+    sops = [trace.sops[:t].sum() for trace, t in zip(traces, at, strict=True)]
+    macs = [work.snn_macs(t, levels) for work, t in zip(operations, at, strict=True)]
+    spent = [energy_mj(m, s, energy) for m, s in zip(macs, sops, strict=True)]
+    return {
+        "mAP50-95": reached[0],
+        "mAP50": reached[1],
+        "T_mean": float(np.mean(at)),
+        "T_largest": int(max(at)),
+        "energy_mJ": float(np.mean(spent)),
+        "sops": float(np.mean(sops)),
+    }
+
+
+def smallest_step(cell: dict, share: float) -> int | None:
+    """The first step from which on the mAP50-95 stays at `share` of the ANN's or above; None: it does not get there."""
+    goal = share * cell["ann"]["mAP50-95"] - 1e-12
+    found = None
+    for t, value in zip(reversed(cell["curves"]["T"]), reversed(cell["curves"]["mAP50-95"]), strict=True):
+        if value < goal:
+            break
+        found = t
+    return found

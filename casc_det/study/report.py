@@ -1,0 +1,187 @@
+"""Figures (PNG and PDF), CSV of every curve, and one self-contained HTML page of a study."""
+
+import base64
+import csv
+import io
+import json
+from pathlib import Path
+
+from casc_det.draw import jpeg_of
+from casc_det.files import without_nan, write_bytes, write_json
+from casc_det.plots import save_figure
+from casc_det.study import figures
+from casc_det.study.cells import ENOUGH, SHOWN, smallest_step
+from casc_det.study.neurons import neuron_paths
+from casc_det.study.traces import Trace, as_boxes
+from casc_det.study.variants import Variant
+
+TEMPLATE = Path(__file__).with_name("page.html")
+PICTURE_SIDE = 480  # pixels, of the example pictures in the page
+
+
+def write_report(it, records: list[dict]) -> Path:
+    """Write figures, tables and `report.html` into the folder of a `Study`; returns the page."""
+    base = (figures.plain(records) or figures.clean(records))[0]
+    variant = Variant(**base["variant"])
+    made = {
+        "map": (figures.plot_map(records), "mAP against time steps"),
+        "curves": (figures.plot_curves(records), "Error, rest, activity and cost against time steps"),
+        "pareto": (figures.plot_pareto(records), "What accuracy costs: energy and time, with policies of early exit"),
+        "robustness": (figures.plot_robustness(records), "Disturbed pictures; dashed: the ANN on the same pictures"),
+        "more_fewer": (figures.plot_more_fewer(base), "Neurons with more and with fewer spikes than the ANN"),
+        "layer_error": (figures.plot_layer_error(base), "Relative error of the counts, layer by layer"),
+        "neurons": (figures.plot_neurons(paths(it, variant), base["result"]["levels"]), "Four neurons"),
+        "mapping": (figures.plot_mapping(base["result"]["levels"]), "What IF and CIF neurons make of their input"),
+    }
+    made = {name: entry for name, entry in made.items() if entry[0] is not None}
+    for name, (figure, _) in made.items():
+        for suffix in ("png", "pdf"):
+            save_figure(figure, it.folder / f"{name}.{suffix}")
+    write_curves(it.folder, records)
+    summary = summarise(records)
+    write_json(it.folder / "summary.json", summary)
+    content = {
+        "title": f"Spiking detection on {it.truth.name}",
+        "about": about(it, records),
+        "summary": [line for entry in summary for line in entry["words"]],
+        "records": [page_record(record, records) for record in records],
+        "examples": [example(it, variant, picture) for picture in it.examples()],
+        "names": it.graph(variant.weights).names,
+        "layers": base["result"]["layers"]["names"],
+        "levels": base["result"]["levels"],
+        "method": base["method"],
+        "figures": [
+            {"name": name, "title": title, "uri": uri("image/png", (it.folder / f"{name}.png").read_bytes())}
+            for name, (_, title) in made.items()
+        ],
+    }
+    text = json.dumps(without_nan(content), allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+    page = TEMPLATE.read_text().replace("__TITLE__", content["title"]).replace("__DATA__", text)
+    return write_bytes(it.folder / "report.html", page.encode())
+
+
+def paths(it, variant: Variant) -> list[dict]:
+    """The neurons of `plot_neurons`, from the first example picture."""
+    from casc_det.yolo.sources import letterbox, read_picture
+
+    graph = it.graph(variant.weights)
+    image = letterbox(read_picture(it.examples()[0].path).image, it.size, max(graph.strides), False)[None]
+    return neuron_paths(graph, image.to(graph.device, graph.dtype), variant, it.steps[-1])
+
+
+def summarise(records: list[dict]) -> list[dict]:
+    """For each clean cell: the smallest T with 99 % and 100 % of the ANN's mAP50-95, and it in words."""
+    shown, result = figures.clean(records), []
+    for record in shown:
+        cell, curves = record["result"], record["result"]["curves"]
+        name, ann = figures.label(record, shown), cell["ann"]
+        entry = {"name": name, "ann": ann, "levels": cell["levels"]}
+        words = []
+        for share in ENOUGH:
+            t = entry[f"T for {share:.0%}"] = smallest_step(cell, share)
+            if t is None:
+                best = max(curves["mAP50-95"])
+                words.append(
+                    f"{name}: {share:.0%} of the ANN's mAP50-95 ({ann['mAP50-95']:.4f}) is not reached within "
+                    f"T = {curves['T'][-1]}; the best value is {best:.4f}."
+                )
+                continue
+            at = curves["T"].index(t)
+            words.append(
+                f"{name}: T = {t} ({t / cell['levels']:.2g} Q) is enough for {share:.0%} of the ANN's mAP50-95 "
+                f"({curves['mAP50-95'][at]:.4f} of {ann['mAP50-95']:.4f}); it takes {curves['energy_mJ'][at]:.2f} mJ a "
+                f"picture where the ANN takes {ann['energy_mJ']:.2f} mJ."
+            )
+        rests = [t for t in cell["steps_to_rest"] if t]
+        if rests:
+            words.append(
+                f"{name}: {len(rests)} of {cell['pictures']} pictures came to rest, after {min(rests)} to {max(rests)} "
+                "steps; from then on the boxes are the ANN's."
+            )
+        result.append({**entry, "words": words})
+    return result
+
+
+def about(it, records: list[dict]) -> str:
+    made = records[0]["made"]
+    weights = ", ".join(dict.fromkeys(record["variant"]["weights"] for record in records))
+    sizes = "x".join(map(str, it.size))
+    return (
+        f"{weights}; {len(it.truth.pictures)} pictures of {it.truth.name}, {sizes} px; "
+        f"casc_det {made['casc_det']}, torch {made['torch']}, {made['device']}, {made['threads']} threads"
+    )
+
+
+def write_curves(folder: Path, records: list[dict]) -> None:
+    """`curves.csv`: a line for each cell and step; `policies.csv`: one for each cell and policy."""
+    for file, rows in (("curves.csv", curve_rows(records)), ("policies.csv", policy_rows(records))):
+        if not rows:
+            continue
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_bytes(folder / file, text.getvalue().encode())
+
+
+def curve_rows(records: list[dict]) -> list[dict]:
+    rows = []
+    for record in records:
+        curves = record["result"]["curves"]
+        for values in zip(*curves.values(), strict=True):
+            row = dict(zip(curves, values, strict=True))
+            ann = {f"ann_{key}": record["result"]["ann"][key] for key in ("mAP50-95", "mAP50", "energy_mJ")}
+            rows.append({**record["variant"], "levels": record["result"]["levels"], **row, **ann})
+    return rows
+
+
+def policy_rows(records: list[dict]) -> list[dict]:
+    return [{**record["variant"], **policy} for record in records for policy in record["result"]["policies"]]
+
+
+def page_record(record: dict, records: list[dict]) -> dict:
+    """What the page draws of a record."""
+    result = record["result"]
+    name = figures.label(record, records) + (f", {record['disturbance']}" if record["variant"]["severity"] else "")
+    return {
+        "name": name,
+        "levels": result["levels"],
+        "ann": result["ann"],
+        "policies": result["policies"],
+        "curves": {key: [round(v, 7) for v in values] for key, values in result["curves"].items()},
+        "enough": {f"{share:.0%}": smallest_step(result, share) for share in ENOUGH},
+    }
+
+
+def example(it, variant: Variant, picture) -> dict:
+    """A picture, the ANN's boxes, and boxes and spikes by layer at each time step."""
+    from casc_det.yolo.sources import read_picture
+
+    trace, image = Trace.load(it.trace_file(variant, picture)), read_picture(picture.path).image
+    data, scale = jpeg_of(image, PICTURE_SIDE)
+    height, width = image.shape[:2]
+
+    def shown(found) -> list:
+        rows = zip(found.boxes, found.scores, found.labels, strict=True)
+        return [
+            [*(round(float(v) * scale, 1) for v in box), round(float(score), 3), int(label)]
+            for box, score, label in rows
+            if score >= SHOWN
+        ]
+
+    steps = list(range(1, it.steps[-1] + 1))
+    return {
+        "name": Path(picture.path).name,
+        "uri": uri("image/jpeg", data),
+        "width": round(width * scale),
+        "height": round(height * scale),
+        "rest": int(trace.rest),
+        "ann": shown(as_boxes(trace.ann)),
+        "boxes": [shown(trace.at(t)) for t in steps],
+        "sent": trace.values("sent", steps).astype(int).tolist(),
+        "taken": trace.values("taken_back", steps).astype(int).tolist(),
+    }
+
+
+def uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

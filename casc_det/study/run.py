@@ -1,0 +1,265 @@
+"""`casc-det study`: run the grid, resumably; then the figures, tables and the page."""
+
+import hashlib
+import json
+import platform
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from casc_det import __version__
+from casc_det.ann import ann_forward
+from casc_det.engine import check_timesteps
+from casc_det.errors import ArgumentError, SourceError
+from casc_det.evaluation.classes import ClassMap, match_classes
+from casc_det.evaluation.coco import CocoCurve
+from casc_det.evaluation.detection import append_records
+from casc_det.evaluation.energy import EnergyModel
+from casc_det.evaluation.run import fingerprint, limited
+from casc_det.evaluation.truth import Picture, Truth, read_truth
+from casc_det.files import run_folder, without_nan, write_json
+from casc_det.graph import SpikingGraph, moved
+from casc_det.integer import to_integer
+from casc_det.operations import count_operations
+from casc_det.policies import read_policy
+from casc_det.storage import load_graph
+from casc_det.study.cells import build_cell
+from casc_det.study.corruptions import corrupt
+from casc_det.study.traces import Trace, trace_picture
+from casc_det.study.variants import Variant, make_grid, read_timesteps
+from casc_det.zoo import find
+
+VERSION = 1
+SETTINGS, CELLS, TRACES = "study.json", "cells.jsonl", "traces"
+EXAMPLES = 6
+ENERGY = EnergyModel()
+POLICIES = "quiescent,boxes-stable(2),boxes-stable(4),confident(0.5)"
+
+
+class Study:
+    """What all cells share.
+
+    Attributes:
+        truth: the pictures and what is in them. steps: the time steps of the curves. size: (height, width).
+        folder: where everything goes.
+    """
+
+    def __init__(self, truth: Truth, steps: list[int], size: tuple[int, int], policies: list, energy: EnergyModel):
+        self.truth, self.steps, self.size, self.policies, self.energy = truth, steps, size, policies, energy
+        self.folder = Path()
+        self.graphs: dict[str, SpikingGraph] = {}
+        self.curves: dict[tuple, CocoCurve] = {}
+
+    def graph(self, weights: str, device="cpu") -> SpikingGraph:
+        """The integer graph of a file or name; a real-valued one is rounded."""
+        if weights not in self.graphs:
+            graph = to_integer(load_graph(find(weights), torch.float64))
+            self.graphs[weights] = moved(graph, torch.float32, device)
+        return self.graphs[weights]
+
+    def examples(self) -> list[Picture]:
+        """Pictures that are shown: spread over the data set."""
+        at = np.unique(np.linspace(0, len(self.truth.pictures) - 1, EXAMPLES).astype(int))
+        return [self.truth.pictures[i] for i in at]
+
+    def trace_file(self, variant: Variant, picture: Picture) -> Path:
+        return self.folder / TRACES / variant.key / f"{picture.key}.npz"
+
+    def classes(self, graph: SpikingGraph) -> ClassMap:
+        return match_classes(graph.names, self.truth.names)
+
+    def score(self, classes: ClassMap) -> Callable:
+        """mAP50-95 and mAP50 of the detections of all pictures, by pycocotools."""
+        labels = tuple(i for i, name in enumerate(self.truth.names) if name not in classes.missing)
+        if labels not in self.curves:
+            self.curves[labels] = CocoCurve(self.truth, list(labels))
+        return self.curves[labels]
+
+
+def study(
+    weights=None,
+    data=None,
+    timesteps="1..64",
+    neurons="cif",
+    schedule="wsc",
+    hysteresis=0,
+    delay=0,
+    corruptions="none",
+    severities=(1, 2, 3),
+    policies=POLICIES,
+    images=None,
+    split: str = "val",
+    imgsz: int | tuple[int, int] | None = None,
+    limit: int | None = None,
+    device="cpu",
+    energy: EnergyModel = ENERGY,
+    project: str | None = None,
+    name: str | None = None,
+    resume: str | Path | None = None,
+    report: bool = True,
+    progress=lambda done, total, text: None,
+) -> tuple[Path, list[dict]]:
+    """Simulate every picture once in each cell of the grid, score every time step, draw and report.
+
+    Args:
+        weights: spiking graphs, files or names, comma-separated; default: the shipped detector.
+        data, images, split: the data set, see `casc_det.evaluation.truth.read_truth`.
+        timesteps: `1..64` or `8,16,32`, in rising order. policies: see `casc_det.policies`, comma-separated.
+        neurons, schedule, hysteresis, delay, corruptions, severities: axes of the grid, see `make_grid`.
+        imgsz: default: that of the first graph. limit: the first so many pictures.
+        resume: folder of a study to go on with; finished cells are kept, new ones are added.
+        report: make figures, tables and the page, too.
+        progress: called with (done, total, text) after each picture.
+
+    Returns:
+        The folder, and the records of all cells of the grid as in `cells.jsonl`: `{"variant", "result", "made", ...}`.
+
+    Raises:
+        ArgumentError, SourceError, WeightsError: an argument cannot work, or the folder holds another study.
+    """
+    from casc_det.yolo.sources import check_imgsz
+
+    if data is None:
+        raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
+    grid = make_grid(weights or find(None).stem, neurons, schedule, hysteresis, delay, corruptions, severities)
+    chosen = [read_policy(part) for part in str(policies).split(",") if part.strip()]
+    steps, truth = read_timesteps(timesteps), limited(read_truth(data, images, split), limit)
+    it = Study(truth, steps, (0, 0), chosen, energy)
+    graphs = {variant.weights: it.graph(variant.weights, device) for variant in grid}
+    first = next(iter(graphs.values()))
+    it.size = check_imgsz(first.imgsz if imgsz is None else imgsz, max(first.strides))
+    for variant in grid:  # every cell can be run, before the first one is
+        check_timesteps(steps[-1], graphs[variant.weights])
+        it.classes(graphs[variant.weights])
+    it.folder = open_folder(it, project, name, resume)
+    done = read_cells(it.folder)
+    total = sum(len(truth.pictures) for variant in grid if variant.key not in done)
+    count = 0
+    try:
+        for number, variant in enumerate(grid, 1):
+            if variant.key in done:
+                continue
+            text = f"{number}/{len(grid)} {variant.weights}, {variant.method}, {variant.disturbance}"
+            for picture in list(truth.pictures):
+                count += 1
+                trace_one(it, variant, picture)
+                progress(count, total, text)
+            done[variant.key] = finish_cell(it, variant)
+        records = [done[variant.key] for variant in grid]
+        if report:
+            from casc_det.study.report import write_report
+
+            write_report(it, records)
+    except OSError as error:
+        reason = error.strerror or error
+        raise SourceError(
+            f"study: '{it.folder}' cannot be written ({reason}); finished cells are kept, go on with resume={it.folder}"
+        ) from error
+    return it.folder, records
+
+
+def read_settings(file: Path):
+    """The JSON of a study's file."""
+    return json.loads(file.read_text())
+
+
+def open_folder(it: Study, project, name, resume) -> Path:
+    """A fresh run folder, or that of `resume` if its settings are the same."""
+    settings = {"version": VERSION, "data": it.truth.name, "pictures": len(it.truth.pictures), "timesteps": it.steps}
+    settings |= {"imgsz": list(it.size), "policies": list(map(str, it.policies)), "energy": vars(it.energy)}
+    if not resume:
+        folder = run_folder(project, name or "study")
+        write_json(folder / SETTINGS, settings)
+        return folder
+    folder = Path(resume).absolute()
+    try:
+        old = read_settings(folder / SETTINGS)
+    except (OSError, ValueError):
+        raise ArgumentError(f"resume: '{resume}' is no folder of casc-det study") from None
+    for key, value in settings.items():
+        if old.get(key) != value:
+            what = "is of another version" if key == "version" else f"has {key}={old.get(key)!r}, not {value!r}"
+            raise ArgumentError(f"resume: the study in '{resume}' {what}; start a new one")
+    return folder
+
+
+def read_cells(folder: Path) -> dict[str, dict]:
+    """The finished cells of a study by key; a line that a full disk or a kill cut short is dropped."""
+    file = folder / CELLS
+    if not file.exists():
+        return {}
+    data = file.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        file.write_bytes(whole)
+    records = [json.loads(line) for line in whole.splitlines()]
+    return {record["key"]: record for record in records}
+
+
+def trace_one(it: Study, variant: Variant, picture: Picture) -> None:
+    """Trace a picture unless its file is there already."""
+    from casc_det.yolo.sources import letterbox, read_picture
+
+    file = it.trace_file(variant, picture)
+    if file.exists():
+        return
+    graph = it.graph(variant.weights)
+    frame = read_picture(picture.path)
+    image = corrupt(frame.image, variant.corruption, variant.severity, str(picture.key))
+    x = letterbox(image, it.size, max(graph.strides), False)[None].to(graph.device, graph.dtype)
+    trace_picture(graph, x, image.shape, ann_forward(graph, x), variant, it.steps).save(file)
+
+
+def finish_cell(it: Study, variant: Variant) -> dict:
+    """Score a variant whose pictures are all traced, note it, and let go of what is not shown."""
+    graph = it.graph(variant.weights)
+    traces = []
+    for picture in it.truth.pictures:
+        try:
+            traces.append(Trace.load(it.trace_file(variant, picture)))
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            it.trace_file(variant, picture).unlink()
+            trace_one(it, variant, picture)
+            traces.append(Trace.load(it.trace_file(variant, picture)))
+    operations = [count_operations(graph, *it.size)] * len(traces)
+    classes = it.classes(graph)
+    start = perf_counter()
+    result = build_cell(
+        traces,
+        operations,
+        graph.levels,
+        operations[0].layers,
+        it.steps,
+        it.policies,
+        classes,
+        it.score(classes),
+        it.energy,
+    )
+    result["seconds"]["scoring"] = perf_counter() - start
+    record = {"key": variant.key, "variant": asdict(variant), "method": variant.method, "result": result}
+    record |= {"disturbance": variant.disturbance, "imgsz": list(it.size), "data": it.truth.name, "seed": 0}
+    record["made"] = {
+        "casc_det": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "graph": fingerprint(graph),
+        "file_sha256": hashlib.sha256(find(variant.weights).read_bytes()).hexdigest(),
+        "machine": platform.machine(),
+        "device": str(graph.device),
+        "threads": torch.get_num_threads(),
+    }
+    record = without_nan(record)
+    append_records(it.folder / CELLS, [record])
+    shown = {picture.key for picture in it.examples()} if not variant.severity else set()
+    for picture in it.truth.pictures:
+        if picture.key not in shown:
+            it.trace_file(variant, picture).unlink(missing_ok=True)
+    if not shown:
+        shutil.rmtree(it.folder / TRACES / variant.key, ignore_errors=True)
+    return record

@@ -1,0 +1,157 @@
+"""Everything that one picture gives in one variant: all time steps of one simulation, as arrays in one file."""
+
+import io
+from dataclasses import dataclass, fields
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from casc_det.ann import AnnOutput
+from casc_det.decode import DetectionSettings, decode_maps, detect
+from casc_det.engine import check_timesteps, simulate
+from casc_det.files import write_bytes
+from casc_det.graph import SpikingGraph
+from casc_det.study.variants import Variant
+
+SCORED = DetectionSettings(conf=0.001, iou=0.7, max_det=100, multi_label=True)  # COCO scores 100 boxes a picture
+BY_STEP = ("sent", "taken_back", "sops", "more", "fewer", "count_gap", "mse", "relative_error")
+
+
+class Boxes(NamedTuple):
+    """Detections of one picture: (N, 4) xyxy pixels of the original, (N,) scores, (N,) labels."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass
+class Trace:
+    """T steps of one picture; L neuron layers; step t is row t - 1. After rest the last row stands for all later ones.
+
+    Attributes:
+        sent, taken_back: (T, L) spikes of each layer in each step.
+        sops: (T,) synaptic operations of each step.
+        more, fewer: (T, L) neurons whose rate is above or below the ANN's; count_gap: (T, L) sum of the differences of
+            the counts, in spikes. ann_counts: (L,) sum of the ANN's counts.
+        mse, relative_error: (T,) of the readout against the ANN's: mean squared difference, and mean absolute
+            difference over the ANN's mean absolute value.
+        rest: step at which the network was seen to be at rest; 0: it was not.
+        detections: (M, 6) xyxy, score, label of all steps after one another; offsets: (T + 1,) where each begins.
+        ann: (N, 6) the ANN's detections.
+        seconds: of simulation, and of decoding and non-maximum suppression.
+    """
+
+    sent: np.ndarray
+    taken_back: np.ndarray
+    sops: np.ndarray
+    more: np.ndarray
+    fewer: np.ndarray
+    count_gap: np.ndarray
+    ann_counts: np.ndarray
+    mse: np.ndarray
+    relative_error: np.ndarray
+    rest: np.ndarray
+    detections: np.ndarray
+    offsets: np.ndarray
+    ann: np.ndarray
+    seconds: np.ndarray
+
+    def at(self, t: int) -> Boxes:
+        """The detections after step t."""
+        row = min(t, len(self.sops)) - 1
+        return as_boxes(self.detections[self.offsets[row] : self.offsets[row + 1]])
+
+    def values(self, name: str, steps: list[int]) -> np.ndarray:
+        """What array `name` holds at given steps; spikes and operations are 0 after rest, the rest stays."""
+        array = getattr(self, name)
+        rows = np.minimum(np.array(steps), len(array)) - 1
+        result = array[rows].astype(np.float64)
+        if name in ("sent", "taken_back", "sops"):
+            result[np.array(steps) > len(array)] = 0
+        return result
+
+    def save(self, path: Path) -> None:
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **{f.name: getattr(self, f.name) for f in fields(self)})
+        write_bytes(path, stream.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "Trace":
+        with np.load(path) as file:
+            return cls(**{f.name: file[f.name] for f in fields(cls)})
+
+
+def as_boxes(table: np.ndarray) -> Boxes:
+    return Boxes(table[:, :4].astype(np.float64), table[:, 4].astype(np.float64), table[:, 5].astype(np.int64))
+
+
+def as_table(found, shape, original) -> np.ndarray:
+    """Detections of the letterboxed picture as a table (N, 6) float32 in pixels of the original."""
+    from casc_det.yolo.results import original_boxes
+
+    boxes = original_boxes(found.boxes, tuple(shape), original[:2]).numpy()
+    return np.concatenate((boxes, found.scores[:, None], found.labels[:, None]), 1).astype(np.float32)
+
+
+@torch.no_grad()
+def trace_picture(
+    graph: SpikingGraph, image: torch.Tensor, original: tuple, ann: AnnOutput, variant: Variant, steps: list[int]
+) -> Trace:
+    """Simulate one picture up to the last of `steps`, or until it rests.
+
+    Args:
+        image: (1, 3, H, W), letterboxed. original: shape (height, width, ...) of the picture it was made of.
+        ann: the ANN's answer to it, with counts.
+        steps: those whose detections are wanted; other steps get those of the step before.
+    """
+
+    def boxes(readout) -> np.ndarray:
+        maps, scores = decode_maps(readout, graph.strides, graph.reg_max)
+        return as_table(detect(maps[0], scores[0], SCORED), image.shape[2:], original)
+
+    wanted, rows = set(steps), {name: [] for name in BY_STEP}
+    names = [node.name for node in graph.nodes if node.name in ann.readout]
+    target = torch.cat([ann.readout[name].flatten() for name in names]).double()
+    tables, rest, seconds = [], 0, np.zeros(2)
+    start = perf_counter()
+    options = {"hysteresis": variant.hysteresis, "delay": variant.delay, "compare": ann.counts}
+    limit = min(steps[-1], check_timesteps("auto", graph, variant.delay)) if variant.rests else steps[-1]
+    for step in simulate(graph, image, limit, variant.neuron, variant.schedule, **options):
+        simulated = perf_counter()
+        seconds[0] += simulated - start
+        readout = step.readout
+        difference = torch.cat([readout[name].flatten() for name in names]).double() - target
+        match = step.match[:, 0].numpy()
+        for name, value in (
+            ("sent", step.fired[:, 0, 0].numpy()),
+            ("taken_back", step.fired[:, 1, 0].numpy()),
+            ("sops", float(step.sops[0])),
+            ("more", match[:, 0]),
+            ("fewer", match[:, 1]),
+            ("count_gap", match[:, 2] / graph.levels),
+            ("mse", float(difference.square().mean())),
+            ("relative_error", float(difference.abs().mean() / target.abs().mean())),
+        ):
+            rows[name].append(value)
+        final = bool(step.quiescent.all())
+        new = step.t in wanted or final or not tables
+        tables.append(boxes(readout) if new else tables[-1])
+        start = perf_counter()
+        seconds[1] += start - simulated
+        if final:
+            rest = step.t
+            break
+    arrays = {name: np.array(values) for name, values in rows.items()}
+    return Trace(
+        **arrays,
+        ann_counts=np.array([float(n.sum()) for n in ann.counts.values()]),
+        rest=np.array(rest),
+        detections=np.concatenate(tables),
+        offsets=np.cumsum([0, *map(len, tables)]),
+        ann=boxes(ann.readout),
+        seconds=seconds,
+    )

@@ -1,0 +1,233 @@
+"""Studies: the grid, the traces against plain simulation, cells against `val`, resuming, bad input, and the page."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from conftest import live_yolo
+from PIL import Image
+
+from casc_det import SpikingYOLO, convert
+from casc_det.cli import main
+from casc_det.engine import simulate
+from casc_det.errors import ArgumentError
+from casc_det.study.cells import smallest_step
+from casc_det.study.corruptions import corrupt
+from casc_det.study.run import read_cells, study
+from casc_det.study.variants import CORRUPTIONS, Variant, make_grid, read_timesteps
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return convert(live_yolo("yolov8n")[0], imgsz=64).save(tmp_path_factory.mktemp("w") / "live.safetensors")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, weights):
+    """A COCO data set whose objects are the ANN's own detections: its mAP is high, that of early steps is not."""
+    root, random = tmp_path_factory.mktemp("coco"), np.random.default_rng(0)
+    model = SpikingYOLO(weights)
+    content = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": i + 1, "name": n} for i, n in model.names.items()],
+    }
+    for k in range(3):
+        coarse = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((80, 60), Image.Resampling.BICUBIC)
+        image.save(root / f"{k}.png")
+        content["images"].append({"id": k + 1, "width": 80, "height": 60, "file_name": f"{k}.png"})
+        found = model.ann(str(root / f"{k}.png"), conf=0.001)
+        for (x1, y1, x2, y2), label in list(zip(found.boxes.xyxy.tolist(), found.boxes.cls.tolist(), strict=True))[:6]:
+            entry = {"id": len(content["annotations"]) + 1, "image_id": k + 1, "category_id": int(label) + 1}
+            entry |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
+            content["annotations"].append(entry)
+    (root / "instances.json").write_text(json.dumps(content))
+    return root / "instances.json"
+
+
+@pytest.fixture(scope="module")
+def done(weights, data, tmp_path_factory):
+    options = {"neurons": "cif,if,signed_if", "hysteresis": 0.25, "delay": 0.5, "corruptions": "noise", "severities": 2}
+    root = tmp_path_factory.mktemp("study")
+    return study(weights, data, "1..40", images=data.parent, project=root, imgsz=64, **options)
+
+
+def test_grid_has_corrections_and_corruptions_for_cif_with_wsc_only():
+    grid = make_grid("a,b", "cif,if", "wsc,constant", "0,0.25", 0.5, "noise", "1,3")
+    assert len(grid) == len({variant.key for variant in grid}) == 2 * (4 + 2 + 2)
+    assert all(variant.rests for variant in grid if variant.hysteresis or variant.delay or variant.severity)
+    assert grid[0] == Variant("a") and grid[0].plain and grid[0].method == "CIF + WSC"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": ""}, "weights: expected at least one"),
+        ({"neurons": "cif,lif"}, "neurons: expected some of cif, if, signed_if, got 'lif'"),
+        ({"schedule": []}, "schedule: expected at least one"),
+        ({"hysteresis": "-1"}, "hysteresis: expected numbers of at least 0"),
+        ({"delay": "much"}, "delay: expected numbers"),
+        ({"corruptions": "rain"}, "corruptions: expected some of none, noise"),
+        ({"severities": "4"}, "severities: expected some of 1, 2, 3"),
+    ],
+)
+def test_grids_that_cannot_work_are_refused(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        make_grid(**{"weights": "a", **options})
+
+
+def test_timesteps_are_ranges_or_lists():
+    assert read_timesteps("1..4") == [1, 2, 3, 4] and read_timesteps("8, 16") == read_timesteps((8, 16)) == [8, 16]
+    assert read_timesteps(7) == [7]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "4..1", "1..", "0..3", "3,2", "2,2", "1,-2", "a", 0, "1..5000", "1..2..3", (2, 2)]
+)
+def test_timesteps_out_of_order_or_bounds_are_refused(value):
+    with pytest.raises(ArgumentError, match="timesteps: "):
+        read_timesteps(value)
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_corruptions_are_repeatable_and_grow(kind):
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(image).resize((96, 64), Image.Resampling.BICUBIC))
+    gaps = []
+    for severity in (1, 2, 3):
+        first, second = corrupt(image, kind, severity, "a"), corrupt(image, kind, severity, "a")
+        assert first.shape == image.shape and first.dtype == np.uint8 and np.array_equal(first, second)
+        gaps.append(np.abs(first.astype(int) - image).mean())
+    assert 0 < gaps[0] < gaps[1] < gaps[2]
+    assert corrupt(image, kind, 0, "a") is image
+
+
+def test_cells_hold_what_plain_simulation_gives(done, weights, data):
+    _, records = done
+    cell, graph = records[0]["result"], SpikingYOLO(weights).graph
+    from casc_det.yolo.sources import letterbox, read_picture
+
+    images = [letterbox(read_picture(data.parent / f"{k}.png").image, (64, 64), 32, False) for k in range(3)]
+    spikes = torch.zeros(40, dtype=torch.float64)
+    sops, rests = torch.zeros(40, dtype=torch.float64), []
+    for image in images:
+        for step in simulate(graph, image[None], engine="reference"):
+            if step.t <= 40:
+                spikes[step.t - 1 :] += step.fired.sum() / 3
+                sops[step.t - 1 :] += step.sops[0] / 3
+        rests.append(step.t)
+    assert np.allclose(cell["curves"]["spikes"], spikes) and np.allclose(cell["curves"]["sops"], sops)
+    assert cell["steps_to_rest"] == [t if t <= 40 else 0 for t in rests]
+    assert [records[k]["method"] for k in (0, 4, 5)] == ["CIF + WSC", "IF + WSC", "signed IF + WSC"]
+
+
+def test_curves_end_at_the_ann_where_the_network_rests(done):
+    _, records = done
+    for record in records:
+        curves, ann, rests = record["result"]["curves"], record["result"]["ann"], record["result"]["steps_to_rest"]
+        assert len(curves["T"]) == len(curves["mAP50-95"]) == len(curves["energy_mJ"]) == 40
+        if all(0 < t <= 40 for t in rests):
+            assert curves["mAP50-95"][-1] == ann["mAP50-95"] and curves["mse"][-1] == 0 == curves["more"][-1]
+            assert curves["at_rest"][-1] == 1 and smallest_step(record["result"], 1.0) <= max(rests)
+    assert any(all(record["result"]["steps_to_rest"]) for record in records)
+    assert records[0]["result"]["curves"]["mse"][0] > 0
+    by_policy = {p["policy"]: p for p in records[0]["result"]["policies"]}
+    assert by_policy["boxes-stable(2)"]["T_mean"] <= by_policy["quiescent"]["T_mean"]
+    assert by_policy["boxes-stable(2)"]["energy_mJ"] <= by_policy["quiescent"]["energy_mJ"]
+
+
+def test_scores_are_those_of_val(done, weights, data, tmp_path):
+    _, records = done
+    content = SpikingYOLO(weights).val(data, "4,8", images=data.parent, imgsz=64, project=tmp_path, bootstrap=0)
+    rows = {row["timesteps"]: row for row in content["rows"] if row["network"] == "snn"}
+    curves = records[0]["result"]["curves"]
+    for t in (4, 8):
+        assert curves["mAP50-95"][t - 1] == pytest.approx(rows[t]["mAP50-95"], abs=1e-6)
+        assert curves["energy_mJ"][t - 1] == pytest.approx(rows[t]["energy_mJ"])
+    ann = next(row for row in content["rows"] if row["network"] == "ann")
+    assert records[0]["result"]["ann"]["mAP50-95"] == pytest.approx(ann["mAP50-95"], abs=1e-6)
+
+
+def test_folder_holds_figures_tables_and_one_page_without_network(done):
+    folder, records = done
+    for name in ("map", "curves", "pareto", "robustness", "more_fewer", "layer_error", "neurons", "mapping"):
+        assert (folder / f"{name}.png").stat().st_size > 5000 and (folder / f"{name}.pdf").stat().st_size > 2000
+    with (folder / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 40 * len(records) and rows[0]["neuron"] == "cif"
+    page = (folder / "report.html").read_text()
+    assert len(page) < 8e6 and "__DATA__" not in page
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']https?:""", page) and "fetch(" not in page
+    embedded = json.loads(re.search(r'<script id="data".*?>(.*?)</script>', page, re.DOTALL)[1].replace("<\\/", "</"))
+    assert len(embedded["examples"][0]["boxes"]) == 40 and len(embedded["records"]) == len(records)
+    assert json.loads((folder / "summary.json").read_text())[0]["words"]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_page_in_a_browser(done, tmp_path):
+    """The slider's place changes boxes and bars, and nothing is written to the console."""
+    page, doms = done[0] / "report.html", {}
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
+    for t in (1, 40):
+        words = ["chromium", *options, "--dump-dom", f"file://{page}#picture=2&t={t}"]
+        run = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+        assert "CONSOLE" not in run.stderr, run.stderr
+        doms[t] = run.stdout.split('<script id="data"')[0]
+        assert f"T = {t} (" in doms[t] and doms[t].count("<polyline") == len(done[1]) and doms[t].count("<figure>") == 8
+    svg = {t: re.search(r'<svg id="picture".*?</svg>', dom, re.DOTALL)[0] for t, dom in doms.items()}
+    bars = {t: re.search(r'<svg id="spikes".*?</svg>', dom, re.DOTALL)[0] for t, dom in doms.items()}
+    assert bars[1] != bars[40] and "at rest" in doms[40] and "wake" in doms[1]
+    embedded = json.loads((page.read_text().split('type="application/json">')[1]).split("</script>")[0])
+    for t, drawn in svg.items():
+        assert drawn.count('class="box"') == len(embedded["examples"][1]["boxes"][t - 1])
+
+
+def test_finished_cells_are_kept_and_new_ones_added(done, weights, data, monkeypatch):
+    folder, records = done
+    before = (folder / "cells.jsonl").read_bytes()
+    with (folder / "cells.jsonl").open("ab") as file:
+        file.write(b'{"key": "cut')  # a full disk
+    calls = []
+    again = study(
+        weights,
+        data,
+        "1..40",
+        neurons="cif,if",
+        schedule="wsc,constant",
+        images=data.parent,
+        imgsz=64,
+        resume=folder,
+        report=False,
+        progress=lambda done, total, text: calls.append(total),
+    )[1]
+    assert (folder / "cells.jsonl").read_bytes().startswith(before)
+    assert calls == [6] * 6  # two cells of three pictures
+    assert again[0] == records[0] and len(read_cells(folder)) == len(records) + 2
+
+
+def test_a_folder_of_another_study_is_refused(done, weights, data, tmp_path):
+    folder, _ = done
+    options = {"images": data.parent, "imgsz": 64, "report": False}
+    with pytest.raises(ArgumentError, match="resume: the study in .* has timesteps="):
+        study(weights, data, "1..8", resume=folder, **options)
+    with pytest.raises(ArgumentError, match="resume: .* is no folder of casc-det study"):
+        study(weights, data, "1..40", resume=tmp_path, **options)
+    old = json.loads((folder / "study.json").read_text()) | {"version": 0}
+    (tmp_path / "study.json").write_text(json.dumps(old))
+    with pytest.raises(ArgumentError, match="is of another version"):
+        study(weights, data, "1..40", resume=tmp_path, **options)
+
+
+def test_study_verb(weights, data, tmp_path, capsys):
+    words = ["study", f"data={data}", f"images={data.parent}", f"weights={weights}", "timesteps=2,4,12", "limit=1"]
+    assert main([*words, "imgsz=64", "policies=quiescent", f"project={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert "of the ANN's mAP50-95" in out and (tmp_path / "study" / "report.html").is_file()
+    assert main([*words, "neurons=lif"]) == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("casc-det: neurons: expected")
