@@ -120,10 +120,11 @@ def neurons(content: dict) -> str:
 def exactness(content: dict) -> str:
     """Neurons and readout values that differ at quiescence, for each network and picture size."""
     head = "network | arithmetic | engine | size | pictures | neurons compared | different | largest readout difference"
-    lines = [f"| {head} | largest T |", "|" + " --- |" * 9]
+    lines = [f"| {head} | largest T | spikes compared with the other engine | different |", "|" + " --- |" * 11]
     for r in content["networks"]:
         cells = [r["network"], r["arithmetic"], r["engine"], r["size"], f"{r['pictures']}", f"{r['neurons']:,}"]
         cells += [f"{r['different']}", f"{r['readout']:.1e}", f"{r['largest_T']}"]
+        cells += [f"{r['spikes_compared']:,}", f"{r['spikes_different']}"] if "spikes_compared" in r else ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
