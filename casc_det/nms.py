@@ -18,7 +18,8 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     both = (high - low).clip(min=0).prod(2)
     area = lambda b: (b[:, 2:] - b[:, :2]).prod(1)
-    return both / (area(boxes)[:, None] + area(others)[None, :] - both)
+    union = area(boxes)[:, None] + area(others)[None, :] - both
+    return np.divide(both, union, out=np.zeros_like(both, dtype=np.float64), where=union > 0)
 
 
 def nms(

@@ -29,9 +29,9 @@ class Policy:
     def __str__(self) -> str:
         return self.kind if self.value is None else f"{self.kind}({self.value:g})"
 
-    def watch(self, levels: int) -> "Watch":
-        """To be told of the steps of one picture. levels: Q."""
-        return Watch(self, levels)
+    def watch(self, first: int) -> "Watch":
+        """To be told of the steps of one picture. first: the step from which on it may stop, the last of wake."""
+        return Watch(self, first)
 
 
 def read_policy(text) -> Policy:
@@ -60,8 +60,8 @@ def read_policy(text) -> Policy:
 class Watch:
     """Follows one picture; boxes: those that would be shown."""
 
-    def __init__(self, policy: Policy, levels: int):
-        self.policy, self.levels = policy, levels
+    def __init__(self, policy: Policy, first: int):
+        self.policy, self.first = policy, first
         self.before, self.stable = None, 0
 
     def stop(self, t: int, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, quiescent: bool) -> bool:
@@ -71,7 +71,7 @@ class Watch:
         self.before, self.stable = now, self.stable + 1 if same else 0
         if quiescent:
             return True
-        if t < self.levels:
+        if t < self.first:
             return False
         if self.policy.kind == "boxes-stable":
             return self.stable >= self.policy.value

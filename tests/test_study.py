@@ -137,6 +137,9 @@ def test_curves_end_at_the_ann_where_the_network_rests(done):
             assert curves["at_rest"][-1] == 1 and smallest_step(record["result"], 1.0) <= max(rests)
     assert any(all(record["result"]["steps_to_rest"]) for record in records)
     assert records[0]["result"]["curves"]["mse"][0] > 0
+    cell = {"ann": {"mAP50-95": 0.5}, "curves": {"T": [2, 4, 6, 8], "mAP50-95": [0.1, 0.5, 0.4, 0.6]}}
+    assert smallest_step(cell, 1.0) == 8 and smallest_step(cell, 1.0, kept=False) == 4 and smallest_step(cell, 0.8) == 4
+    assert smallest_step(cell, 2.0) is None
     by_policy = {p["policy"]: p for p in records[0]["result"]["policies"]}
     assert by_policy["boxes-stable(2)"]["T_mean"] <= by_policy["quiescent"]["T_mean"]
     assert by_policy["boxes-stable(2)"]["energy_mJ"] <= by_policy["quiescent"]["energy_mJ"]

@@ -22,6 +22,7 @@ def build_cell(
     operations: list[Operations],
     levels: int,
     layers: dict[str, int],
+    first: int,
     steps: list[int],
     policies: list[Policy],
     classes: ClassMap,
@@ -32,7 +33,8 @@ def build_cell(
 
     Args:
         operations: of each picture's network input. layers: names of the neuron layers and how many neurons they have.
-        steps: the time steps of the curves. classes: from the model's to the data set's.
+        first: the step from which on policies may stop. steps: those of the curves.
+        classes: from the model's to the data set's.
     """
     everyone = list(range(1, steps[-1] + 1))
     chosen = np.array(steps) - 1
@@ -59,7 +61,7 @@ def build_cell(
     }
     ann = score([mapped_boxes(as_boxes(trace.ann), classes) for trace in traces])
     ann_macs = float(np.mean([work.ann_macs for work in operations]))
-    exits = {str(policy): exit_steps(traces, policy, levels, steps[-1]) for policy in policies}
+    exits = {str(policy): exit_steps(traces, policy, first, steps[-1]) for policy in policies}
     return {
         "levels": levels,
         "pictures": len(traces),
@@ -113,11 +115,11 @@ def layer_errors(traces: list[Trace], levels: int) -> dict[str, list]:
     return result
 
 
-def exit_steps(traces: list[Trace], policy: Policy, levels: int, last: int) -> list[int]:
+def exit_steps(traces: list[Trace], policy: Policy, first: int, last: int) -> list[int]:
     """The step at which each picture stops under a policy, at most `last`."""
     result = []
     for trace in traces:
-        watch = policy.watch(levels)
+        watch = policy.watch(first)
         for t in range(1, last + 1):
             found = trace.at(t)
             shown = found.scores >= SHOWN
@@ -144,12 +146,10 @@ def policy_point(traces, operations, levels: int, at: list[int], classes, score:
     }
 
 
-def smallest_step(cell: dict, share: float) -> int | None:
-    """The first step from which on the mAP50-95 stays at `share` of the ANN's or above; None: it does not get there."""
+def smallest_step(cell: dict, share: float, kept: bool = True) -> int | None:
+    """The first step with `share` of the ANN's mAP50-95; kept: and with no less at all later steps. None: never."""
     goal = share * cell["ann"]["mAP50-95"] - 1e-12
-    found = None
-    for t, value in zip(reversed(cell["curves"]["T"]), reversed(cell["curves"]["mAP50-95"]), strict=True):
-        if value < goal:
-            break
-        found = t
-    return found
+    reached = np.array(cell["curves"]["mAP50-95"]) >= goal
+    if kept:
+        reached = np.logical_and.accumulate(reached[::-1])[::-1]
+    return cell["curves"]["T"][int(reached.argmax())] if reached.any() else None

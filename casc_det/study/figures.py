@@ -143,6 +143,7 @@ def plot_mapping(levels: int):
         ax.plot(z, state.n, ".", color=COLOURS[1], markersize=3, label=f"{kind.upper()} neuron, unsteady input")
         ax.plot(z, cqrelu_counts(z, torch.tensor(1.0), levels), color="black", linewidth=1, label="CQReLU")
         ax.set(xlabel="mean input of the wake steps, in clips lam", ylabel=f"count after {3 * levels} steps")
+        ax.set_yticks(range(0, levels + 2, max(levels // 8, 1)))
         ax.legend(fontsize=8)
         ax.grid(alpha=0.3)
     return figure

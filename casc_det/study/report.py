@@ -70,35 +70,35 @@ def paths(it, variant: Variant) -> list[dict]:
 
 
 def summarise(records: list[dict]) -> list[dict]:
-    """For each clean cell: the smallest T with 99 % and 100 % of the ANN's mAP50-95, and it in words."""
+    """For each clean cell: the steps with 99 % and 100 % of the ANN's mAP50-95, and a sentence about them."""
     shown, result = figures.clean(records), []
     for record in shown:
         cell, curves = record["result"], record["result"]["curves"]
         name, ann = figures.label(record, shown), cell["ann"]
         entry = {"name": name, "ann": ann, "levels": cell["levels"]}
-        words = []
+        parts = []
         for share in ENOUGH:
-            t = entry[f"T for {share:.0%}"] = smallest_step(cell, share)
-            if t is None:
-                best = max(curves["mAP50-95"])
-                words.append(
-                    f"{name}: {share:.0%} of the ANN's mAP50-95 ({ann['mAP50-95']:.4f}) is not reached within "
-                    f"T = {curves['T'][-1]}; the best value is {best:.4f}."
-                )
-                continue
-            at = curves["T"].index(t)
-            words.append(
-                f"{name}: T = {t} ({t / cell['levels']:.2g} Q) is enough for {share:.0%} of the ANN's mAP50-95 "
-                f"({curves['mAP50-95'][at]:.4f} of {ann['mAP50-95']:.4f}); it takes {curves['energy_mJ'][at]:.2f} mJ a "
-                f"picture where the ANN takes {ann['energy_mJ']:.2f} mJ."
-            )
+            kept, first = (smallest_step(cell, share, k) for k in (True, False))
+            entry[f"T for {share:.0%}"], entry[f"first T with {share:.0%}"] = kept, first
+            if kept is None:
+                parts.append(f"{share:.0%} is not reached to stay within T = {curves['T'][-1]}")
+            else:
+                spent = [curves["energy_mJ"][curves["T"].index(t)] for t in (first, kept)]
+                good = f", for good from T = {kept} ({spent[1]:.2f} mJ)" if kept > first else ""
+                parts.append(f"{share:.0%} at T = {first} ({spent[0]:.2f} mJ){good}")
+        parts = [", ".join(parts)]
+        if entry["T for 99%"] is None:
+            parts.append(f"its best mAP50-95 is {max(curves['mAP50-95']):.4f}")
         rests = [t for t in cell["steps_to_rest"] if t]
         if rests:
-            words.append(
-                f"{name}: {len(rests)} of {cell['pictures']} pictures came to rest, after {min(rests)} to {max(rests)} "
-                "steps; from then on the boxes are the ANN's."
+            end = "the boxes are the ANN's" if Variant(**record["variant"]).rests else "nothing changes any more"
+            parts.append(
+                f"{len(rests)} of {cell['pictures']} pictures come to rest, after {min(rests)} to {max(rests)} steps, "
+                f"and then {end}"
             )
-        result.append({**entry, "words": words})
+        ends = f"{ann['mAP50-95']:.4f}, {ann['energy_mJ']:.2f} mJ a picture"
+        entry["words"] = [f"{name}: of the ANN's mAP50-95 ({ends}): {'; '.join(parts)}."]
+        result.append(entry)
     return result
 
 
