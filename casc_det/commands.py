@@ -125,6 +125,8 @@ def run_convert(options: dict) -> int:
     from casc_det.conversion import AuditError, format_audit
     from casc_det.model import convert
 
+    if Path(str(options["out"])).suffix != ".safetensors":
+        raise ArgumentError(f"out: expected a file that ends in .safetensors, got '{options['out']}'")
     try:
         conversion = convert(options["weights"], options["imgsz"], options["precision"])
     except AuditError as error:

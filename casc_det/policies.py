@@ -1,10 +1,11 @@
 """When to stop before the time is up: rules that look at the boxes of one picture after each step.
 
     quiescent           the network is at rest: the answer is the ANN's
-    boxes-stable(k)     the shown boxes have not changed for k steps (default 3)
+    boxes-stable(k)     the shown boxes, or that there are none, have not changed in the last k steps (default 3)
     confident(p)        there are boxes, and all that are shown have a score of at least p (default 0.5)
 
-The last two look from the end of wake on, when the whole picture has come in, and stop at rest in any case.
+The last two look only from the last step of wake on, when the whole picture has come in (boxes-stable(3) stops at Q + 3
+at the earliest), and stop at rest in any case.
 """
 
 import re
@@ -68,7 +69,7 @@ class Watch:
         """Whether to stop after step `t`; boxes (N, 4) xyxy, scores (N,), labels (N,)."""
         now = (boxes, scores, labels)
         same = self.before is not None and unchanged(self.before, now)
-        self.before, self.stable = now, self.stable + 1 if same else 0
+        self.before, self.stable = now, self.stable + 1 if same and t > self.first else 0
         if quiescent:
             return True
         if t < self.first:

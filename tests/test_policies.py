@@ -50,8 +50,8 @@ def test_unchanged_boxes_are_the_same_objects_in_any_order():
 
 def test_stable_boxes_stop_after_k_steps_but_not_in_wake():
     watch = read_policy("boxes-stable(2)").watch(4)
-    stops = [watch.stop(t, *TWO, False) for t in range(1, 5)]
-    assert stops == [False, False, False, True]
+    stops = [watch.stop(t, *TWO, False) for t in range(1, 7)]
+    assert stops == [False] * 5 + [True]
     watch = read_policy("boxes-stable(2)").watch(1)
     shown = [NONE, TWO, moved(TWO, 3), moved(TWO, 3), moved(TWO, 3)]
     assert [watch.stop(t, *found, False) for t, found in enumerate(shown, 1)] == [False, False, False, False, True]

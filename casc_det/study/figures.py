@@ -46,10 +46,15 @@ def _finish(ax, ylabel: str, **options) -> None:
     ax.grid(alpha=0.3)
 
 
+def _legend(figure, ax) -> None:
+    """One legend for all axes, beside them."""
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+
+
 def plot_map(records: list[dict]):
     """mAP over T, the ANN as a dashed line."""
     shown = clean(records)
-    figure, axes = new_figure(1, 2, 9, 3.6)
+    figure, axes = new_figure(1, 2, 11, 3.6)
     for ax, key in zip(axes[0], ("mAP50-95", "mAP50"), strict=True):
         _wake(ax, shown)
         drawn = set()
@@ -60,7 +65,7 @@ def plot_map(records: list[dict]):
                 ax.axhline(result["ann"][key], color=GREY, linestyle="--", linewidth=1)
                 drawn.add(record["variant"]["weights"])
         _finish(ax, key, ylim=(0, None))
-    axes[0, 1].legend(fontsize=7, loc="lower right")
+    _legend(figure, axes[0, 0])
     axes[0, 0].set_title("dashed: ANN", fontsize=9)
     return figure
 
@@ -78,7 +83,7 @@ CURVES = (
 def plot_curves(records: list[dict]):
     """Errors, rest, activity and cost over T."""
     shown = clean(records)
-    figure, axes = new_figure(2, 3, 11, 6)
+    figure, axes = new_figure(2, 3, 13, 6)
     for ax, (key, title, scale) in zip(axes.flat, CURVES, strict=True):
         _wake(ax, shown)
         for i, record in enumerate(shown):
@@ -91,7 +96,7 @@ def plot_curves(records: list[dict]):
             for energy in {record["result"]["ann"]["energy_mJ"] for record in shown}:
                 ax.axhline(energy, color=GREY, linestyle="--", linewidth=1)
         _finish(ax, title, yscale=scale)
-    axes[0, 0].legend(fontsize=7)
+    _legend(figure, axes[0, 0])
     axes[1, 2].set_title("dashed: ANN", fontsize=9)
     return figure
 
@@ -99,7 +104,7 @@ def plot_curves(records: list[dict]):
 def plot_pareto(records: list[dict]):
     """mAP against energy and against T; policies as points."""
     shown = clean(records)
-    figure, axes = new_figure(1, 2, 10, 4)
+    figure, axes = new_figure(1, 2, 12, 4)
     marks = "osD^vP*X"
     for ax, key, point, title in (
         (axes[0, 0], "energy_mJ", "energy_mJ", "energy per picture, mJ"),
@@ -110,7 +115,7 @@ def plot_pareto(records: list[dict]):
             result, colour = record["result"], COLOURS[i % len(COLOURS)]
             ax.plot(result["curves"][key], result["curves"]["mAP50-95"], color=colour, label=label(record, shown))
             for k, policy in enumerate(result["policies"] if record in plain(records) else ()):
-                name = policy["policy"] if not anns else None
+                name = f"CIF + WSC, {policy['policy']}" if not anns else None
                 options = {"color": colour, "edgecolor": "black", "zorder": 3, "s": 30}
                 ax.scatter(policy[point], policy["mAP50-95"], marker=marks[k % len(marks)], label=name, **options)
             ann = result["ann"]
@@ -121,7 +126,8 @@ def plot_pareto(records: list[dict]):
             anns.add((ann["mAP50-95"], ann["energy_mJ"]))
         ax.set(xlabel=title, ylabel="mAP50-95", ylim=(0, None))
         ax.grid(alpha=0.3)
-    axes[0, 1].legend(fontsize=7, loc="lower right")
+    _legend(figure, axes[0, 0])
+    axes[0, 1].set_title("dashed: ANN", fontsize=9)
     return figure
 
 
@@ -159,13 +165,15 @@ def plot_more_fewer(record: dict):
         axes[0, 0].plot(curves["T"], curves[key], color=colour, label=f"{key} than the ANN")
     _finish(axes[0, 0], "share of neurons", ylim=(0, None))
     axes[0, 0].legend(fontsize=8)
-    for ax, key in zip(axes[0, 1:], ("more", "fewer"), strict=True):
-        share = np.array(layers[key]) / np.array(layers["neurons"])[:, None]
-        extent = (curves["T"][0] - 0.5, curves["T"][-1] + 0.5, len(share) + 0.5, 0.5)
-        image = ax.imshow(share, aspect="auto", cmap="magma_r", extent=extent, vmin=0, interpolation="nearest")
-        ax.axvline(result["levels"] + 0.5, color="white", linewidth=1)
+    shares = {key: np.array(layers[key]) / np.array(layers["neurons"])[:, None] for key in ("more", "fewer")}
+    top, order = max(share.max() for share in shares.values()), np.arange(1, len(layers["neurons"]) + 1)
+    for ax, (key, share) in zip(axes[0, 1:], shares.items(), strict=True):
+        image = ax.pcolormesh(curves["T"], order, share, cmap="magma_r", vmin=0, vmax=top, shading="nearest")
+        ax.invert_yaxis()
+        ax.axvline(result["levels"] + 0.5, color=COLOURS[5], linewidth=1, label="end of wake")
         ax.set(xlabel="time step T", ylabel="neuron layer", title=f"{key} spikes than the ANN")
-        figure.colorbar(image, ax=ax, label="share of the layer")
+        ax.legend(fontsize=7, loc="lower right")
+    figure.colorbar(image, ax=axes[0, 1:], label="share of the layer")
     return figure
 
 
@@ -173,6 +181,7 @@ def plot_layer_error(record: dict):
     """Relative error of each layer's counts, a box for each layer over the pictures, at four times."""
     errors, levels = record["result"]["layers"]["error"], record["result"]["levels"]
     figure, axes = new_figure(len(ERROR_POINTS), 1, 11, 7.5)
+    figure.suptitle(f"{record['result']['pictures']} pictures; box: quartiles, whiskers: 1.5 box lengths", fontsize=9)
     for ax, (t, table) in zip(axes[:, 0], errors.items(), strict=False):
         ax.boxplot(
             np.array(table).T,
@@ -228,4 +237,5 @@ def plot_robustness(records: list[dict]):
             ax.axhline(result["ann"]["mAP50-95"], color=colour, linestyle="--", linewidth=0.8)
         _finish(ax, "mAP50-95", ylim=(0, None), title=kind)
         ax.legend(fontsize=7)
+    axes[0, 0].set_title(f"{kinds[0]} (dashed: ANN)")
     return figure

@@ -33,10 +33,13 @@ def write_report(it, records: list[dict]) -> Path:
         "neurons": (figures.plot_neurons(paths(it, variant), base["result"]["levels"]), "Four neurons"),
         "mapping": (figures.plot_mapping(base["result"]["levels"]), "What IF and CIF neurons make of their input"),
     }
-    made = {name: entry for name, entry in made.items() if entry[0] is not None}
     for name, (figure, _) in made.items():
-        for suffix in ("png", "pdf"):
-            save_figure(figure, it.folder / f"{name}.{suffix}")
+        for file in (it.folder / f"{name}.png", it.folder / f"{name}.pdf"):
+            if figure is None:
+                file.unlink(missing_ok=True)
+            else:
+                save_figure(figure, file)
+    made = {name: entry for name, entry in made.items() if entry[0] is not None}
     write_curves(it.folder, records)
     summary = summarise(records)
     write_json(it.folder / "summary.json", summary)
@@ -81,13 +84,14 @@ def summarise(records: list[dict]) -> list[dict]:
             kept, first = (smallest_step(cell, share, k) for k in (True, False))
             entry[f"T for {share:.0%}"], entry[f"first T with {share:.0%}"] = kept, first
             if kept is None:
-                parts.append(f"{share:.0%} is not reached to stay within T = {curves['T'][-1]}")
+                some = f"at T = {first}, but not for good" if first else "not reached"
+                parts.append(f"{share:.0%} {some} up to T = {curves['T'][-1]}")
             else:
                 spent = [curves["energy_mJ"][curves["T"].index(t)] for t in (first, kept)]
                 good = f", for good from T = {kept} ({spent[1]:.2f} mJ)" if kept > first else ""
                 parts.append(f"{share:.0%} at T = {first} ({spent[0]:.2f} mJ){good}")
         parts = [", ".join(parts)]
-        if entry["T for 99%"] is None:
+        if entry["first T with 99%"] is None:
             parts.append(f"its best mAP50-95 is {max(curves['mAP50-95']):.4f}")
         rests = [t for t in cell["steps_to_rest"] if t]
         if rests:

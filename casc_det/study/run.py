@@ -26,6 +26,7 @@ from casc_det.evaluation.truth import Picture, Truth, read_truth
 from casc_det.files import run_folder, without_nan, write_json
 from casc_det.graph import SpikingGraph, moved
 from casc_det.integer import to_integer
+from casc_det.model import check_counts
 from casc_det.operations import count_operations
 from casc_det.policies import read_policy
 from casc_det.schedule import SCHEDULES
@@ -115,7 +116,7 @@ def study(
         neurons, schedule, hysteresis, delay, corruptions, severities: axes of the grid, see `make_grid`.
         imgsz: default: that of the first graph. limit: the first so many pictures.
         resume: folder of a study to go on with; finished cells are kept, new ones are added.
-        report: make figures, tables and the page, too.
+        report: make figures, tables and the page of all cells in the folder, too.
         progress: called with (done, total, text) after each picture.
 
     Returns:
@@ -128,6 +129,8 @@ def study(
 
     if data is None:
         raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
+    if limit is not None:
+        check_counts(limit=limit)
     grid = make_grid(weights or find(None).stem, neurons, schedule, hysteresis, delay, corruptions, severities)
     chosen = [read_policy(part) for part in str(policies).split(",") if part.strip()]
     steps, truth = read_timesteps(timesteps), limited(read_truth(data, images, split), limit)
@@ -156,7 +159,7 @@ def study(
         if report:
             from casc_det.study.report import write_report
 
-            write_report(it, records)
+            write_report(it, [*records, *(cell for key, cell in done.items() if key not in {v.key for v in grid})])
     except OSError as error:
         reason = error.strerror or error
         raise SourceError(
@@ -185,9 +188,17 @@ def open_folder(it: Study, project, name, resume) -> Path:
         raise ArgumentError(f"resume: '{resume}' is no folder of casc-det study") from None
     for key, value in settings.items():
         if old.get(key) != value:
-            what = "is of another version" if key == "version" else f"has {key}={old.get(key)!r}, not {value!r}"
+            first, second = (shortened(v) for v in (old.get(key), value))
+            what = "is of another version" if key == "version" else f"has {key}={first}, not {second}"
             raise ArgumentError(f"resume: the study in '{resume}' {what}; start a new one")
     return folder
+
+
+def shortened(value) -> str:
+    """A value for a message; long lists by their ends."""
+    if isinstance(value, list) and len(value) > 8:
+        return f"[{value[0]}, {value[1]}, ..., {value[-1]}] ({len(value)})"
+    return repr(value)
 
 
 def read_cells(folder: Path) -> dict[str, dict]:
