@@ -38,6 +38,7 @@ class Totals:
         self.run, self.times, self.alive = run, times, run.alive
         self.sums: dict[str, torch.Tensor] = {}
         self.trains: dict[str, Train] = {}
+        self.sent: dict[str, torch.Tensor] = {}  # (K, pictures that run, N) spikes up to each step, at their zero point
         sources = [source for _, source in run.network.outputs.values()]
         self.starts = {name: run.neurons[name][1] if name in run.neurons else None for name in sources}
 
@@ -52,8 +53,10 @@ class Totals:
         node, source = run.network.outputs[name]
         counts, train = self.starts[source], self.trains.get(source)
         if train is not None and len(train.data):
-            sent = train.data.view(len(self.times), len(self.alive), -1)[: k + 1].sum(0, dtype=torch.int16)
-            counts = counts.index_add(0, self.alive, sent - (k + 1) * train.zero)
+            if source not in self.sent:
+                spikes = train.data.view(len(self.times), len(self.alive), -1)
+                self.sent[source] = spikes.cumsum(0, dtype=torch.int16)
+            counts = spread(counts[self.alive] + (self.sent[source][k] - (k + 1) * train.zero), counts, self.alive, 0)
         counts = nchw(counts.to(run.dtype).view(run.batch, *run.neurons[source][2]))
         return convolve(node, counts) + run.graph.summed_bias(node, run.plan.divisor(self.times[k]))
 

@@ -82,8 +82,8 @@ def build_cell(
             for name, at in exits.items()
         ],
         "seconds": {
-            "simulation": float(sum(trace.seconds[0] for trace in traces)),
-            "boxes": float(sum(trace.seconds[1] for trace in traces)),
+            name: float(sum(trace.seconds[i] for trace in traces))
+            for i, name in enumerate(("simulation", "errors", "boxes"))
         },
     }
 
