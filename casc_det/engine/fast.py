@@ -13,7 +13,7 @@ import torch
 from casc_det import graph as g
 from casc_det.engine.kernels import NO_LIMIT, compiled, count_gaps, events, pool, scan, weigh
 from casc_det.engine.network import prepare
-from casc_det.engine.step import Step, depths
+from casc_det.engine.step import Step
 from casc_det.engine.trains import Events, Rows, Train, chosen_rows, move, nchw, nhwc, spread
 from casc_det.neurons import NeuronState
 from casc_det.ops import TEMPORAL, apply, convolve
@@ -89,8 +89,6 @@ class Run:
         self.graph, self.plan, self.neuron, self.record = graph, plan, neuron, record
         self.network, self.pixels = prepare(graph), nhwc(graph.pixels(images))
         self.batch, self.dtype, self.device = len(images), images.dtype, images.device
-        self.depth = depths(graph)
-        self.layers = max(self.depth.values())
         self.still: dict[str, torch.Tensor] = {}  # what depends on the pixels alone: the same at each wake step
         self.neurons: dict[str, tuple] = {}  # v, n (B, N), and (H, W, C)
         self.settled: dict[str, bool] = {}  # no neuron of the layer fired in the last step
@@ -114,7 +112,7 @@ class Run:
         """Run the steps `times` and yield them."""
         self.awake = torch.tensor([self.plan.awake(t) for t in times], device=self.device)
         self.times, self.rules = times, {}
-        resting = torch.tensor([self.plan.may_rest(t, self.layers) for t in times], device=self.device)
+        resting = torch.tensor([self.plan.may_rest(t, self.network.layers) for t in times], device=self.device)
         size = (len(times), len(self.alive))
         layers = self.graph.of_type(g.Neuron)
         fired = torch.zeros(len(layers), 2, *size, dtype=torch.int64, device=self.device)
@@ -216,7 +214,7 @@ class Run:
         if node.name in self.network.lazy:
             return Rows(x.data[:0], torch.full(steps, -1, device=self.device))
         some = weight > 0
-        settling = self.plan.may_rest(self.times[0], self.layers)  # from here on the rule is the same
+        settling = self.plan.may_rest(self.times[0], self.network.layers)  # from here on the rule is the same
         if node.name in self.network.to_neurons and settling and x.is_spikes:
             dense = node.weight.numel() // node.groups * x.data.shape[1] * x.data.shape[2] * int(some.sum())
             dense /= node.stride[0] * node.stride[1]
@@ -264,7 +262,7 @@ class Run:
 
     def _rules(self, node: g.Neuron) -> tuple[torch.Tensor, torch.Tensor, bool]:
         """Limits and lows of the chunk's steps (see `scan`), and whether the step before it had the same."""
-        layer = self.depth[node.name] - 1
+        layer = self.network.depth[node.name] - 1
         key = self.plan.waiting(layer)
         if key not in self.rules:
             before = max(self.times[0] - 1, 1)

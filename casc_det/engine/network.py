@@ -7,7 +7,7 @@ import torch
 from casc_det import graph as g
 from casc_det.engine.convolution import SpikeConvolution
 from casc_det.engine.kernels import tile
-from casc_det.engine.step import fan_out, spiking_convolutions
+from casc_det.engine.step import depths, fan_out, spiking_convolutions
 
 
 class Network:
@@ -16,6 +16,8 @@ class Network:
     def __init__(self, graph: g.SpikingGraph):
         steps = range(1, graph.levels + 1)
         self.last_use = {name: node.name for node in graph.nodes for name in node.inputs}
+        self.depth = depths(graph)
+        self.layers = max(self.depth.values())
         self.spiking = {node.name: i for i, node in enumerate(spiking_convolutions(graph))}
         self.convolutions = {node.name: SpikeConvolution(node, graph.integer) for node in graph.of_type(g.Conv)}
         self.bias = {

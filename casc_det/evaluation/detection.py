@@ -163,15 +163,16 @@ def append_records(file: Path, records: list[dict]) -> None:
         os.fsync(stream.fileno())
 
 
+def read_lines(file: Path) -> list[dict]:
+    """All whole records of a file of lines; one that ends in a cut line is mended."""
+    data = file.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(file, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 def read_records(folder: Path) -> dict:
-    """All whole records of a run folder by picture key; files that end in a cut line are mended."""
-    records = {}
-    for file in sorted(folder.glob("detections.*.jsonl")):
-        data = file.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(file, len(whole))
-        for line in whole.splitlines():
-            record = json.loads(line)
-            records[record["key"]] = record
-    return records
+    """All whole records of a run folder by picture key."""
+    files = sorted(folder.glob("detections.*.jsonl"))
+    return {record["key"]: record for file in files for record in read_lines(file)}

@@ -19,7 +19,7 @@ from casc_det.engine import check_timesteps, depths
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
-from casc_det.evaluation.detection import append_records
+from casc_det.evaluation.detection import append_records, read_lines
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.evaluation.run import fingerprint, limited
 from casc_det.evaluation.truth import Picture, Truth, read_truth
@@ -150,7 +150,7 @@ def study(
             if variant.key in done:
                 continue
             text = f"{number}/{len(grid)} {variant.weights}, {variant.method}, {variant.disturbance}"
-            for picture in list(truth.pictures):
+            for picture in truth.pictures:
                 count += 1
                 trace_one(it, variant, picture)
                 progress(count, total, text)
@@ -204,14 +204,7 @@ def shortened(value) -> str:
 def read_cells(folder: Path) -> dict[str, dict]:
     """The finished cells of a study by key; a line that a full disk or a kill cut short is dropped."""
     file = folder / CELLS
-    if not file.exists():
-        return {}
-    data = file.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        file.write_bytes(whole)
-    records = [json.loads(line) for line in whole.splitlines()]
-    return {record["key"]: record for record in records}
+    return {record["key"]: record for record in read_lines(file)} if file.exists() else {}
 
 
 def trace_one(it: Study, variant: Variant, picture: Picture) -> None:
