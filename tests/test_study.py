@@ -168,7 +168,8 @@ def test_folder_holds_figures_tables_and_one_page_without_network(done):
     assert len(page) < 8e6 and "__DATA__" not in page
     assert not re.findall(r"""(?:src|href)\s*=\s*["']https?:""", page) and "fetch(" not in page
     embedded = json.loads(re.search(r'<script id="data".*?>(.*?)</script>', page, re.DOTALL)[1].replace("<\\/", "</"))
-    assert len(embedded["examples"][0]["boxes"]) == 40 and len(embedded["records"]) == len(records)
+    assert len(embedded["networks"][0]["runs"][0]["boxes"]) == 40 and len(embedded["records"]) == len(records)
+    assert len(embedded["networks"]) == sum(not record["variant"]["severity"] for record in records)
     assert json.loads((folder / "summary.json").read_text())[0]["words"]
 
 
@@ -177,18 +178,18 @@ def test_page_in_a_browser(done, tmp_path):
     """The slider's place changes boxes and bars, and nothing is written to the console."""
     page, doms = done[0] / "report.html", {}
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--enable-logging=stderr"]
-    for t in (1, 40):
-        words = ["chromium", *options, "--dump-dom", f"file://{page}#picture=2&t={t}"]
+    for t, network in ((1, 1), (40, 1), (40, 2)):
+        words = ["chromium", *options, "--dump-dom", f"file://{page}#picture=2&t={t}&network={network}"]
         run = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
         assert "CONSOLE" not in run.stderr, run.stderr
-        doms[t] = run.stdout.split('<script id="data"')[0]
-        assert f"T = {t} (" in doms[t] and doms[t].count("<polyline") == len(done[1]) and doms[t].count("<figure>") == 8
-    svg = {t: re.search(r'<svg id="picture".*?</svg>', dom, re.DOTALL)[0] for t, dom in doms.items()}
-    bars = {t: re.search(r'<svg id="spikes".*?</svg>', dom, re.DOTALL)[0] for t, dom in doms.items()}
-    assert bars[1] != bars[40] and "at rest" in doms[40] and "wake" in doms[1]
+        dom = doms[t, network] = run.stdout.split('<script id="data"')[0]
+        assert f"T = {t} (" in dom and dom.count("<polyline") == len(done[1]) and dom.count("<figure>") == 8
+    svg = {key: re.search(r'<svg id="picture".*?</svg>', dom, re.DOTALL)[0] for key, dom in doms.items()}
+    bars = {key: re.search(r'<svg id="spikes".*?</svg>', dom, re.DOTALL)[0] for key, dom in doms.items()}
+    assert bars[1, 1] != bars[40, 1] and "at rest" in doms[40, 1] and "wake" in doms[1, 1]
     embedded = json.loads((page.read_text().split('type="application/json">')[1]).split("</script>")[0])
-    for t, drawn in svg.items():
-        assert drawn.count('class="box"') == len(embedded["examples"][1]["boxes"][t - 1])
+    for (t, network), drawn in svg.items():
+        assert drawn.count('class="box"') == len(embedded["networks"][network - 1]["runs"][1]["boxes"][t - 1])
 
 
 def test_finished_cells_are_kept_and_new_ones_added(done, weights, data, monkeypatch):

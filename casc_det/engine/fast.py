@@ -38,7 +38,7 @@ class Totals:
         self.run, self.times, self.alive = run, times, run.alive
         self.sums: dict[str, torch.Tensor] = {}
         self.trains: dict[str, Train] = {}
-        self.sent: dict[str, torch.Tensor] = {}  # (K, pictures that run, N) spikes up to each step, at their zero point
+        self.counts: dict[str, torch.Tensor] = {}  # (K, pictures that run, N) after each step
         sources = [source for _, source in run.network.outputs.values()]
         self.starts = {name: run.neurons[name][1] if name in run.neurons else None for name in sources}
 
@@ -53,10 +53,12 @@ class Totals:
         node, source = run.network.outputs[name]
         counts, train = self.starts[source], self.trains.get(source)
         if train is not None and len(train.data):
-            if source not in self.sent:
+            if source not in self.counts:
                 spikes = train.data.view(len(self.times), len(self.alive), -1)
-                self.sent[source] = spikes.cumsum(0, dtype=torch.int16)
-            counts = spread(counts[self.alive] + (self.sent[source][k] - (k + 1) * train.zero), counts, self.alive, 0)
+                sent = spikes.cumsum(0, dtype=torch.int16)
+                zeros = train.zero * torch.arange(1, len(sent) + 1, dtype=torch.int16, device=sent.device)
+                self.counts[source] = sent.add_(counts[self.alive] - zeros[:, None, None])
+            counts = spread(self.counts[source][k], counts, self.alive, 0)
         counts = nchw(counts.to(run.dtype).view(run.batch, *run.neurons[source][2]))
         return convolve(node, counts) + run.graph.summed_bias(node, run.plan.divisor(self.times[k]))
 
@@ -111,7 +113,8 @@ class Run:
     def chunk(self, times: range) -> Iterator[Step]:
         """Run the steps `times` and yield them."""
         self.awake = torch.tensor([self.plan.awake(t) for t in times], device=self.device)
-        self.times, self.rules = times, {}
+        self.times, self.rules, levels = times, {}, self.graph.levels
+        self.scale = torch.tensor([[levels, min(t, levels)] for t in times], device=self.device)  # see `count_gaps`
         resting = torch.tensor([self.plan.may_rest(t, self.network.layers) for t in times], device=self.device)
         size = (len(times), len(self.alive))
         layers = self.graph.of_type(g.Neuron)
@@ -274,8 +277,7 @@ class Run:
 
     def _match(self, node: g.Neuron, x: Train, before: torch.Tensor, out: torch.Tensor) -> None:
         """Write `Step.match` of a layer into `out` (K, B, 3); before: the counts (B, N) before the chunk."""
-        levels, wanted = self.graph.levels, self.wanted[node.name][self.alive]
-        scale = torch.tensor([[levels, min(t, levels)] for t in self.times], device=self.device)
+        wanted, scale = self.wanted[node.name][self.alive], self.scale
         if len(x.data):
             count_gaps(x.data.view(len(self.times), len(self.alive), -1), x.zero, before, wanted, scale, out)
         else:

@@ -83,7 +83,7 @@ def build_cell(
         ],
         "seconds": {
             name: float(sum(trace.seconds[i] for trace in traces))
-            for i, name in enumerate(("simulation", "errors", "boxes"))
+            for i, name in enumerate(("simulation", "readouts", "errors", "boxes"))
         },
     }
 

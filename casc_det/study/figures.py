@@ -33,6 +33,14 @@ def label(record: dict, records: list[dict]) -> str:
     return ", ".join(parts)
 
 
+def _measured_on(figure, records: list[dict]) -> None:
+    """Name the pictures, and what the dashed lines are, above the axes."""
+    record = records[0]
+    sizes = "x".join(map(str, record["imgsz"]))
+    text = f"{record['data']}, {record['result']['pictures']} pictures, {sizes} px; dashed: the ANN"
+    figure.suptitle(text, fontsize=9)
+
+
 def _wake(ax, records: list[dict]) -> None:
     """Shade wake, where all records have the same."""
     levels = {record["result"]["levels"] for record in records}
@@ -66,7 +74,7 @@ def plot_map(records: list[dict]):
                 drawn.add(record["variant"]["weights"])
         _finish(ax, key, ylim=(0, None))
     _legend(figure, axes[0, 0])
-    axes[0, 0].set_title("dashed: ANN", fontsize=9)
+    _measured_on(figure, shown)
     return figure
 
 
@@ -97,7 +105,7 @@ def plot_curves(records: list[dict]):
                 ax.axhline(energy, color=GREY, linestyle="--", linewidth=1)
         _finish(ax, title, yscale=scale)
     _legend(figure, axes[0, 0])
-    axes[1, 2].set_title("dashed: ANN", fontsize=9)
+    _measured_on(figure, shown)
     return figure
 
 
@@ -127,7 +135,7 @@ def plot_pareto(records: list[dict]):
         ax.set(xlabel=title, ylabel="mAP50-95", ylim=(0, None))
         ax.grid(alpha=0.3)
     _legend(figure, axes[0, 0])
-    axes[0, 1].set_title("dashed: ANN", fontsize=9)
+    _measured_on(figure, shown)
     return figure
 
 
@@ -237,5 +245,5 @@ def plot_robustness(records: list[dict]):
             ax.axhline(result["ann"]["mAP50-95"], color=colour, linestyle="--", linewidth=0.8)
         _finish(ax, "mAP50-95", ylim=(0, None), title=kind)
         ax.legend(fontsize=7)
-    axes[0, 0].set_title(f"{kinds[0]} (dashed: ANN)")
+    _measured_on(figure, disturbed)
     return figure

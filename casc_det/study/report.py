@@ -17,6 +17,7 @@ from casc_det.study.variants import Variant
 
 TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_SIDE = 480  # pixels, of the example pictures in the page
+PLAYED = 8  # cells whose boxes the page plays, at most: it stays below 8 MB
 
 
 def write_report(it, records: list[dict]) -> Path:
@@ -42,17 +43,16 @@ def write_report(it, records: list[dict]) -> Path:
     made = {name: entry for name, entry in made.items() if entry[0] is not None}
     write_curves(it.folder, records)
     summary = summarise(records)
+    played = figures.clean(records)[:PLAYED]
+    stills = [still(picture) for picture in it.examples()]
     write_json(it.folder / "summary.json", summary)
     content = {
         "title": f"Spiking detection on {it.truth.name}",
         "about": about(it, records),
         "summary": [line for entry in summary for line in entry["words"]],
         "records": [page_record(record, records) for record in records],
-        "examples": [example(it, variant, picture) for picture in it.examples()],
-        "names": it.graph(variant.weights).names,
-        "layers": base["result"]["layers"]["names"],
-        "levels": base["result"]["levels"],
-        "method": base["method"],
+        "examples": stills,
+        "networks": [network(it, record, played, [image["scale"] for image in stills]) for record in played],
         "figures": [
             {"name": name, "title": title, "uri": uri("image/png", (it.folder / f"{name}.png").read_bytes())}
             for name, (_, title) in made.items()
@@ -157,13 +157,32 @@ def page_record(record: dict, records: list[dict]) -> dict:
     }
 
 
-def example(it, variant: Variant, picture) -> dict:
-    """A picture, the ANN's boxes, and boxes and spikes by layer at each time step."""
+def still(picture) -> dict:
+    """An example picture, small, and the scale of its boxes."""
     from casc_det.yolo.sources import read_picture
 
-    trace, image = Trace.load(it.trace_file(variant, picture)), read_picture(picture.path).image
+    image = read_picture(picture.path).image
     data, scale = jpeg_of(image, PICTURE_SIDE)
-    height, width = image.shape[:2]
+    height, width = (round(side * scale) for side in image.shape[:2])
+    shown = {"uri": uri("image/jpeg", data), "width": width, "height": height, "scale": scale}
+    return {"name": Path(picture.path).name, **shown}
+
+
+def network(it, record: dict, records: list[dict], scales: list[float]) -> dict:
+    """A cell as the page plays it: boxes and spikes by layer at each time step of the example pictures."""
+    variant = Variant(**record["variant"])
+    return {
+        "name": figures.label(record, records),
+        "names": it.graph(variant.weights).names,
+        "layers": record["result"]["layers"]["names"],
+        "levels": record["result"]["levels"],
+        "runs": [played_run(it, variant, *shown) for shown in zip(it.examples(), scales, strict=True)],
+    }
+
+
+def played_run(it, variant: Variant, picture, scale: float) -> dict:
+    """The ANN's boxes, and boxes and spikes by layer at each time step."""
+    trace = Trace.load(it.trace_file(variant, picture))
 
     def shown(found) -> list:
         rows = zip(found.boxes, found.scores, found.labels, strict=True)
@@ -175,10 +194,6 @@ def example(it, variant: Variant, picture) -> dict:
 
     steps = list(range(1, it.steps[-1] + 1))
     return {
-        "name": Path(picture.path).name,
-        "uri": uri("image/jpeg", data),
-        "width": round(width * scale),
-        "height": round(height * scale),
         "rest": int(trace.rest),
         "ann": shown(as_boxes(trace.ann)),
         "boxes": [shown(trace.at(t)) for t in steps],

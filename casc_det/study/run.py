@@ -37,7 +37,7 @@ from casc_det.study.traces import Trace, trace_picture
 from casc_det.study.variants import Variant, make_grid, read_timesteps
 from casc_det.zoo import find
 
-VERSION = 1
+VERSION = 2
 SETTINGS, CELLS, TRACES = "study.json", "cells.jsonl", "traces"
 EXAMPLES = 6
 ENERGY = EnergyModel()

@@ -2,16 +2,19 @@
 
 import io
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.linalg import vector_norm as norm
 
 from casc_det.ann import AnnOutput
 from casc_det.decode import DetectionSettings, decode_maps, detect
 from casc_det.engine import check_timesteps, simulate
+from casc_det.engine.convolution import channels_last
 from casc_det.files import write_bytes
 from casc_det.graph import SpikingGraph
 from casc_det.study.variants import Variant
@@ -42,7 +45,7 @@ class Trace:
         rest: step at which the network was seen to be at rest; 0: it was not.
         detections: (M, 6) xyxy, score, label of all steps after one another; offsets: (T + 1,) where each begins.
         ann: (N, 6) the ANN's detections.
-        seconds: of simulation, of readouts and their errors, of decoding and non-maximum suppression.
+        seconds: of simulation with counts held against the ANN's, of reading out, of errors, of boxes.
     """
 
     sent: np.ndarray
@@ -115,17 +118,17 @@ def trace_picture(
 
     wanted, rows = set(steps), {name: [] for name in BY_STEP}
     names = [node.name for node in graph.nodes if node.name in ann.readout]
-    target = torch.cat([ann.readout[name].flatten() for name in names]).double()
-    size = float(target.abs().mean())
-    tables, rest, seconds = [], 0, np.zeros(3)
+    target = {name: channels_last(ann.readout[name]) for name in names}  # as the engine lays them out
+    values, size = (sum(float(f(x)) for x in target.values()) for f in (torch.numel, partial(norm, ord=1)))
+    tables, rest, seconds = [], 0, np.zeros(4)
     start = perf_counter()
     options = {"hysteresis": variant.hysteresis, "delay": variant.delay, "compare": ann.counts}
     limit = min(steps[-1], check_timesteps("auto", graph, variant.delay)) if variant.rests else steps[-1]
     for step in simulate(graph, image, limit, variant.neuron, variant.schedule, **options):
         simulated = perf_counter()
-        seconds[0] += simulated - start
         readout = step.readout
-        difference = torch.cat([readout[name].flatten() for name in names]).double() - target
+        read = perf_counter()
+        gaps = [(readout[name] - target[name]).double() for name in names]
         match = step.match[:, 0].numpy()
         for name, value in (
             ("sent", step.fired[:, 0, 0].numpy()),
@@ -134,17 +137,17 @@ def trace_picture(
             ("more", match[:, 0]),
             ("fewer", match[:, 1]),
             ("count_gap", match[:, 2] / graph.levels),
-            ("mse", float(difference.square().mean())),
-            ("relative_error", float(difference.abs().mean()) / size),
+            ("mse", sum(float(norm(gap)) ** 2 for gap in gaps) / values),
+            ("relative_error", sum(float(norm(gap, ord=1)) for gap in gaps) / size),
         ):
             rows[name].append(value)
         compared = perf_counter()
-        seconds[1] += compared - simulated
         final = bool(step.quiescent.all())
         new = step.t in wanted or final or not tables
         tables.append(boxes(readout) if new else tables[-1])
-        start = perf_counter()
-        seconds[2] += start - compared
+        found = perf_counter()
+        seconds += np.diff([start, simulated, read, compared, found])
+        start = found
         if final:
             rest = step.t
             break
