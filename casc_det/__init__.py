@@ -14,8 +14,12 @@ def __getattr__(name: str):  # torch is imported when the first of these is used
         from casc_det.activation import CQReLU
 
         return CQReLU
-    if name in ("SpikingYOLO", "convert"):
-        from casc_det import model
+    if name == "SpikingYOLO":
+        from casc_det.model import SpikingYOLO
 
-        return getattr(model, name)
+        return SpikingYOLO
+    if name == "convert":
+        from casc_det.conversion import convert
+
+        return convert
     raise AttributeError(f"module 'casc_det' has no attribute '{name}'")

@@ -1,9 +1,12 @@
 """What each verb of the command line does: calls one function of the library and prints what came of it."""
 
 import sys
+import textwrap
 from pathlib import Path
 
 from casc_det.errors import ArgumentError
+
+MODEL = ("weights", "device", "precision", "engine", "hysteresis", "delay")  # arguments of SpikingYOLO
 
 
 def run_predict(options: dict) -> int:
@@ -14,7 +17,7 @@ def run_predict(options: dict) -> int:
     from casc_det.zoo import DEFAULT
 
     folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
-    made_with = {key: options.pop(key) for key in ("weights", "device", "precision", "engine")}
+    made_with = {key: options.pop(key) for key in MODEL}
     model = SpikingYOLO(**made_with)
     made_with["weights"] = str(made_with["weights"] or DEFAULT)
     made_with["precision"] = str(model.dtype).removeprefix("torch.")
@@ -50,7 +53,7 @@ def run_demo(options: dict) -> int:
     from casc_det.yolo.progress import Progress, demo_picture
 
     folder = run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok"))
-    model = SpikingYOLO(*(options.pop(key) for key in ("weights", "device", "precision", "engine")))
+    model = SpikingYOLO(**{key: options.pop(key) for key in MODEL})
     source = options.pop("source") or demo_picture()
     with Progress("time steps") as bar:
         report = demo_to_folder(model, source, folder, bar.step, **options)
@@ -77,7 +80,7 @@ def run_val(options: dict) -> int:
     from casc_det.model import SpikingYOLO
     from casc_det.yolo.progress import Progress
 
-    model = SpikingYOLO(*(options.pop(key) for key in ("weights", "device", "precision", "engine")))
+    model = SpikingYOLO(**{key: options.pop(key) for key in MODEL})
     strict, mapping = options.pop("strict"), parse_mapping(options.pop("map"))
     energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
     with Progress("val") as bar:
@@ -122,8 +125,7 @@ def run_train(options: dict) -> int:
 
 
 def run_convert(options: dict) -> int:
-    from casc_det.conversion import AuditError, format_audit
-    from casc_det.model import convert
+    from casc_det.conversion import AuditError, convert, format_audit
 
     if Path(str(options["out"])).suffix != ".safetensors":
         raise ArgumentError(f"out: expected a file that ends in .safetensors, got '{options['out']}'")
@@ -152,7 +154,8 @@ def run_info(options: dict) -> int:
     for key, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
-        print(f"{key:<18} {value}")
+        for number, line in enumerate(textwrap.wrap(str(value), 100) or [""]):
+            print(f"{'' if number else key:<18} {line}")
     return 0
 
 

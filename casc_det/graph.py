@@ -288,7 +288,7 @@ class SpikingGraph(Graph):
         """The real values of a readout whose currents sum to `total`; float64 for an integer graph."""
         if node.scale is None:
             return total / divisor
-        return total * (node.scale.double() / divisor)
+        return (total * node.scale.double()).div_(divisor)
 
 
 def per_channel(graph: Graph, rules: dict[type, Callable[[Node, list], torch.Tensor | None]]) -> dict:

@@ -1,90 +1,25 @@
 """`SpikingYOLO`, the detector as users of Ultralytics expect it."""
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
 
 import torch
 
-from casc_det import __version__
 from casc_det.ann import ann_forward
-from casc_det.conversion import AuditRow, convert_graph
 from casc_det.decode import DetectionSettings, check_classes, decode_maps, detect
-from casc_det.engine import ENGINES, check_timesteps, simulate
-from casc_det.errors import ArgumentError, WeightsError, nearest
+from casc_det.engine import ENGINES, check_corrections, check_timesteps, simulate
+from casc_det.errors import ArgumentError, nearest
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.graph import SpikingGraph, moved
-from casc_det.integer import to_integer
 from casc_det.policies import read_policy
 from casc_det.prediction import Tally, run_batch
-from casc_det.storage import load_graph, save_graph
+from casc_det.storage import load_graph
 from casc_det.zoo import find
 
 ENERGY = EnergyModel()
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-
-
-class Conversion(NamedTuple):
-    """graph: the spiking detector. audit: how each op of the network was carried over."""
-
-    graph: SpikingGraph
-    audit: list[AuditRow]
-
-    def save(self, path: str | Path) -> Path:
-        return save_graph(self.graph, path)
-
-
-def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conversion:
-    """Convert a CQReLU detector into a spiking one; the model is left unchanged.
-
-    Args:
-        model: an Ultralytics `DetectionModel` or `YOLO`, or the path of a `.pt` checkpoint; or, to make an integer
-            graph of it, a real-valued spiking graph (`.safetensors`).
-        imgsz: longest picture side the graph is meant for; default: what the network was trained with, or 640.
-        precision: "integer": weights rounded to 8 bits, and from there on everything exact on every machine; "float":
-            the network's own weights, exact up to the rounding of sums.
-
-    Raises:
-        ConversionError, AuditError: an op has no spiking counterpart, or there is no CQReLU.
-        WeightsError: the file cannot be read.
-    """
-    from casc_det.yolo.capture import capture
-    from casc_det.yolo.checkpoint import read_checkpoint
-
-    if precision not in ("integer", "float"):
-        raise ArgumentError(f"precision: expected integer or float, got {precision!r}")
-    if isinstance(model, str | Path):
-        model = find(model)
-    if isinstance(model, Path) and model.suffix == ".safetensors":
-        if precision == "float":
-            raise ArgumentError(f"precision: '{model}' is a spiking graph already; precision=integer rounds it")
-        graph = load_graph(model, torch.float64)
-        if graph.integer:
-            raise ArgumentError(f"weights: '{model}' is an integer graph already; there is nothing to convert")
-        size = imgsz or graph.imgsz
-        return Conversion(to_integer(replace(graph, imgsz=size)), [])
-    meta = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
-    if isinstance(model, Path):
-        path = model
-        if path.suffix != ".pt":
-            raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train or a spiking graph, got '{path}'")
-        model = read_checkpoint(path)
-        meta |= {"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    model = getattr(model, "model", model) if type(model).__name__ == "YOLO" else model
-    trained = getattr(model, "args", None) or {}
-    trained = dict(trained) if isinstance(trained, dict) else dict(vars(trained))
-    kept = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")
-    meta["training"] = {key: trained[key] for key in kept if trained.get(key) is not None}
-    meta["architecture"] = str(getattr(model, "yaml", {}).get("yaml_file", type(model).__name__))
-    size = imgsz or trained.get("imgsz") or 640
-    graph = capture(model, size if isinstance(size, int) else max(size))
-    graph.meta |= meta
-    spiking, audit = convert_graph(graph)
-    return Conversion(to_integer(spiking) if precision == "integer" else spiking, audit)
 
 
 class SpikingYOLO:
@@ -98,6 +33,7 @@ class SpikingYOLO:
             gives the ANN's answer in float64 (its default); in float32 a value on a rounding boundary can flip and
             change others, so that boxes may differ from the ANN's.
         engine: "fast" or "reference", see `casc_det.engine`.
+        hysteresis, delay: fewer corrections for the same answer at rest, see `casc_det.schedule`; 0 for none.
 
     Example:
         >>> model = SpikingYOLO()
@@ -111,11 +47,15 @@ class SpikingYOLO:
         device="cpu",
         precision: str | None = None,
         engine: str = "fast",
+        hysteresis: float = 0.0,
+        delay: float = 0.0,
     ):
         for name, value, known in (("precision", precision, (*PRECISIONS, None)), ("engine", engine, ENGINES)):
             if value not in known:
                 raise ArgumentError(f"{name}: expected one of {', '.join(filter(None, known))}, got {value!r}")
-        self.device, self.engine = check_device(device), engine
+        check_corrections(hysteresis=hysteresis, delay=delay)
+        self.device = check_device(device)
+        self.simulation = {"engine": engine, "hysteresis": hysteresis, "delay": delay}  # see `simulate`
         graph = weights if isinstance(weights, SpikingGraph) else load_graph(find(weights), torch.float64)
         self.dtype = PRECISIONS[precision or ("float32" if graph.integer else "float64")]
         self.graph = moved(graph, self.dtype, self.device)
@@ -185,7 +125,7 @@ class SpikingYOLO:
             begun = perf_counter()
             images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
             start = perf_counter()
-            found, infos, deciding = run_batch(self.graph, images, timesteps, settings, policy, self.engine)
+            found, infos, deciding = run_batch(self.graph, images, timesteps, settings, policy, **self.simulation)
             speed = {
                 "preprocess": (start - begun) * 1e3 / len(images),
                 "inference": (perf_counter() - start - deciding) * 1e3 / len(images),
@@ -205,8 +145,8 @@ class SpikingYOLO:
             `Results` with `result.spiking`, in the order of the steps.
         """
         frame, x, settings = self._single(image, conf, iou, imgsz)
-        tally, last = Tally(1), check_timesteps(timesteps, self.graph)
-        for step in simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, engine=self.engine):
+        tally, last = Tally(1), check_timesteps(timesteps, self.graph, self.simulation["delay"])
+        for step in simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, **self.simulation):
             tally.add(step)
             done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
             if at is None or step.t in at or done:
@@ -278,7 +218,7 @@ class SpikingYOLO:
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype)
         shard = Shard.join(self.device)
         folder = shard.share(lambda: start_folder(project, name or "val", exist_ok, resume))
-        plan = Plan(rows, size, rect, self.engine)
+        plan = Plan(rows, size, rect, **self.simulation)
         return evaluate(
             self.graph, truth, plan, folder, floats, protocol, mapping, batch, bootstrap, energy, shard, progress
         )

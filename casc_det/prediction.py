@@ -5,7 +5,7 @@ from time import perf_counter
 import torch
 
 from casc_det.decode import Detections, DetectionSettings, decode_maps, detect
-from casc_det.engine import simulate
+from casc_det.engine import first_answer, simulate
 from casc_det.graph import SpikingGraph
 from casc_det.policies import Policy
 
@@ -16,16 +16,21 @@ def run_batch(
     timesteps: int | str,
     settings: DetectionSettings,
     policy: Policy,
-    engine: str,
+    **simulation,
 ) -> tuple[list[Detections], list, float]:
     """Detections and `SpikingInfo` of each picture, and the seconds spent on boxes.
 
     Args:
         images: (B, 3, H, W) in 0..1. policy: looked at with timesteps="auto" only; "quiescent" needs no boxes.
+        simulation: engine, hysteresis, delay, see `simulate`.
     """
     tally, deciding = Tally(len(images)), 0.0
     found, infos = [None] * len(images), [None] * len(images)
-    watches = [policy.watch(graph.levels) for _ in images] if policy.kind != "quiescent" else None
+    watches = (
+        [policy.watch(first_answer(graph, simulation.get("delay", 0.0))) for _ in images]
+        if policy.kind != "quiescent"
+        else None
+    )
 
     def look(step) -> None:
         boxes, scores = decode_maps(step.readout, graph.strides, graph.reg_max)
@@ -33,7 +38,7 @@ def run_batch(
             if infos[i] is None:
                 found[i] = detect(boxes[i], scores[i], settings)
 
-    for step in simulate(graph, images, timesteps, engine=engine):
+    for step in simulate(graph, images, timesteps, **simulation):
         tally.add(step)
         if watches is None:
             continue

@@ -32,7 +32,15 @@ SAVING = {
 PRECISION = Option(
     None, "float32 or float64; default: float32 for integer graphs, float64 (exact) for real-valued ones"
 )
-ENGINE = Option("fast", "fast, or reference: step by step; the same spikes")
+RUNNING = {
+    "engine": Option("fast", "fast, or reference: step by step; the same spikes"),
+    "hysteresis": Option(
+        0.0, "take back only below so many thresholds during wake: fewer spikes, the same answer at rest"
+    ),
+    "delay": Option(
+        0.0, "steps that each layer starts later than the one before: fewer spikes, the same answer at rest"
+    ),
+}
 DETECTING = {
     "weights": Option(None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"),
     "timesteps": Option("auto", "number of time steps, or auto: until quiescent, when the answer is the ANN's"),
@@ -53,7 +61,7 @@ VERBS = {
             "source": Option(None, "one picture; default: bus.jpg of the Ultralytics package"),
             **DETECTING,
             "precision": PRECISION,
-            "engine": ENGINE,
+            **RUNNING,
             **SAVING,
         },
     ),
@@ -73,7 +81,7 @@ VERBS = {
                 "quiescent", "with timesteps=auto, when to stop: quiescent, boxes-stable(k), confident(p)"
             ),
             "precision": PRECISION,
-            "engine": ENGINE,
+            **RUNNING,
             "save": Option(True, "write annotated pictures and videos"),
             "save_txt": Option(False, "write boxes as YOLO label files"),
             "save_conf": Option(False, "with scores in these label files"),
@@ -102,7 +110,7 @@ VERBS = {
             "batch": Option(1, "pictures simulated together"),
             "limit": Option(None, "score only the first so many pictures"),
             "precision": PRECISION,
-            "engine": ENGINE,
+            **RUNNING,
             "device": DETECTING["device"],
             "bootstrap": Option(1000, "draws for the interval of the gap to the ANN; 0 for none"),
             "mac_pj": Option(4.6, "energy of a multiply-accumulate, pJ (45 nm)"),

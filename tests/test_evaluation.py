@@ -320,8 +320,12 @@ def test_val_names_the_wrong_argument(capsys, weights, coco, tmp_path):
 
 
 def test_val_in_python_gives_rows(weights, coco, tmp_path):
-    content = SpikingYOLO(weights).val(coco, timesteps=2, project=tmp_path, bootstrap=0, limit=2)
+    asked = {"project": tmp_path, "bootstrap": 0, "limit": 2}
+    content = SpikingYOLO(weights).val(coco, timesteps=2, **asked)
     assert content["settings"]["pictures"] == 2 and [r["network"] for r in content["rows"]] == ["ann", "snn"]
+    plain, saving = (SpikingYOLO(weights, hysteresis=h).val(coco, **asked) for h in (0, 0.5))
+    assert saving["settings"]["hysteresis"] == 0.5 and saving["rows"][1]["sops"] < plain["rows"][1]["sops"]
+    assert str(saving["rows"][1]["classes"]) == str(plain["rows"][1]["classes"])
 
 
 def test_coco_of_a_truth_keeps_ids(coco):

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from casc_det import graph as g
 from casc_det.ann import ann_forward
-from casc_det.conversion import convert_graph
+from casc_det.conversion import convert, convert_graph
 from casc_det.engine import simulate
 from casc_det.errors import ConversionError
 from casc_det.graph import moved
 from casc_det.integer import EXACT_BELOW, LARGEST, proved_range, round_balanced, to_integer, to_real
-from casc_det.model import convert
 from casc_det.storage import load_graph, save_graph
 from casc_det.yolo.capture import capture
 

@@ -54,6 +54,19 @@ def test_anytime_yields_every_step_and_ends_with_predict(detector):
     assert [r.spiking.timesteps for r in chosen] == [4, 7, 9]
 
 
+def test_fewer_corrections_give_the_same_answer_for_fewer_spikes(detector):
+    plain = detector.predict(RANDOM[0], conf=0)[0]
+    for option in ({"hysteresis": 0.5}, {"delay": 0.5}):
+        other = SpikingYOLO(detector.graph, precision="float64", **option)
+        result = other.predict(RANDOM[0], conf=0)[0]
+        assert box_difference(record(result), record(plain)) < 1e-9 and result.spiking.quiescent
+        assert result.spiking.spikes < plain.spiking.spikes
+        assert record(list(other.anytime(RANDOM[0], conf=0))[-1]) == record(result)
+    for name in ("hysteresis", "delay"):
+        with pytest.raises(ArgumentError, match=name):
+            SpikingYOLO(detector.graph, **{name: -1})
+
+
 def test_predict_streams_and_filters_classes(detector):
     stream = detector.predict(RANDOM[0], conf=0, classes=[1], max_det=3, stream=True)
     assert not isinstance(stream, list)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
+from casc_det.conversion import convert
 from casc_det.decode import decode_maps, detect
 from casc_det.evaluation.classes import mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
@@ -28,7 +29,6 @@ from casc_det.evaluation.run import limited
 from casc_det.evaluation.truth import read_truth
 from casc_det.files import write_json
 from casc_det.graph import moved
-from casc_det.model import convert
 from casc_det.yolo.install import cqrelu_sites
 from casc_det.yolo.progress import Progress
 from casc_det.yolo.sources import letterbox, read_picture

@@ -18,10 +18,10 @@ import torch
 
 from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
+from casc_det.conversion import convert
 from casc_det.engine import simulate
 from casc_det.files import write_json
 from casc_det.integer import to_integer
-from casc_det.model import convert
 from casc_det.storage import load_graph
 from casc_det.yolo.capture import DetectionModel
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu

@@ -11,13 +11,32 @@ import torch
 from casc_det import graph as g
 from casc_det.engine.fast import run_fast
 from casc_det.engine.reference import run_reference
-from casc_det.engine.step import Step, auto_limit, check_images, check_timesteps, depths, spiking_convolutions
+from casc_det.engine.step import (
+    Step,
+    auto_limit,
+    check_corrections,
+    check_images,
+    check_timesteps,
+    depths,
+    first_answer,
+    spiking_convolutions,
+)
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
 from casc_det.schedule import SCHEDULES
 
 ENGINES = ("fast", "reference")
-__all__ = ["ENGINES", "Step", "auto_limit", "check_timesteps", "depths", "simulate", "spiking_convolutions"]
+__all__ = [
+    "ENGINES",
+    "Step",
+    "auto_limit",
+    "check_corrections",
+    "check_timesteps",
+    "depths",
+    "first_answer",
+    "simulate",
+    "spiking_convolutions",
+]
 
 
 def simulate(
@@ -59,9 +78,7 @@ def simulate(
             raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
     if timesteps == "auto" and (neuron, schedule) != ("cif", "wsc"):
         raise ArgumentError("timesteps: 'auto' needs neuron='cif' and schedule='wsc'; give a number of steps")
-    for name, value in (("hysteresis", hysteresis), ("delay", delay)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise ArgumentError(f"{name}: expected a number of at least 0, got {value!r}")
+    check_corrections(hysteresis=hysteresis, delay=delay)
     limit = check_timesteps(timesteps, graph, delay)
     check_images(graph, images)
     plan = SCHEDULES[schedule](graph.levels, hysteresis, delay)

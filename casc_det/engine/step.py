@@ -109,6 +109,18 @@ def check_timesteps(timesteps, graph: g.SpikingGraph, delay: float = 0.0) -> int
     return timesteps
 
 
+def check_corrections(**values) -> None:
+    """Raise ArgumentError where `hysteresis` or `delay` is no number of at least 0."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise ArgumentError(f"{name}: expected a number of at least 0, got {value!r}")
+
+
+def first_answer(graph: g.SpikingGraph, delay: float = 0.0) -> int:
+    """The first step of WSC at which all input was seen and every layer may send: from here on a policy may stop."""
+    return max(graph.levels, wsc(graph.levels, delay=delay).waiting(max(depths(graph).values()) - 1) + 1)
+
+
 def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
     stride, dtype = max(graph.strides), graph.dtype
     if images.dtype != dtype:

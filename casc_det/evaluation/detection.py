@@ -30,18 +30,25 @@ class Plan:
 
     Attributes:
         timesteps: whole numbers and "auto", the rows of the spiking network.
-        imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only. engine: see `simulate`.
+        imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only.
+        engine, hysteresis, delay: see `simulate`.
     """
 
     timesteps: tuple[int | str, ...]
     imgsz: tuple[int, int]
     rect: bool = False
     engine: str = "fast"
+    hysteresis: float = 0.0
+    delay: float = 0.0
 
     @property
     def last(self) -> int | str:
         """What to simulate: the largest row, or until quiescence."""
         return "auto" if "auto" in self.timesteps else max(self.timesteps)
+
+    @property
+    def simulation(self) -> dict:
+        return {"engine": self.engine, "hysteresis": self.hysteresis, "delay": self.delay}
 
     @property
     def rows(self) -> list[str]:
@@ -109,7 +116,7 @@ def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
                 "neurons_different": flipped[i],
             }
 
-    for step in simulate(graph, images, plan.last, engine=plan.engine):
+    for step in simulate(graph, images, plan.last, **plan.simulation):
         seconds += perf_counter() - start
         spikes += step.fired.sum((0, 1)).cpu()
         passed = passed + step.passed.cpu()

@@ -238,6 +238,7 @@ def evaluate(
         if maps["float"].missing != maps["snn"].missing:
             raise ArgumentError("against: the float network knows other classes of the data set than the spiking one")
     settings = {"graph": fingerprint(graph), "data": truth.name, "pictures": len(truth.pictures), "protocol": protocol}
+    settings |= {"hysteresis": plan.hysteresis, "delay": plan.delay}
     settings |= {"timesteps": plan.timesteps, "imgsz": plan.imgsz, "rect": plan.rect, "float": floats is not None}
     settings |= {"dtype": str(graph.dtype).removeprefix("torch."), "levels": graph.levels, "integer": graph.integer}
     shard.share(lambda: check_resumed(folder, settings))

@@ -15,7 +15,7 @@ import torch
 
 from casc_det import __version__
 from casc_det.ann import ann_forward
-from casc_det.engine import check_timesteps, depths
+from casc_det.engine import check_timesteps, first_answer
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
@@ -29,7 +29,6 @@ from casc_det.integer import to_integer
 from casc_det.model import check_counts
 from casc_det.operations import count_operations
 from casc_det.policies import read_policy
-from casc_det.schedule import SCHEDULES
 from casc_det.storage import load_graph
 from casc_det.study.cells import build_cell
 from casc_det.study.corruptions import corrupt
@@ -234,15 +233,13 @@ def finish_cell(it: Study, variant: Variant) -> dict:
             traces.append(Trace.load(it.trace_file(variant, picture)))
     operations = [count_operations(graph, *it.size)] * len(traces)
     classes = it.classes(graph)
-    plan = SCHEDULES[variant.schedule](graph.levels, variant.hysteresis, variant.delay)
-    first = max(graph.levels, plan.waiting(max(depths(graph).values()) - 1) + 1)
     start = perf_counter()
     result = build_cell(
         traces,
         operations,
         graph.levels,
         operations[0].layers,
-        first,
+        first_answer(graph, variant.delay),
         it.steps,
         it.policies,
         classes,

@@ -198,7 +198,10 @@ def check_imgsz(imgsz, stride: int) -> tuple[int, int]:
     sizes = tuple(pair) if isinstance(pair, list | tuple) else ()
     if len(sizes) != 2 or any(isinstance(s, bool) or not isinstance(s, int) or not stride <= s <= 8192 for s in sizes):
         raise ArgumentError(f"imgsz: expected an int or [height, width], each from {stride} to 8192, got {imgsz!r}")
-    return tuple(-(-s // stride) * stride for s in sizes)
+    rounded = tuple(-(-s // stride) * stride for s in sizes)
+    if rounded != sizes:
+        LOGGER.warning(f"imgsz: {imgsz} is no multiple of {stride}, the network's stride; {list(rounded)} is used")
+    return rounded
 
 
 def letterbox(image: np.ndarray, imgsz: tuple[int, int], stride: int, rect: bool = True) -> torch.Tensor:
