@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from casc_det import graph as g
+from casc_det.activation import check_levels
 from casc_det.errors import ConversionError
 
 LARGEST = 127
@@ -80,6 +81,27 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
         nodes.append(node)
     result = replace(graph, nodes=nodes, integer=True)
     proved_range(result)
+    return result
+
+
+def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
+    """The same network with another Q and the same clips, not trained for it: its steps are lam / levels.
+
+    Thresholds are in units of lam / Q on both sides of a convolution, so only the injected bias depends on Q.
+
+    Raises:
+        ArgumentError, ConversionError: levels is no Q, or the range of whole numbers cannot be kept.
+    """
+    check_levels(levels)
+    if levels == graph.levels:
+        return graph
+    nodes = graph.nodes
+    if graph.integer:
+        scaled = lambda bias: torch.round(bias.double() * levels / graph.levels).to(bias.dtype)
+        nodes = [replace(node, bias=scaled(node.bias)) if isinstance(node, g.Conv) else node for node in nodes]
+    result = replace(graph, nodes=nodes, levels=levels)
+    if result.integer:
+        proved_range(result)
     return result
 
 

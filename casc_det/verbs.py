@@ -134,6 +134,7 @@ VERBS = {
             "delay": Option(0, "also layers that start so many steps later than the layer before: 0.25,0.5"),
             "corruptions": Option("none", "also disturbed pictures: some of noise, blur, fog, jpeg, brightness"),
             "severities": Option("1,2,3", "strengths of the disturbances"),
+            "levels": Option(0, "the same weights with another Q, not trained for it: 4,8,16; 0: their own"),
             "policies": Option(
                 "quiescent,boxes-stable(2),boxes-stable(4),confident(0.5)", "rules of early exit, see the README"
             ),

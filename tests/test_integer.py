@@ -1,5 +1,8 @@
 """The integer graph: whole numbers throughout, a proved range, and an ANN that a plain loop agrees with."""
 
+from collections import deque
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -11,11 +14,12 @@ from casc_det import graph as g
 from casc_det.ann import ann_forward
 from casc_det.conversion import convert, convert_graph
 from casc_det.engine import simulate
-from casc_det.errors import ConversionError
+from casc_det.errors import ArgumentError, ConversionError
 from casc_det.graph import moved
-from casc_det.integer import EXACT_BELOW, LARGEST, proved_range, round_balanced, to_integer, to_real
+from casc_det.integer import EXACT_BELOW, LARGEST, proved_range, round_balanced, to_integer, to_real, with_levels
 from casc_det.storage import load_graph, save_graph
 from casc_det.yolo.capture import capture
+from casc_det.yolo.install import cqrelu_sites
 
 EXACT_OPS = [op for op in OPS if op != "sigmoid"]
 integer_graphs = st.builds(
@@ -140,6 +144,25 @@ def test_way_back_gives_a_real_graph_with_the_rounded_weights():
     for a, b in zip(real.of_type(g.Conv), convert_graph(small_graph(*EXACT_OPS))[0].of_type(g.Conv), strict=True):
         assert (a.weight - b.weight).abs().max() <= 0.02 * b.weight.abs().max()
         assert torch.allclose(a.bias, b.bias, atol=0.02)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 8])
+def test_another_q_is_what_conversion_with_it_gives(levels):
+    model, images = deepcopy(live_yolo("yolov8n"))
+    real = convert(model, precision="float").graph
+    for site in cqrelu_sites(model):
+        site.levels = levels
+    expected, found = convert(model, precision="float").graph, with_levels(real, levels)
+    assert found.levels == levels != real.levels and with_levels(real, real.levels) is real
+    for a, b in zip(expected.nodes, found.nodes, strict=True):
+        for key, value in g.tensors(a).items():
+            torch.testing.assert_close(g.tensors(b)[key], value, rtol=1e-6, atol=1e-9)
+    whole = with_levels(to_integer(real), levels)
+    last = deque(simulate(whole, images.float()), maxlen=1).pop()
+    for name, value in ann_forward(whole, images.float()).readout.items():
+        assert torch.equal(last.readout[name], value)
+    with pytest.raises(ArgumentError, match="levels"):
+        with_levels(real, 0)
 
 
 def test_file_holds_8_bit_weights_and_comes_back(tmp_path):

@@ -63,6 +63,8 @@ def test_grid_has_corrections_and_corruptions_for_cif_with_wsc_only():
     assert len(grid) == len({variant.key for variant in grid}) == 2 * (4 + 2 + 2)
     assert all(variant.rests for variant in grid if variant.hysteresis or variant.delay or variant.severity)
     assert grid[0] == Variant("a") and grid[0].plain and grid[0].method == "CIF + WSC"
+    grid = make_grid("x/a.safetensors", hysteresis=0.25, corruptions="fog", severities=1, levels="4,8")
+    assert [variant.levels for variant in grid] == [4] * 3 + [8] * 3 and grid[3].network == "a at Q = 8"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ def test_grid_has_corrections_and_corruptions_for_cif_with_wsc_only():
         ({"delay": "much"}, "delay: expected numbers"),
         ({"corruptions": "rain"}, "corruptions: expected some of none, noise"),
         ({"severities": "4"}, "severities: expected some of 1, 2, 3"),
+        ({"levels": "4,65"}, "levels: expected an integer from 1 to 64"),
     ],
 )
 def test_grids_that_cannot_work_are_refused(options, message):
@@ -233,5 +236,7 @@ def test_study_verb(weights, data, tmp_path, capsys):
     assert main([*words, "imgsz=64", "policies=quiescent", f"project={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert "of the ANN's mAP50-95" in out and (tmp_path / "study" / "report.html").is_file()
+    again = [*words, "imgsz=64", "policies=quiescent", f"resume={tmp_path / 'study'}", "levels=2,4"]
+    assert main(again) == 0 and "live at Q = 2: of" in capsys.readouterr().out
     assert main([*words, "neurons=lif"]) == 1
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("casc-det: neurons: expected")

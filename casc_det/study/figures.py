@@ -8,9 +8,14 @@ from casc_det.neurons import NeuronParams, initial_state, neuron_step
 from casc_det.plots import new_figure
 from casc_det.schedule import wsc
 from casc_det.study.cells import ERROR_POINTS
+from casc_det.study.variants import Variant
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c564b")  # Okabe and Ito
 GREY, WAKE = "0.45", "#fff3cf"
+
+
+def network(record: dict) -> str:
+    return Variant(**record["variant"]).network
 
 
 def clean(records: list[dict]) -> list[dict]:
@@ -26,10 +31,9 @@ def plain(records: list[dict]) -> list[dict]:
 
 def label(record: dict, records: list[dict]) -> str:
     """What sets a record apart from the others."""
-    several = len({r["variant"]["weights"] for r in records}) > 1
-    name = f"{record['variant']['weights'].rsplit('/', 1)[-1].removesuffix('.safetensors')}"
+    several = len({network(r) for r in records}) > 1
     methods = len({r["method"] for r in records}) > 1
-    parts = ([name] if several else []) + ([record["method"]] if methods or not several else [])
+    parts = ([network(record)] if several else []) + ([record["method"]] if methods or not several else [])
     return ", ".join(parts)
 
 
@@ -69,9 +73,9 @@ def plot_map(records: list[dict]):
         for i, record in enumerate(shown):
             result, colour = record["result"], COLOURS[i % len(COLOURS)]
             ax.plot(result["curves"]["T"], result["curves"][key], color=colour, label=label(record, shown))
-            if record["variant"]["weights"] not in drawn:
+            if network(record) not in drawn:
                 ax.axhline(result["ann"][key], color=GREY, linestyle="--", linewidth=1)
-                drawn.add(record["variant"]["weights"])
+                drawn.add(network(record))
         _finish(ax, key, ylim=(0, None))
     _legend(figure, axes[0, 0])
     _measured_on(figure, shown)
@@ -233,11 +237,11 @@ def plot_robustness(records: list[dict]):
     kinds = list(dict.fromkeys(record["variant"]["corruption"] for record in disturbed))
     if not kinds:
         return None
-    weights = disturbed[0]["variant"]["weights"]
-    base = [record for record in plain(records) if record["variant"]["weights"] == weights]
+    first = network(disturbed[0])
+    base = [record for record in plain(records) if network(record) == first]
     figure, axes = new_figure(1, len(kinds), 3.0 * len(kinds) + 1, 3.4)
     for ax, kind in zip(axes[0], kinds, strict=True):
-        same = [r for r in disturbed if r["variant"]["corruption"] == kind and r["variant"]["weights"] == weights]
+        same = [r for r in disturbed if r["variant"]["corruption"] == kind and network(r) == first]
         _wake(ax, base + same)
         for i, record in enumerate(base + same):
             result, colour = record["result"], COLOURS[i % len(COLOURS)]

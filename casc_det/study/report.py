@@ -67,7 +67,7 @@ def paths(it, variant: Variant) -> list[dict]:
     """The neurons of `plot_neurons`, from the first example picture."""
     from casc_det.yolo.sources import letterbox, read_picture
 
-    graph = it.graph(variant.weights)
+    graph = it.graph(variant)
     image = letterbox(read_picture(it.examples()[0].path).image, it.size, max(graph.strides), False)[None]
     return neuron_paths(graph, image.to(graph.device, graph.dtype), variant, it.steps[-1])
 
@@ -108,7 +108,7 @@ def summarise(records: list[dict]) -> list[dict]:
 
 def about(it, records: list[dict]) -> str:
     made = records[0]["made"]
-    weights = ", ".join(dict.fromkeys(record["variant"]["weights"] for record in records))
+    weights = ", ".join(dict.fromkeys(figures.network(record) for record in records))
     sizes = "x".join(map(str, it.size))
     return (
         f"{weights}; {len(it.truth.pictures)} pictures of {it.truth.name}, {sizes} px; "
@@ -173,7 +173,7 @@ def network(it, record: dict, records: list[dict], scales: list[float]) -> dict:
     variant = Variant(**record["variant"])
     return {
         "name": figures.label(record, records),
-        "names": it.graph(variant.weights).names,
+        "names": it.graph(variant).names,
         "layers": record["result"]["layers"]["names"],
         "levels": record["result"]["levels"],
         "runs": [played_run(it, variant, *shown) for shown in zip(it.examples(), scales, strict=True)],

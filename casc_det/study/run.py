@@ -25,7 +25,7 @@ from casc_det.evaluation.run import fingerprint, limited
 from casc_det.evaluation.truth import Picture, Truth, read_truth
 from casc_det.files import run_folder, without_nan, write_json
 from casc_det.graph import SpikingGraph, moved
-from casc_det.integer import to_integer
+from casc_det.integer import to_integer, with_levels
 from casc_det.model import check_counts
 from casc_det.operations import count_operations
 from casc_det.policies import read_policy
@@ -54,15 +54,17 @@ class Study:
     def __init__(self, truth: Truth, steps: list[int], size: tuple[int, int], policies: list, energy: EnergyModel):
         self.truth, self.steps, self.size, self.policies, self.energy = truth, steps, size, policies, energy
         self.folder = Path()
-        self.graphs: dict[str, SpikingGraph] = {}
+        self.graphs: dict[tuple, SpikingGraph] = {}
         self.curves: dict[tuple, CocoCurve] = {}
 
-    def graph(self, weights: str, device="cpu") -> SpikingGraph:
-        """The integer graph of a file or name; a real-valued one is rounded."""
-        if weights not in self.graphs:
-            graph = to_integer(load_graph(find(weights), torch.float64))
-            self.graphs[weights] = moved(graph, torch.float32, device)
-        return self.graphs[weights]
+    def graph(self, variant: Variant, device="cpu") -> SpikingGraph:
+        """The integer graph of a variant; a real-valued one is rounded."""
+        key = (variant.weights, variant.levels)
+        if key not in self.graphs:
+            graph = load_graph(find(variant.weights), torch.float64)
+            graph = to_integer(with_levels(graph, variant.levels or graph.levels))
+            self.graphs[key] = moved(graph, torch.float32, device)
+        return self.graphs[key]
 
     def examples(self) -> list[Picture]:
         """Pictures that are shown: spread over the data set."""
@@ -93,6 +95,7 @@ def study(
     delay=0,
     corruptions="none",
     severities=(1, 2, 3),
+    levels=(0,),
     policies=POLICIES,
     images=None,
     split: str = "val",
@@ -112,7 +115,7 @@ def study(
         weights: spiking graphs, files or names, comma-separated; default: the shipped detector.
         data, images, split: the data set, see `casc_det.evaluation.truth.read_truth`.
         timesteps: `1..64` or `8,16,32`, in rising order. policies: see `casc_det.policies`, comma-separated.
-        neurons, schedule, hysteresis, delay, corruptions, severities: axes of the grid, see `make_grid`.
+        neurons, schedule, hysteresis, delay, corruptions, severities, levels: axes of the grid, see `make_grid`.
         imgsz: default: that of the first graph. limit: the first so many pictures.
         resume: folder of a study to go on with; finished cells are kept, new ones are added.
         report: make figures, tables and the page of all cells in the folder, too.
@@ -130,16 +133,16 @@ def study(
         raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
     if limit is not None:
         check_counts(limit=limit)
-    grid = make_grid(weights or find(None).stem, neurons, schedule, hysteresis, delay, corruptions, severities)
+    grid = make_grid(weights or find(None).stem, neurons, schedule, hysteresis, delay, corruptions, severities, levels)
     chosen = [read_policy(part) for part in str(policies).split(",") if part.strip()]
     steps, truth = read_timesteps(timesteps), limited(read_truth(data, images, split), limit)
     it = Study(truth, steps, (0, 0), chosen, energy)
-    graphs = {variant.weights: it.graph(variant.weights, device) for variant in grid}
-    first = next(iter(graphs.values()))
+    graphs = [it.graph(variant, device) for variant in grid]
+    first = graphs[0]
     it.size = check_imgsz(first.imgsz if imgsz is None else imgsz, max(first.strides))
-    for variant in grid:  # every cell can be run, before the first one is
-        check_timesteps(steps[-1], graphs[variant.weights])
-        it.classes(graphs[variant.weights])
+    for graph in graphs:  # every cell can be run, before the first one is
+        check_timesteps(steps[-1], graph)
+        it.classes(graph)
     it.folder = open_folder(it, project, name, resume)
     done = read_cells(it.folder)
     total = sum(len(truth.pictures) for variant in grid if variant.key not in done)
@@ -148,7 +151,7 @@ def study(
         for number, variant in enumerate(grid, 1):
             if variant.key in done:
                 continue
-            text = f"{number}/{len(grid)} {variant.weights}, {variant.method}, {variant.disturbance}"
+            text = f"{number}/{len(grid)} {variant.network}, {variant.method}, {variant.disturbance}"
             for picture in truth.pictures:
                 count += 1
                 trace_one(it, variant, picture)
@@ -213,7 +216,7 @@ def trace_one(it: Study, variant: Variant, picture: Picture) -> None:
     file = it.trace_file(variant, picture)
     if file.exists():
         return
-    graph = it.graph(variant.weights)
+    graph = it.graph(variant)
     frame = read_picture(picture.path)
     image = corrupt(frame.image, variant.corruption, variant.severity, str(picture.key))
     x = letterbox(image, it.size, max(graph.strides), False)[None].to(graph.device, graph.dtype)
@@ -222,7 +225,7 @@ def trace_one(it: Study, variant: Variant, picture: Picture) -> None:
 
 def finish_cell(it: Study, variant: Variant) -> dict:
     """Score a variant whose pictures are all traced, note it, and let go of what is not shown."""
-    graph = it.graph(variant.weights)
+    graph = it.graph(variant)
     traces = []
     for picture in it.truth.pictures:
         try:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 
+from casc_det.activation import check_levels
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
 from casc_det.schedule import SCHEDULES
@@ -18,7 +19,7 @@ class Variant:
     """One cell of the grid.
 
     Attributes:
-        weights: name or path of a spiking graph, as given.
+        weights: name or path of a spiking graph, as given. levels: another Q for it, without training; 0: its own.
         hysteresis, delay: see `casc_det.schedule`.
         corruption, severity: of the pictures, see `casc_det.study.corruptions`; severity 0: none.
     """
@@ -30,6 +31,13 @@ class Variant:
     delay: float = 0.0
     corruption: str = "none"
     severity: int = 0
+    levels: int = 0
+
+    @property
+    def network(self) -> str:
+        """The weights' name, and Q where it is not their own."""
+        name = self.weights.rsplit("/", 1)[-1].removesuffix(".safetensors")
+        return f"{name} at Q = {self.levels}" if self.levels else name
 
     @property
     def key(self) -> str:
@@ -73,14 +81,24 @@ def listed(name: str, value, kind=str) -> list:
 
 
 def make_grid(
-    weights, neurons="cif", schedule="wsc", hysteresis=0, delay=0, corruptions="none", severities=SEVERITIES
+    weights,
+    neurons="cif",
+    schedule="wsc",
+    hysteresis=0,
+    delay=0,
+    corruptions="none",
+    severities=SEVERITIES,
+    levels=(0,),
 ) -> list[Variant]:
     """All cells: each network with each neuron and schedule; CIF with WSC also with each correction and corruption.
 
     Raises:
         ArgumentError: an axis is empty or holds an unknown value.
     """
-    networks = listed("weights", weights)
+    networks, steps = (
+        listed("weights", weights),
+        [value and check_levels(value) for value in listed("levels", levels, int)],
+    )
     methods = [listed("neurons", neurons), listed("schedule", schedule)]
     for name, values, known in (
         ("neurons", methods[0], NEURONS),
@@ -97,16 +115,16 @@ def make_grid(
             if not 0 <= value < float("inf"):
                 raise ArgumentError(f"{name}: expected numbers of at least 0, got {value!r}")
     grid = []
-    for network, neuron, plan in product(networks, *methods):
-        plain = Variant(network, neuron, plan)
+    for network, level, neuron, plan in product(networks, steps, *methods):
+        plain = Variant(network, neuron, plan, levels=level)
         grid.append(plain)
         if not plain.rests:
             continue
-        grid += [Variant(network, hysteresis=value) for value in numbers["hysteresis"] if value]
-        grid += [Variant(network, delay=value) for value in numbers["delay"] if value]
+        grid += [replace(plain, hysteresis=value) for value in numbers["hysteresis"] if value]
+        grid += [replace(plain, delay=value) for value in numbers["delay"] if value]
         for kind in listed("corruptions", corruptions):
             for severity in listed("severities", severities, int) if kind != "none" else ():
-                grid.append(Variant(network, corruption=kind, severity=severity))
+                grid.append(replace(plain, corruption=kind, severity=severity))
     return list(dict.fromkeys(grid))
 
 
