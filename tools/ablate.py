@@ -6,7 +6,8 @@
 
 Each row starts from the same float weights, sees the same pictures in the same order, and is scored by the mAP of its
 CQReLU ANN (real-valued) and of its integer graph's ANN, to which the spiking network comes at rest, beside its mean
-count per neuron. `val` is never trained on. Rows that `out` holds already are kept: run it again after a break.
+count per neuron and the spiking network's energy at rest. `val` is never trained on. Rows that `out` holds already are
+kept: run it again after a break. With `model=best.pt progressive=0 epochs=2 lr0=1.5e-4` rows go on from a checkpoint.
 """
 
 import json
@@ -22,13 +23,16 @@ from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
 from casc_det.conversion import convert
 from casc_det.decode import decode_maps, detect
+from casc_det.engine import simulate
 from casc_det.evaluation.classes import mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.detection import SCORING, to_picture
+from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.run import limited
 from casc_det.evaluation.truth import read_truth
 from casc_det.files import write_json
 from casc_det.graph import moved
+from casc_det.operations import count_operations
 from casc_det.yolo.install import cqrelu_sites
 from casc_det.yolo.progress import Progress
 from casc_det.yolo.sources import letterbox, read_picture
@@ -37,6 +41,7 @@ from casc_det.yolo.train import CascTrainer
 BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}
 BASE |= {"lr0": 4e-4, "lrf": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "cos_lr": True, "warmup_epochs": 0.3}
 BASE |= {"warmup_bias_lr": 0.0, "amp": "bf16", "mosaic": 0.3, "close_mosaic": 1, "cache": "ram", "seed": 0}
+SIMULATED = 20  # pictures whose energy is measured
 BASE |= {"plots": False, "val": False, "model": "yolov8n.yaml", "exist_ok": True}
 
 
@@ -93,8 +98,9 @@ ROWS = {
 
 @torch.no_grad()
 def score_ann(graph, truth, size: int, bar) -> dict:
-    """mAP of the ANN of a spiking graph, and its mean count per neuron."""
+    """mAP of the ANN of a spiking graph, its mean count per neuron, and energy at rest of the SNN in ANNs."""
     classes, found, counts, neurons = match_classes(graph.names, truth.names, None), [], 0.0, 0
+    operations, model, spent = count_operations(graph, size, size), EnergyModel(), []
     for i, picture in enumerate(truth.pictures):
         frame = read_picture(picture.path)
         x = letterbox(frame.image, (size, size), max(graph.strides), False)[None]
@@ -103,10 +109,14 @@ def score_ann(graph, truth, size: int, bar) -> dict:
         found.append(mapped(to_picture(detect(boxes[0], scores[0], SCORING), frame, x.shape[2:]), classes))
         counts += sum(float(n.sum()) for n in ann.counts.values())
         neurons += sum(n.numel() for n in ann.counts.values())
+        if graph.integer and i < SIMULATED:
+            sops = [float(step.sops[0]) for step in simulate(graph, x.to(graph.dtype))]
+            spent.append(energy_mj(operations.snn_macs(len(sops), graph.levels), sum(sops), model))
         bar.pictures(i + 1, len(truth.pictures))
     scored = [i for i in range(len(truth.names)) if truth.names[i] not in classes.missing]
     values = evaluate_coco(truth, to_results(truth, found), scored)[0]
-    return {"mAP50-95": values["mAP50-95"], "mAP50": values["mAP50"], "count": counts / neurons}
+    result = {"mAP50-95": values["mAP50-95"], "mAP50": values["mAP50"], "count": counts / neurons}
+    return result | ({"energy": sum(spent) / len(spent) / energy_mj(operations.ann_macs, 0, model)} if spent else {})
 
 
 def run_row(name: str, options: dict, truth, size: int) -> dict:

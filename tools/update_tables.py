@@ -129,12 +129,30 @@ def exactness(content: dict) -> str:
     return "\n".join(lines)
 
 
+def ablation(content: dict) -> str:
+    """Scores, mean count and energy of each row of `tools/ablate.py`."""
+    head = "what is changed | mAP50-95 | mAP50-95, integers | mean count / Q | energy of the SNN at rest / ANN"
+    lines = [f"| {head} | minutes |", "|" + " --- |" * 6]
+    levels = content["settings"]["levels"]
+    for row in content["rows"]:
+        real, whole, q = row["real"], row["integer"], row["changed"].get("levels", levels)
+        cells = [row["what"], f"{real['mAP50-95']:.4f}", f"{whole['mAP50-95']:.4f}", f"{whole['count'] / q:.3f}"]
+        lines.append("| " + " | ".join([*cells, f"{whole['energy']:.2f}", f"{row['minutes']:.0f}"]) + " |")
+    made = content["settings"]
+    return "\n".join(lines) + (
+        f"\n\nQ = {levels} unless said, {made['epochs']} epochs at {made['imgsz']} px, seed {made['seed']}; scored at "
+        f"{made['val_imgsz']} px on {made['pictures']} pictures of coco-mini val2017."
+    )
+
+
 ARITHMETICS = ("coco", "coco640", "float64", "float64_640", "float32", "float32_640")
 TABLES = {
     **{name: (scores, RUNS[name]) for name in ("coco", "coco640", "voc", "bccd")},
     "precision": (precision, *(RUNS[name] for name in ARITHMETICS)),
     "neurons": (neurons, "weights/yolov8n-cq16.neurons.json"),
     "exactness": (exactness, "weights/yolov8n-cq16.exactness.json"),
+    "ablation": (ablation, "weights/ablation.json"),
+    "sparsity": (ablation, "weights/sparsity.json"),
     "bench": (bench, "tools/bench_engine.json"),
 }
 
