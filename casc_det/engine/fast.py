@@ -11,9 +11,10 @@ from functools import partial
 import torch
 
 from casc_det import graph as g
-from casc_det.engine.kernels import NO_LIMIT, compiled, count_gaps, events, pool, scan, weigh
+from casc_det.engine.kernels import NO_LIMIT, compiled, count_gaps, events, scan, weigh
 from casc_det.engine.network import prepare
 from casc_det.engine.step import Step
+from casc_det.engine.temporal import Sums
 from casc_det.engine.trains import Events, Rows, Train, chosen_rows, move, nchw, nhwc, spread
 from casc_det.neurons import NeuronState
 from casc_det.ops import TEMPORAL, apply, convolve
@@ -47,9 +48,9 @@ class Totals:
         run = self.run
         if name not in run.network.outputs:
             if not len(self.alive):
-                return run.sums[name]
+                return run.sums.now[name]
             sums = self.sums[name]
-            return spread(sums[min(k, len(sums) - 1)], run.sums[name], self.alive, 0)
+            return spread(sums[min(k, len(sums) - 1)], run.sums.now[name], self.alive, 0)
         node, source = run.network.outputs[name]
         counts, train = self.starts[source], self.trains.get(source)
         if train is not None and len(train.data):
@@ -94,10 +95,8 @@ class Run:
         self.still: dict[str, torch.Tensor] = {}  # what depends on the pixels alone: the same at each wake step
         self.neurons: dict[str, tuple] = {}  # v, n (B, N), and (H, W, C)
         self.settled: dict[str, bool] = {}  # no neuron of the layer fired in the last step
-        # running inputs of readouts and temporal-difference nodes, (B, C, H, W)
-        self.sums: dict[str, torch.Tensor] = {}
+        self.sums = Sums(self.batch, self.dtype, self.device)  # of readouts and temporal-difference nodes
         self.hot: dict[str, torch.Tensor] = {}  # see `events`
-        self.before: dict[str, torch.Tensor] = {}  # f(sum) one step ago
         self.alive = torch.arange(self.batch, device=self.device)  # pictures that are not at rest
         self.wanted = {name: nhwc(n).flatten(1).to(torch.int16) for name, n in (compare or {}).items()}
         self.match = torch.zeros(len(graph.of_type(g.Neuron)), self.batch, 3, dtype=torch.int64, device=self.device)
@@ -145,13 +144,13 @@ class Run:
                 case g.Readout():
                     signal = None
                     if node.name not in self.network.outputs:
-                        totals.sums[node.name] = self._add_up(node.name, self._train(inputs[0]))
+                        totals.sums[node.name] = self.sums.add_up(node.name, self._train(inputs[0]), self.alive)
                 case _ if self._is_still(inputs) and not isinstance(node, g.Pointwise):
                     signal = Rows(self._once(node, apply, inputs[0].data), inputs[0].rows)
+                case _ if isinstance(node, TEMPORAL):
+                    signal = self.sums.difference(node, self._train(inputs[0]), self.alive, len(times))
                 case _:
-                    trains = [self._train(x) for x in inputs]
-                    temporal = isinstance(node, TEMPORAL)
-                    signal = self._difference(node, *trains) if temporal else move(node, trains, self.dtype)
+                    signal = move(node, [self._train(x) for x in inputs], self.dtype)
             signals[node.name] = signal
             for name in node.inputs:
                 if self.network.last_use[name] == node.name:
@@ -302,51 +301,6 @@ class Run:
             return tables[name][first : first + steps]
         times = torch.arange(first, first + steps, device=self.device) % self.graph.levels
         return tables[name][times] * self.awake[:, None]
-
-    def _add_up(self, name: str, x: Train) -> torch.Tensor:
-        """Running sums (K, B, C, H, W) of the pictures that run, kept for the next chunk; (1, ...) if nothing came."""
-        data = nchw(x.floats(self.dtype))
-        if name not in self.sums:
-            self.sums[name] = torch.zeros(self.batch, *data.shape[1:], dtype=self.dtype, device=self.device)
-        before = self.sums[name][self.alive][None]
-        if not len(data):
-            return before
-        after = before + data.view(len(self.awake), -1, *data.shape[1:]).cumsum(0)
-        self.sums[name] = self._all(after[-1], self.sums[name], 0)
-        return after
-
-    def _difference(self, node: g.Node, x: Train) -> Train:
-        """f(sum at t) - f(sum at t-1); spikes stay spikes where f is a max pool."""
-        stay_spikes = x.is_spikes and isinstance(node, g.MaxPool)
-        if stay_spikes and compiled(self.device):
-            return self._pool(node, x)
-        if not len(x.data) and node.name in self.before:
-            shape = nhwc(self.before[node.name]).shape[1:]
-            none = torch.empty(0, *shape, dtype=torch.uint8 if stay_spikes else self.dtype, device=self.device)
-            return Train(none, x.zero if stay_spikes else 0)
-        sums = self._add_up(node.name, Train(x.filled(len(self.awake) * len(self.alive)), x.zero))
-        after = apply(node, sums.flatten(0, 1)).unflatten(0, sums.shape[:2])
-        if node.name not in self.before:
-            self.before[node.name] = after.new_zeros(self.batch, *after.shape[2:])
-        moved = after.diff(dim=0, prepend=self.before[node.name][self.alive][None])
-        self.before[node.name] = self._all(after[-1], self.before[node.name], 0)
-        data = nhwc(moved.flatten(0, 1))
-        return Train((data + x.zero).to(torch.uint8), x.zero) if stay_spikes else Train(data)
-
-    def _pool(self, node: g.MaxPool, x: Train) -> Train:
-        """`_difference` of a max pool by its kernel."""
-        if node.name not in self.before:
-            shape = apply(node, x.data.new_empty(1, *x.data.shape[1:], device="meta").permute(0, 3, 1, 2).float()).shape
-            self.sums[node.name] = torch.zeros(self.batch, *x.data.shape[1:], dtype=torch.int16, device=self.device)
-            self.before[node.name] = self.sums[node.name].new_zeros(self.batch, *shape[2:], shape[1])
-        counts, before = self.sums[node.name], self.before[node.name]
-        if not len(x.data):
-            return Train(x.data.new_empty(0, *before.shape[1:]), x.zero)
-        spikes = x.data.unflatten(0, (len(self.awake), -1))
-        out = spikes.new_empty(*spikes.shape[:2], *before.shape[1:])
-        geometry = (node.kernel, node.stride, node.padding, node.dilation)
-        pool(spikes, x.zero, counts, before, self.alive, geometry, out)
-        return Train(out.flatten(0, 1), x.zero)
 
     def _train(self, x: Train | Rows) -> Train:
         """All steps of a signal, its bias added."""
