@@ -132,7 +132,8 @@ def plot_pareto(records: list[dict]):
                 ax.scatter(policy[point], policy["mAP50-95"], marker=marks[k % len(marks)], label=name, **options)
             ann = result["ann"]
             if key == "energy_mJ" and (ann["mAP50-95"], ann["energy_mJ"]) not in anns:
-                ax.scatter(ann["energy_mJ"], ann["mAP50-95"], color="black", marker="*", s=90, label="ANN", zorder=4)
+                star = {"color": "black", "marker": "*", "s": 90, "zorder": 4, "label": None if anns else "ANN"}
+                ax.scatter(ann["energy_mJ"], ann["mAP50-95"], **star)
             elif key == "T":
                 ax.axhline(ann["mAP50-95"], color=GREY, linestyle="--", linewidth=1)
             anns.add((ann["mAP50-95"], ann["energy_mJ"]))
