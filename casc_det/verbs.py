@@ -165,6 +165,7 @@ VERBS = {
                 None, "share of training in which CQReLU is blended in (default 0.5 from float weights)"
             ),
             "clip_lr": Option(None, "learning rate of the clips lam (default 2.5 * lr0; 0: they stay as they are)"),
+            "norm_lr": Option(None, "learning rate of biases and of BatchNorm's scale and shift (default lr0)"),
             "features": Option(None, "weight of the feature maps in distillation (default 2)"),
             "sparsity": Option(None, "weight of the mean spike count per neuron in the loss (default 0)"),
             "fake_int8": Option(None, "share of training, at its end, with weights rounded to 8 bits (default 0)"),

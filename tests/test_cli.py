@@ -228,7 +228,15 @@ def test_train_starts_from_a_spiking_graph(capsys, weights, tiny, tmp_path):
             assert (state[key] - value).norm() <= tolerance * value.norm() + 1e-6, key
 
 
-FEWER = ("sparsity=0.05", "fake_int8=0.4", "features=1")
+FEWER = (
+    "sparsity=0.05",
+    "fake_int8=0.4",
+    "features=1",
+    "lr0=1.0e-4",
+    "norm_lr=1.0e-3",
+    "clip_lr=2.0e-3",
+    "warmup_epochs=0",
+)
 
 
 def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
@@ -252,6 +260,15 @@ def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
     assert code == 0
     header = (tmp_path / "d" / "results.csv").read_text().splitlines()[0]
     assert "train/feature_loss" in header and "val/score_loss" in header and "train/count" in header
+    last = dict(
+        zip(
+            header.split(","),
+            map(float, (tmp_path / "d" / "results.csv").read_text().split()[-1].split(",")),
+            strict=True,
+        )
+    )
+    rates = [last[f"lr/pg{i}"] / last["lr/pg0"] for i in range(4)]  # of bias, weight, BatchNorm, clips
+    assert sorted(rates) == pytest.approx([1, 10, 10, 20], rel=0.01)
     model = read_checkpoint(tmp_path / "d" / "weights" / "best.pt")
     sites = [m for m in model.modules() if isinstance(m, CQReLU)]
     assert len(sites) == 57 and {s.levels for s in sites} == {8} and {s.alpha for s in sites} == {1.0}

@@ -34,11 +34,13 @@ OWN = {
     "names": None,  # dataset YAML that names the classes, where `data` is pictures without labels
     "progressive": None,  # share of training over which alpha goes 0 to 1; default 0.5 with float weights, else 0
     "clip_lr": None,  # learning rate of the clips lam; default 2.5 * lr0; 0: they stay as they are
+    "norm_lr": None,  # learning rate of biases and of BatchNorm's scale and shift; default lr0
     "features": None,  # weight of the feature maps in distillation; default 2
     "sparsity": None,  # weight of the mean count per neuron in the loss; default 0
     "fake_int8": None,  # share of training, at its end, in which weights are rounded to 8 bits; default 0
 }
-BOUNDS = {"progressive": 1, "fake_int8": 1, "clip_lr": float("inf"), "features": float("inf"), "sparsity": float("inf")}
+BOUNDS = {"progressive": 1, "fake_int8": 1}  # largest values; nothing bounds the others
+BOUNDS |= dict.fromkeys(("clip_lr", "norm_lr", "features", "sparsity"), float("inf"))
 DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
 CALIBRATION_PICTURES = 128
@@ -224,6 +226,9 @@ class CascTrainer(DetectionTrainer):
             site.lam = lam
         asked = self.args.clip_lr
         rate = 2.5 * optimizer.param_groups[0]["lr"] if asked is None else asked
+        if self.args.norm_lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.args.norm_lr if group.get("param_group") in ("bn", "bias") else group["lr"]
         unique = list(dict.fromkeys(clips))
         optimizer.add_param_group({"params": unique, "lr": rate, "weight_decay": 0.0, "param_group": "clip"})
         return optimizer
