@@ -39,7 +39,16 @@ from casc_det.yolo.sources import letterbox, read_picture
 from casc_det.yolo.train import CascTrainer
 
 BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}
-BASE |= {"lr0": 4e-4, "lrf": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "cos_lr": True, "warmup_epochs": 0.3}
+BASE |= {
+    "lr0": 1e-4,
+    "norm_lr": 1e-3,
+    "clip_lr": 1e-3,
+    "lrf": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "cos_lr": True,
+    "warmup_epochs": 0.3,
+}
 BASE |= {"warmup_bias_lr": 0.0, "amp": "bf16", "mosaic": 0.3, "close_mosaic": 1, "cache": "ram", "seed": 0}
 SIMULATED = 20  # pictures whose energy is measured
 BASE |= {"plots": False, "val": False, "model": "yolov8n.yaml", "exist_ok": True}
@@ -82,6 +91,7 @@ class ReLUTrainer(CascTrainer):
 
 ROWS = {
     "base": ("progressive activation, distillation of features and head, learned clips, BatchNorm restored", {}),
+    "one rate": ("one learning rate, 4e-4, for weights, biases and BatchNorm", {"lr0": 4e-4, "norm_lr": None}),
     "hard": ("hard swap to CQReLU at the start", {"progressive": 0}),
     "head": ("without distillation of features", {"features": 0}),
     "clips": ("fixed clips", {"clip_lr": 0}),
@@ -144,7 +154,7 @@ def main(words: list[str]) -> None:
     size, out = options.pop("val_imgsz", 320), Path(options.pop("out", "ablation.json"))
     options |= {"val": False, "project": str(Path(options["project"]).absolute())}
     content = json.loads(out.read_text()) if out.exists() else {"rows": []}
-    keep = ("levels", "epochs", "imgsz", "batch", "lr0", "seed", "progressive", "mosaic")
+    keep = ("levels", "epochs", "imgsz", "batch", "lr0", "norm_lr", "clip_lr", "seed", "progressive", "mosaic")
     content["settings"] = {key: options[key] for key in keep}
     content["settings"] |= {"pictures": len(truth.pictures), "val_imgsz": size, "torch": torch.__version__}
     for name in only:
