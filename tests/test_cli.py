@@ -3,6 +3,8 @@
 import copy
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +306,19 @@ def test_convert_refuses_a_float_network_and_shows_the_audit(capsys, tmp_path):
     assert not (tmp_path / "m.safetensors").exists()
     (tmp_path / "x.pt").write_bytes(b"x")
     assert "checkpoint" in fails(capsys, "convert", f"weights={tmp_path}/x.pt", f"out={tmp_path}/m.safetensors")
+
+
+def test_recipe_runs_all_stages_and_keeps_what_is_done(tiny, tmp_path):
+    teacher = float_yolo("yolov8n").half()
+    teacher.args = {"imgsz": 64}
+    torch.save({"model": teacher, "train_args": {}}, tmp_path / "teacher.pt")
+    words = [sys.executable, TOOLS / "recipe.py", f"data={tiny.parent}/images/train", "batch=4", "imgsz=64"]
+    words += [f"teacher={tmp_path}/teacher.pt", f"project={tmp_path}/r", f"out={tmp_path}/w", "levels=4,2", "size=0.01"]
+    for _ in range(2):
+        run = subprocess.run(words, capture_output=True, text=True, cwd=TOOLS.parent, timeout=300)
+        assert run.returncode == 0, run.stderr
+        for q in (4, 2):
+            graph = load_graph(tmp_path / "w" / f"yolov8n-cq{q}.safetensors")
+            assert graph.integer and graph.levels == q and graph.imgsz == 64
+    assert "casc-det train" not in run.stdout  # the second time nothing is left to do
+    assert {p.name for p in (tmp_path / "r").iterdir()} == {"q4-swap", "q4-grow", "q4-whole", "q2-grow", "q2-whole"}
