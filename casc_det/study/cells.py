@@ -54,6 +54,7 @@ def build_cell(
         "taken_back": taken.cumsum(0)[chosen].sum(1).tolist(),
         "sops": sops.cumsum()[chosen].tolist(),
         "energy_mJ": [energy_mj(m, s, energy) for m, s in zip(macs, sops.cumsum()[chosen], strict=True)],
+        "seconds": mean("seconds")[:, 0].cumsum()[chosen].tolist(),
         "mse": mean("mse")[chosen].tolist(),
         "relative_error": mean("relative_error")[chosen].tolist(),
         "more": (mean("more")[chosen].sum(1) / neurons).tolist(),
@@ -82,7 +83,7 @@ def build_cell(
             for name, at in exits.items()
         ],
         "seconds": {
-            name: float(sum(trace.seconds[i] for trace in traces))
+            name: float(sum(trace.seconds[:, i].sum() for trace in traces))
             for i, name in enumerate(("simulation", "readouts", "errors", "boxes"))
         },
     }

@@ -89,14 +89,15 @@ CURVES = (
     ("firing_rate", "spikes per neuron and step", "linear"),
     ("sops", "synaptic operations so far", "linear"),
     ("energy_mJ", "energy so far, mJ", "linear"),
+    ("seconds", "wall time so far, s (16 steps at once)", "linear"),
 )
 
 
 def plot_curves(records: list[dict]):
     """Errors, rest, activity and cost over T."""
     shown = clean(records)
-    figure, axes = new_figure(2, 3, 13, 6)
-    for ax, (key, title, scale) in zip(axes.flat, CURVES, strict=True):
+    figure, axes = new_figure(2, 4, 15, 6)
+    for ax, (key, title, scale) in zip(axes.flat, CURVES, strict=False):
         _wake(ax, shown)
         for i, record in enumerate(shown):
             curves = record["result"]["curves"]
@@ -108,7 +109,8 @@ def plot_curves(records: list[dict]):
             for energy in {record["result"]["ann"]["energy_mJ"] for record in shown}:
                 ax.axhline(energy, color=GREY, linestyle="--", linewidth=1)
         _finish(ax, title, yscale=scale)
-    _legend(figure, axes[0, 0])
+    axes[1, 3].set_axis_off()
+    axes[1, 3].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", fontsize=8)
     _measured_on(figure, shown)
     return figure
 

@@ -45,7 +45,7 @@ class Trace:
         rest: step at which the network was seen to be at rest; 0: it was not.
         detections: (M, 6) xyxy, score, label of all steps after one another; offsets: (T + 1,) where each begins.
         ann: (N, 6) the ANN's detections.
-        seconds: of simulation with counts held against the ANN's, of reading out, of errors, of boxes.
+        seconds: (T, 4) of simulation with counts held against the ANN's, of reading out, of errors, of boxes.
     """
 
     sent: np.ndarray
@@ -69,11 +69,11 @@ class Trace:
         return as_boxes(self.detections[self.offsets[row] : self.offsets[row + 1]])
 
     def values(self, name: str, steps: list[int]) -> np.ndarray:
-        """What array `name` holds at given steps; spikes and operations are 0 after rest, the rest stays."""
+        """What array `name` holds at given steps; spikes, operations and seconds are 0 after rest, the rest stays."""
         array = getattr(self, name)
         rows = np.minimum(np.array(steps), len(array)) - 1
         result = array[rows].astype(np.float64)
-        if name in ("sent", "taken_back", "sops"):
+        if name in ("sent", "taken_back", "sops", "seconds"):
             result[np.array(steps) > len(array)] = 0
         return result
 
@@ -120,7 +120,7 @@ def trace_picture(
     names = [node.name for node in graph.nodes if node.name in ann.readout]
     target = {name: channels_last(ann.readout[name]) for name in names}  # as the engine lays them out
     values, size = (sum(float(f(x)) for x in target.values()) for f in (torch.numel, partial(norm, ord=1)))
-    tables, rest, seconds = [], 0, np.zeros(4)
+    tables, rest, seconds = [], 0, []
     start = perf_counter()
     options = {"hysteresis": variant.hysteresis, "delay": variant.delay, "compare": ann.counts}
     limit = min(steps[-1], check_timesteps("auto", graph, variant.delay)) if variant.rests else steps[-1]
@@ -146,7 +146,7 @@ def trace_picture(
         new = step.t in wanted or final or not tables
         tables.append(boxes(readout) if new else tables[-1])
         found = perf_counter()
-        seconds += np.diff([start, simulated, read, compared, found])
+        seconds.append(np.diff([start, simulated, read, compared, found]))
         start = found
         if final:
             rest = step.t
@@ -159,5 +159,5 @@ def trace_picture(
         detections=np.concatenate(tables),
         offsets=np.cumsum([0, *map(len, tables)]),
         ann=boxes(ann.readout),
-        seconds=seconds,
+        seconds=np.array(seconds),
     )
