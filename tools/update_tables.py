@@ -1,6 +1,6 @@
 """Write the measured tables into README.md and weights/README.md, from JSON files of the repository.
 
-    python tools/update_tables.py [coco=runs/detect/val] [voc=runs/detect/val-2] [...]
+    python tools/update_tables.py [cq16.coco=runs/detect/val] [cq16.voc=runs/detect/val-2] [...]
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`; `TABLES` says which function makes it of which files.
 `NAME=RUN` first takes the figures of a run folder of `casc-det val` over into the file of `RUNS`; the other files are
@@ -17,14 +17,14 @@ from casc_det.cli import parse_pairs
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {"float": "float teacher (SiLU)", "ann": "CQReLU ANN"}
 RUNS = {
-    "coco": "weights/yolov8n-cq16.coco.json",
-    "coco640": "weights/yolov8n-cq16.coco640.json",
-    "voc": "weights/yolov8n-cq16.voc.json",
+    **{
+        f"cq{q}.{what}": f"weights/yolov8n-cq{q}.{what}.json"
+        for q in (16, 8)
+        for what in ("coco", "coco640", "voc", "saving")
+    },
     "bccd": "weights/yolov8n-bccd-cq16.bccd.json",
     "float64": "weights/yolov8n-cq16-float.coco.float64.json",
-    "float64_640": "weights/yolov8n-cq16-float.coco640.float64.json",
     "float32": "weights/yolov8n-cq16-float.coco.float32.json",
-    "float32_640": "weights/yolov8n-cq16-float.coco640.float32.json",
 }
 
 
@@ -145,9 +145,9 @@ def ablation(content: dict) -> str:
     )
 
 
-ARITHMETICS = ("coco", "coco640", "float64", "float64_640", "float32", "float32_640")
+ARITHMETICS = ("cq16.coco", "cq16.coco640", "float64", "float32")
 TABLES = {
-    **{name: (scores, RUNS[name]) for name in ("coco", "coco640", "voc", "bccd")},
+    **{name: (scores, RUNS[name]) for name in RUNS if name.startswith("cq") or name == "bccd"},
     "precision": (precision, *(RUNS[name] for name in ARITHMETICS)),
     "neurons": (neurons, "weights/yolov8n-cq16.neurons.json"),
     "exactness": (exactness, "weights/yolov8n-cq16.exactness.json"),
@@ -166,7 +166,7 @@ def main():
             contents = [json.loads((ROOT / s).read_text()) for s in sources if (ROOT / s).exists()]
             if contents:
                 block = f"<!-- table {name} -->\n{table(*contents)}\n<!-- end -->"
-                pattern = rf"<!-- table {name} -->.*?<!-- end -->"
+                pattern = rf"<!-- table {re.escape(name)} -->.*?<!-- end -->"
                 text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
         page.write_text(text)
 
