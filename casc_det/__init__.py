@@ -19,7 +19,7 @@ def __getattr__(name: str):  # torch is imported when the first of these is used
 
         return SpikingYOLO
     if name == "convert":
-        from casc_det.conversion import convert
+        from casc_det.converter import convert
 
         return convert
     raise AttributeError(f"module 'casc_det' has no attribute '{name}'")

@@ -125,7 +125,8 @@ def run_train(options: dict) -> int:
 
 
 def run_convert(options: dict) -> int:
-    from casc_det.conversion import AuditError, convert, format_audit
+    from casc_det.conversion import AuditError, format_audit
+    from casc_det.converter import convert
 
     if Path(str(options["out"])).suffix != ".safetensors":
         raise ArgumentError(f"out: expected a file that ends in .safetensors, got '{options['out']}'")

@@ -9,19 +9,12 @@ convolution's weights by the amplitude of what it drives, so that all thresholds
 A convolution that drives no neuron (readout) gets amplitude 1/Q, so that its sum divided by Q is the real value.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from casc_det import __version__
 from casc_det import graph as g
-from casc_det.errors import ArgumentError, ConversionError, WeightsError
-from casc_det.integer import to_integer
-from casc_det.storage import load_graph, save_graph
-from casc_det.zoo import find
+from casc_det.errors import ConversionError
 
 EXACT, TEMPORAL, REFUSED = "exact", "temporal difference", "refused"
 
@@ -205,62 +198,3 @@ def format_audit(rows: list[AuditRow]) -> str:
     lines = [f"{count:4d} x {op:<12} {status:<20} {note}" for (op, status, note), count in counted.items()]
     lines += [f"   1 x {op:<12} {status:<20} {note}  [{name}]" for op, status, note, name in single]
     return "\n".join(lines)
-
-
-class Conversion(NamedTuple):
-    """graph: the spiking detector. audit: how each op of the network was carried over."""
-
-    graph: g.SpikingGraph
-    audit: list[AuditRow]
-
-    def save(self, path: str | Path) -> Path:
-        return save_graph(self.graph, path)
-
-
-def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conversion:
-    """Convert a CQReLU detector into a spiking one; the model is left unchanged.
-
-    Args:
-        model: an Ultralytics `DetectionModel` or `YOLO`, or the path of a `.pt` checkpoint; or, to make an integer
-            graph of it, a real-valued spiking graph (`.safetensors`).
-        imgsz: longest picture side the graph is meant for; default: what the network was trained with, or 640.
-        precision: "integer": weights rounded to 8 bits, and from there on everything exact on every machine; "float":
-            the network's own weights, exact up to the rounding of sums.
-
-    Raises:
-        ConversionError, AuditError: an op has no spiking counterpart, or there is no CQReLU.
-        WeightsError: the file cannot be read.
-    """
-    from casc_det.yolo.capture import capture
-    from casc_det.yolo.checkpoint import read_checkpoint
-
-    if precision not in ("integer", "float"):
-        raise ArgumentError(f"precision: expected integer or float, got {precision!r}")
-    if isinstance(model, str | Path):
-        model = find(model)
-    if isinstance(model, Path) and model.suffix == ".safetensors":
-        if precision == "float":
-            raise ArgumentError(f"precision: '{model}' is a spiking graph already; precision=integer rounds it")
-        graph = load_graph(model, torch.float64)
-        if graph.integer:
-            raise ArgumentError(f"weights: '{model}' is an integer graph already; there is nothing to convert")
-        size = imgsz or graph.imgsz
-        return Conversion(to_integer(replace(graph, imgsz=size)), [])
-    meta = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
-    if isinstance(model, Path):
-        path = model
-        if path.suffix != ".pt":
-            raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train or a spiking graph, got '{path}'")
-        model = read_checkpoint(path)
-        meta |= {"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    model = getattr(model, "model", model) if type(model).__name__ == "YOLO" else model
-    trained = getattr(model, "args", None) or {}
-    trained = dict(trained) if isinstance(trained, dict) else dict(vars(trained))
-    kept = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")
-    meta["training"] = {key: trained[key] for key in kept if trained.get(key) is not None}
-    meta["architecture"] = str(getattr(model, "yaml", {}).get("yaml_file", type(model).__name__))
-    size = imgsz or trained.get("imgsz") or 640
-    graph = capture(model, size if isinstance(size, int) else max(size))
-    graph.meta |= meta
-    spiking, audit = convert_graph(graph)
-    return Conversion(to_integer(spiking) if precision == "integer" else spiking, audit)

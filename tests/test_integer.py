@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from casc_det import graph as g
 from casc_det.ann import ann_forward
-from casc_det.conversion import convert, convert_graph
+from casc_det.conversion import convert_graph
+from casc_det.converter import convert
 from casc_det.engine import simulate
 from casc_det.errors import ArgumentError, ConversionError
 from casc_det.graph import moved

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
-from casc_det.conversion import convert
+from casc_det.converter import convert
 from casc_det.decode import decode_maps, detect
 from casc_det.engine import simulate
 from casc_det.evaluation.classes import mapped, match_classes

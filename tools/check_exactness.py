@@ -18,7 +18,7 @@ import torch
 
 from casc_det.ann import ann_forward
 from casc_det.cli import parse_pairs
-from casc_det.conversion import convert
+from casc_det.converter import convert
 from casc_det.engine import simulate
 from casc_det.files import write_json
 from casc_det.integer import to_integer

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from casc_det.cli import parse_pairs
-from casc_det.conversion import convert
+from casc_det.converter import convert
 
 COMMON = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lrf": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 COMMON |= {"cos_lr": True, "warmup_epochs": 0.3, "warmup_bias_lr": 0.0, "amp": "bf16", "cache": "ram", "seed": 0}
