@@ -26,11 +26,10 @@ def run_batch(
     """
     tally, deciding = Tally(len(images)), 0.0
     found, infos = [None] * len(images), [None] * len(images)
-    watches = (
-        [policy.watch(first_answer(graph, simulation.get("delay", 0.0))) for _ in images]
-        if policy.kind != "quiescent"
-        else None
-    )
+    watches = None
+    if policy.kind != "quiescent":
+        first = first_answer(graph, simulation.get("delay", 0.0))
+        watches = [policy.watch(first) for _ in images]
 
     def look(step) -> None:
         boxes, scores = decode_maps(step.readout, graph.strides, graph.reg_max)

@@ -50,8 +50,9 @@ BASE |= {
     "warmup_epochs": 0.3,
 }
 BASE |= {"warmup_bias_lr": 0.0, "amp": "bf16", "mosaic": 0.3, "close_mosaic": 1, "cache": "ram", "seed": 0}
-SIMULATED = 20  # pictures whose energy is measured
 BASE |= {"plots": False, "val": False, "model": "yolov8n.yaml", "exist_ok": True}
+
+SIMULATED = 20  # pictures whose energy is measured
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):

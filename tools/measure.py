@@ -19,7 +19,6 @@ from update_tables import RUNS
 from casc_det.cli import parse_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
-STUDIES = ("study", "levels", "robust")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 

@@ -18,6 +18,11 @@ def network(record: dict) -> str:
     return Variant(**record["variant"]).network
 
 
+def identity(record: dict) -> tuple:
+    """What tells networks apart: files of one name may lie in several folders."""
+    return record["variant"]["weights"], record["variant"]["levels"]
+
+
 def clean(records: list[dict]) -> list[dict]:
     return [record for record in records if not record["variant"]["severity"]]
 
@@ -31,7 +36,7 @@ def plain(records: list[dict]) -> list[dict]:
 
 def label(record: dict, records: list[dict]) -> str:
     """What sets a record apart from the others."""
-    several = len({network(r) for r in records}) > 1
+    several = len({identity(r) for r in records}) > 1
     methods = len({r["method"] for r in records}) > 1
     parts = ([network(record)] if several else []) + ([record["method"]] if methods or not several else [])
     return ", ".join(parts)
@@ -73,9 +78,9 @@ def plot_map(records: list[dict]):
         for i, record in enumerate(shown):
             result, colour = record["result"], COLOURS[i % len(COLOURS)]
             ax.plot(result["curves"]["T"], result["curves"][key], color=colour, label=label(record, shown))
-            if network(record) not in drawn:
+            if identity(record) not in drawn:
                 ax.axhline(result["ann"][key], color=GREY, linestyle="--", linewidth=1)
-                drawn.add(network(record))
+                drawn.add(identity(record))
         _finish(ax, key, ylim=(0, None))
     _legend(figure, axes[0, 0])
     _measured_on(figure, shown)
@@ -240,11 +245,11 @@ def plot_robustness(records: list[dict]):
     kinds = list(dict.fromkeys(record["variant"]["corruption"] for record in disturbed))
     if not kinds:
         return None
-    first = network(disturbed[0])
-    base = [record for record in plain(records) if network(record) == first]
+    first = identity(disturbed[0])
+    base = [record for record in plain(records) if identity(record) == first]
     figure, axes = new_figure(1, len(kinds), 3.0 * len(kinds) + 1, 3.4)
     for ax, kind in zip(axes[0], kinds, strict=True):
-        same = [r for r in disturbed if r["variant"]["corruption"] == kind and network(r) == first]
+        same = [r for r in disturbed if r["variant"]["corruption"] == kind and identity(r) == first]
         _wake(ax, base + same)
         for i, record in enumerate(base + same):
             result, colour = record["result"], COLOURS[i % len(COLOURS)]

@@ -159,17 +159,17 @@ def study(
                 trace_one(it, variant, picture)
                 progress(count, total, text)
             done[variant.key] = finish_cell(it, variant)
-        records = [done[variant.key] for variant in grid]
+        asked = {variant.key: done[variant.key] for variant in grid}
         if report:
             from casc_det.study.report import write_report
 
-            write_report(it, [*records, *(cell for key, cell in done.items() if key not in {v.key for v in grid})])
+            write_report(it, list((asked | done).values()))
     except OSError as error:
         reason = error.strerror or error
         raise SourceError(
             f"study: '{it.folder}' cannot be written ({reason}); finished cells are kept, go on with resume={it.folder}"
         ) from error
-    return it.folder, records
+    return it.folder, list(asked.values())
 
 
 def read_settings(file: Path):

@@ -2,7 +2,6 @@
 
 import io
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -117,9 +116,8 @@ def trace_picture(
         return as_table(detect(maps[0], scores[0], SCORED), image.shape[2:], original)
 
     wanted, rows = set(steps), {name: [] for name in BY_STEP}
-    names = [node.name for node in graph.nodes if node.name in ann.readout]
-    target = {name: channels_last(ann.readout[name]) for name in names}  # as the engine lays them out
-    values, size = (sum(float(f(x)) for x in target.values()) for f in (torch.numel, partial(norm, ord=1)))
+    target = {name: channels_last(y) for name, y in ann.readout.items()}  # as the engine lays them out
+    values, size = sum(y.numel() for y in target.values()), sum(float(norm(y, ord=1)) for y in target.values())
     tables, rest, seconds = [], 0, []
     start = perf_counter()
     options = {"hysteresis": variant.hysteresis, "delay": variant.delay, "compare": ann.counts}
@@ -128,7 +126,7 @@ def trace_picture(
         simulated = perf_counter()
         readout = step.readout
         read = perf_counter()
-        gaps = [(readout[name] - target[name]).double() for name in names]
+        gaps = [(readout[name] - y).double() for name, y in target.items()]
         match = step.match[:, 0].numpy()
         for name, value in (
             ("sent", step.fired[:, 0, 0].numpy()),

@@ -95,10 +95,8 @@ def make_grid(
     Raises:
         ArgumentError: an axis is empty or holds an unknown value.
     """
-    networks, steps = (
-        listed("weights", weights),
-        [value and check_levels(value) for value in listed("levels", levels, int)],
-    )
+    networks = listed("weights", weights)
+    steps = [value and check_levels(value) for value in listed("levels", levels, int)]
     methods = [listed("neurons", neurons), listed("schedule", schedule)]
     for name, values, known in (
         ("neurons", methods[0], NEURONS),
