@@ -21,12 +21,22 @@ from casc_det.converter import convert
 COMMON = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lrf": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 COMMON |= {"cos_lr": True, "warmup_epochs": 0.3, "warmup_bias_lr": 0.0, "amp": "bf16", "cache": "ram", "seed": 0}
 COMMON |= {"plots": False, "exist_ok": True}
-RATES = {"lr0": 1e-4, "norm_lr": 1e-3, "clip_lr": 1e-3}
+
+
+def rates(share: float) -> dict:
+    """Learning rates of convolutions, of biases and BatchNorm, and of clips."""
+    return {"lr0": 1e-4 * share, "norm_lr": 1e-3 * share, "clip_lr": 1e-3 * share}
+
+
+GROW = {"imgsz": 448, "multi_scale": 0.3, "epochs": 4, "mosaic": 0.2, "close_mosaic": 2, "sparsity": 0.1}
 STAGES = {
-    "swap": {"imgsz": 320, "epochs": 24, "progressive": 0.4, "mosaic": 0.3, "close_mosaic": 6, **RATES},
-    "grow": {"imgsz": 448, "epochs": 8, "mosaic": 0.3, "close_mosaic": 3, **{k: v / 2 for k, v in RATES.items()}},
-    "whole": {"imgsz": 640, "epochs": 3, "mosaic": 0.0, "fake_int8": 1.0, **{k: v / 5 for k, v in RATES.items()}},
+    "swap": {"imgsz": 320, "epochs": 24, "progressive": 0.4, "mosaic": 0.3, "close_mosaic": 6, **rates(1)},
+    "grow": {**GROW, **rates(0.6)},
+    "levels": {**GROW, **rates(0.8)},
+    "whole": {"imgsz": 512, "multi_scale": 0.35, "epochs": 3, "mosaic": 0.0, "sparsity": 0.1, "fake_int8": 1.0}
+    | rates(0.3),
 }
+FIRST, FURTHER = ("swap", "grow", "whole"), ("levels", "whole")
 # glibc gives large buffers back at once and faults them in again, a tenth of the time of a training on a CPU
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
@@ -53,10 +63,8 @@ def main(words: list[str]) -> None:
     project, out = Path(options.pop("project")).absolute(), Path(options.pop("out"))
     start = {"model": model, "weights": options["teacher"]}
     for q in levels if isinstance(levels, tuple) else (levels,):
-        for stage, settings in STAGES.items():
-            if stage == "swap" and "weights" not in start:
-                continue
-            settings = {**COMMON, **settings, **options, "levels": q, **start}
+        for stage in FIRST if "weights" in start else FURTHER:
+            settings = {**COMMON, **STAGES[stage], **options, "levels": q, **start}
             settings["epochs"] = max(round(settings["epochs"] * size), 1)
             best = run_stage(project, f"q{q}-{stage}", settings)
             start = {"model": best}
