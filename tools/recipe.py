@@ -4,9 +4,9 @@
         [model=yolov8n.yaml] [project=runs/recipe] [out=weights] [any other argument of train, for all stages]
 
 `data` is a dataset YAML, or folders of pictures without labels: what is learned is the teacher's answer. Each stage
-starts from the best checkpoint of the one before; the second and further `levels` start from the first one's second
-stage. `size` multiplies all epochs. Stop it at any moment and run it again: finished stages are kept, a stage that was
-stopped goes on.
+starts from the best checkpoint of the one before; the second and further `levels` start from the first one's stage
+`grow`, with a stage `levels` of their own. `size` multiplies all epochs. Stop it at any moment and run it again:
+finished stages are kept, a stage that was stopped goes on.
 """
 
 import csv
