@@ -321,4 +321,5 @@ def test_recipe_runs_all_stages_and_keeps_what_is_done(tiny, tmp_path):
             graph = load_graph(tmp_path / "w" / f"yolov8n-cq{q}.safetensors")
             assert graph.integer and graph.levels == q and graph.imgsz == 64
     assert "casc-det train" not in run.stdout  # the second time nothing is left to do
-    assert {p.name for p in (tmp_path / "r").iterdir()} == {"q4-swap", "q4-grow", "q4-whole", "q2-levels", "q2-whole"}
+    stages = {"q4-swap", "q4-grow", "q4-whole", "q4-polish", "q2-levels", "q2-whole", "q2-polish"}
+    assert {p.name for p in (tmp_path / "r").iterdir()} == stages

@@ -104,6 +104,9 @@ ROWS = {
     "sparsity0.02": ("penalty on counts 0.02", {"sparsity": 0.02}),
     "sparsity0.05": ("penalty on counts 0.05", {"sparsity": 0.05}),
     "sparsity0.1": ("penalty on counts 0.1", {"sparsity": 0.1}),
+    "sparsity0.5": ("penalty on counts 0.5", {"sparsity": 0.5}),
+    "sparsity2": ("penalty on counts 2", {"sparsity": 2.0}),
+    "sparsity8": ("penalty on counts 8", {"sparsity": 8.0}),
 }
 
 

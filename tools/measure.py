@@ -54,8 +54,17 @@ def studies(options: dict) -> dict[str, list[str]]:
     return {
         "study": [*data, q16, "neurons=cif,if,signed_if", "hysteresis=0.25", "delay=0.25,0.5"],
         "levels": [*data, several + (f",{options['q4']}" if "q4" in options else ""), "hysteresis=0.25"],
-        "robust": [*data, q16, "corruptions=noise,blur,fog,jpeg,brightness"],
+        "robust": [*data[:-1], "limit=40", q16, "corruptions=noise,blur,fog,jpeg,brightness"],
     }
+
+
+FIGURES = {
+    "study/map": "yolov8n-cq16-study-map",
+    "study/pareto": "yolov8n-cq16-study-pareto",
+    "levels/pareto": "levels-pareto",
+    "robust/robustness": "yolov8n-cq16-robustness",
+    "demo/demo": "yolov8n-cq16-demo",
+}
 
 
 def run(words: list, threads: dict | None = None) -> None:
@@ -98,6 +107,9 @@ def main(words: list[str]) -> None:
             shutil.copy(project / f"{name}.json", ROOT / "weights" / f"yolov8n-cq16.{name}.json")
     if asked("demo"):
         run([sys.executable, "-m", "casc_det", "demo", f"project={project}", "name=demo", "exist_ok=true"])
+    for source, name in FIGURES.items():
+        if asked(source.split("/")[0]) and (project / f"{source}.png").exists():
+            shutil.copy(project / f"{source}.png", ROOT / "weights" / f"{name}.png")
     taken = [f"{name}={project / name}" for name in RUNS if asked(name) and (project / name / "results.json").exists()]
     run([sys.executable, tools / "update_tables.py", *taken])
 

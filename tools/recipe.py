@@ -35,8 +35,10 @@ STAGES = {
     "levels": {**GROW, **rates(0.8)},
     "whole": {"imgsz": 512, "multi_scale": 0.35, "epochs": 3, "mosaic": 0.0, "sparsity": 0.1, "fake_int8": 1.0}
     | rates(0.3),
+    "polish": {"imgsz": 416, "multi_scale": 0.35, "epochs": 12, "mosaic": 0.2, "close_mosaic": 4, "fake_int8": 0.3}
+    | rates(1),
 }
-FIRST, FURTHER = ("swap", "grow", "whole"), ("levels", "whole")
+FIRST, FURTHER = ("swap", "grow", "whole", "polish"), ("levels", "whole", "polish")
 # glibc gives large buffers back at once and faults them in again, a tenth of the time of a training on a CPU
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
@@ -70,9 +72,9 @@ def main(words: list[str]) -> None:
             start = {"model": best}
             if stage == "grow":
                 grown = start
-        start, name = grown, f"{Path(model).stem}-cq{q}"
-        convert(best, precision="float").save(out / f"{name}-float.safetensors")
-        print(f"Written to {convert(best).save(out / f'{name}.safetensors')}")
+        start, side, name = grown, options.get("imgsz", 640), f"{Path(model).stem}-cq{q}"
+        convert(best, side, "float").save(out / f"{name}-float.safetensors")
+        print(f"Written to {convert(best, side).save(out / f'{name}.safetensors')}")
 
 
 if __name__ == "__main__":

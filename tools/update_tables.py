@@ -153,6 +153,7 @@ TABLES = {
     "exactness": (exactness, "weights/yolov8n-cq16.exactness.json"),
     "ablation": (ablation, "weights/ablation.json"),
     "sparsity": (ablation, "weights/sparsity.json"),
+    "sparsity8": (ablation, "weights/sparsity8.json"),
     "bench": (bench, "tools/bench_engine.json"),
 }
 
