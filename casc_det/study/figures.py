@@ -256,6 +256,6 @@ def plot_robustness(records: list[dict]):
             ax.plot(result["curves"]["T"], result["curves"]["mAP50-95"], color=colour, label=record["disturbance"])
             ax.axhline(result["ann"]["mAP50-95"], color=colour, linestyle="--", linewidth=0.8)
         _finish(ax, "mAP50-95", ylim=(0, None), title=kind)
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=7, ncols=2, framealpha=0.5)
     _measured_on(figure, disturbed)
     return figure
