@@ -28,13 +28,12 @@ def rates(share: float) -> dict:
     return {"lr0": 1e-4 * share, "norm_lr": 1e-3 * share, "clip_lr": 1e-3 * share}
 
 
-GROW = {"imgsz": 448, "multi_scale": 0.3, "epochs": 4, "mosaic": 0.2, "close_mosaic": 2, "sparsity": 0.1}
+GROW = {"imgsz": 448, "multi_scale": 0.3, "epochs": 4, "mosaic": 0.2, "close_mosaic": 2}
 STAGES = {
     "swap": {"imgsz": 320, "epochs": 24, "progressive": 0.4, "mosaic": 0.3, "close_mosaic": 6, **rates(1)},
     "grow": {**GROW, **rates(0.6)},
     "levels": {**GROW, **rates(0.8)},
-    "whole": {"imgsz": 512, "multi_scale": 0.35, "epochs": 3, "mosaic": 0.0, "sparsity": 0.1, "fake_int8": 1.0}
-    | rates(0.3),
+    "whole": {"imgsz": 512, "multi_scale": 0.35, "epochs": 3, "mosaic": 0.0, "fake_int8": 1.0, **rates(0.3)},
     "polish": {"imgsz": 416, "multi_scale": 0.35, "epochs": 12, "mosaic": 0.2, "close_mosaic": 4, "fake_int8": 0.3}
     | rates(1),
 }
