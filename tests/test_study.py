@@ -16,9 +16,10 @@ from casc_det import SpikingYOLO, convert
 from casc_det.cli import main
 from casc_det.engine import simulate
 from casc_det.errors import ArgumentError
+from casc_det.evaluation.truth import Truth, make_picture
 from casc_det.study.cells import smallest_step
 from casc_det.study.corruptions import corrupt
-from casc_det.study.run import read_cells, study
+from casc_det.study.run import ENERGY, Study, read_cells, study
 from casc_det.study.variants import CORRUPTIONS, Variant, make_grid, read_timesteps
 
 
@@ -109,6 +110,16 @@ def test_corruptions_are_repeatable_and_grow(kind):
         gaps.append(np.abs(first.astype(int) - image).mean())
     assert 0 < gaps[0] < gaps[1] < gaps[2]
     assert corrupt(image, kind, 0, "a") is image
+
+
+def test_examples_are_spread_and_have_something_to_see():
+    row = lambda side: (0, 0, side, side, 0, False, False, None)
+    rows = [[row(5)] * 9, [row(50)], [], [row(50)], [row(5)], [], [row(50)] * 2, [row(90)]]
+    pictures = [make_picture(i, f"{i}.png", 100, 100, boxes, []) for i, boxes in enumerate(rows)]
+    chosen = Study(Truth("coco", "t", ["a"], [1], pictures), [1], (64, 64), [], ENERGY).examples()
+    assert [picture.key for picture in chosen] == [1, 3, 4, 5, 6, 7]
+    few = Study(Truth("coco", "t", ["a"], [1], pictures[:2]), [1], (64, 64), [], ENERGY).examples()
+    assert [picture.key for picture in few] == [0, 1]
 
 
 def test_cells_hold_what_plain_simulation_gives(done, weights, data):

@@ -20,6 +20,7 @@ from casc_det.cli import parse_pairs
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+SAVING = {16: "hysteresis=0.25", 8: "delay=0.5"}  # what saves corrections at each Q
 
 
 def steps(q: int, few: bool = False) -> str:
@@ -37,7 +38,7 @@ def validations(options: dict) -> dict[str, list[str]]:
         result[f"cq{q}.coco"] = [*coco, weights, "imgsz=320", f"timesteps={steps(q)}"]
         result[f"cq{q}.coco640"] = [*coco, weights, "imgsz=640", f"timesteps={steps(q, few=True)}"]
         result[f"cq{q}.voc"] = [*voc, weights, "imgsz=320", f"timesteps={steps(q, few=True)}"]
-        result[f"cq{q}.saving"] = [*coco[:1], weights, "imgsz=320", f"timesteps={steps(q)}", "hysteresis=0.25"]
+        result[f"cq{q}.saving"] = [*coco[:1], weights, "imgsz=320", f"timesteps={steps(q)}", SAVING[q]]
     weights = f"weights={ROOT}/weights/yolov8n-cq16-float.safetensors"
     for kind in ("float64", "float32"):
         result[kind] = [coco[0], weights, "imgsz=320", f"precision={kind}", "timesteps=auto"]
@@ -53,7 +54,7 @@ def studies(options: dict) -> dict[str, list[str]]:
     several = "weights=" + ",".join(f"{ROOT}/weights/yolov8n-cq{q}.safetensors" for q in (16, 8))
     return {
         "study": [*data, q16, "neurons=cif,if,signed_if", "hysteresis=0.25", "delay=0.25,0.5"],
-        "levels": [*data, several + (f",{options['q4']}" if "q4" in options else ""), "hysteresis=0.25"],
+        "levels": [*data, several + (f",{options['q4']}" if "q4" in options else ""), "hysteresis=0.25", "delay=0.5"],
         "robust": [*data[:-1], "limit=40", q16, "corruptions=noise,blur,fog,jpeg,brightness"],
     }
 

@@ -36,9 +36,10 @@ from casc_det.study.traces import Trace, trace_picture
 from casc_det.study.variants import Variant, make_grid, read_timesteps
 from casc_det.zoo import find
 
-VERSION = 2
+VERSION = 3
 SETTINGS, CELLS, TRACES = "study.json", "cells.jsonl", "traces"
 EXAMPLES = 6
+VISIBLE = 0.02
 ENERGY = EnergyModel()
 POLICIES = "quiescent,boxes-stable(2),boxes-stable(4),confident(0.5)"
 
@@ -67,9 +68,9 @@ class Study:
         return self.graphs[key]
 
     def examples(self) -> list[Picture]:
-        """Pictures that are shown: spread over the data set."""
-        at = np.unique(np.linspace(0, len(self.truth.pictures) - 1, EXAMPLES).astype(int))
-        return [self.truth.pictures[i] for i in at]
+        """Pictures that are shown: spread over the data set, each the one of its part with most objects to see."""
+        parts = np.array_split(np.arange(len(self.truth.pictures)), min(EXAMPLES, len(self.truth.pictures)))
+        return [max((self.truth.pictures[i] for i in part), key=visible_objects) for part in parts]
 
     def trace_file(self, variant: Variant, picture: Picture) -> Path:
         return self.folder / TRACES / variant.key / f"{picture.key}.npz"
@@ -83,6 +84,11 @@ class Study:
         if labels not in self.curves:
             self.curves[labels] = CocoCurve(self.truth, list(labels))
         return self.curves[labels]
+
+
+def visible_objects(picture: Picture) -> int:
+    """The number of objects that take up at least 2 % of a picture."""
+    return int((picture.areas >= VISIBLE * picture.width * picture.height).sum())
 
 
 def study(
