@@ -220,6 +220,12 @@ def test_no_detection_at_all_scores_zero(coco):
     assert numbers["mAP50-95"] == 0
 
 
+@pytest.mark.parametrize(("name", "value"), [("mac_pj", -1), ("mac_pj", "much"), ("ac_pj", float("nan"))])
+def test_energies_that_cannot_be_are_refused(name, value):
+    with pytest.raises(ArgumentError, match=f"{name}: expected picojoules"):
+        EnergyModel(**{name: value})
+
+
 def test_energy_counts_macs_and_accumulates(weights):
     assert energy_mj(1e9, 2e9, EnergyModel(4.6, 0.9)) == pytest.approx(4.6 + 1.8)
     operations = count_operations(load_graph(weights), 64, 96)

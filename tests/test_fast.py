@@ -26,6 +26,19 @@ seeds = st.integers(0, 1000)
 KINDS = [("cif", "wsc"), ("if", "wsc"), ("signed_if", "wsc"), ("cif", "constant"), ("if", "constant")]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_thread_count_is_torchs_and_stays(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        list(simulate(convert_graph(small_graph())[0], small_images(), 2))
+        assert torch.get_num_threads() == threads
+        if kernels.numba is not None:
+            assert kernels.numba.get_num_threads() == min(threads, kernels.numba.config.NUMBA_NUM_THREADS)
+    finally:
+        torch.set_num_threads(before)
+
+
 def wide_graph(seed: int = 0, levels: int = 4) -> g.SpikingGraph:
     """Channels in eights, strides, a dilation, a residual and a max pool: what `events` and the 8-bit sums need."""
     random = torch.Generator().manual_seed(seed)

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from casc_det import graph as g
-from casc_det.engine.kernels import NO_LIMIT, compiled, count_gaps, events, scan, weigh
+from casc_det.engine.kernels import NO_LIMIT, compiled, count_gaps, events, follow_threads, scan, weigh
 from casc_det.engine.network import prepare
 from casc_det.engine.step import Step
 from casc_det.engine.temporal import Sums
@@ -67,6 +67,7 @@ class Totals:
 @torch.no_grad()
 def run_fast(graph, images, limit: int, until_quiescent: bool, neuron, plan, record, compare, at) -> Iterator[Step]:
     """See `casc_det.engine.simulate`."""
+    follow_threads()
     run, at_rest = Run(graph, images, neuron, plan, record, compare), None
     t, stops = 0, sorted({*at, *([plan.wake] if plan.wake else []), limit})
     while t < limit:

@@ -27,6 +27,14 @@ def compiled(device: torch.device) -> bool:
     return numba is not None and device.type == "cpu"
 
 
+def follow_threads() -> None:
+    """Let the compiled loops use as many threads as torch, and torch keep its number, which numba's start changes."""
+    if numba is not None:
+        threads = torch.get_num_threads()
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        torch.set_num_threads(threads)
+
+
 def tile(values: torch.Tensor) -> torch.Tensor:
     """Values per channel (..., C), repeated along the last dimension to the length of a block."""
     return values.repeat(*[1] * (values.ndim - 1), max(1, BLOCK // values.shape[-1]))

@@ -9,15 +9,24 @@ M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2
     neuron updates are given apart: one for each neuron and step
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+
+from casc_det.errors import ArgumentError
 
 
 @dataclass(frozen=True)
 class EnergyModel:
-    """Picojoules of one operation."""
+    """Picojoules of one operation; ArgumentError where they are no finite numbers of at least 0."""
 
     mac_pj: float = 4.6
     ac_pj: float = 0.9
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and value >= 0):
+                raise ArgumentError(f"{name}: expected picojoules, a number of at least 0, got {value!r}")
 
 
 def energy_mj(macs: float, acs: float, model: EnergyModel = EnergyModel()) -> float:
