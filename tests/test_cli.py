@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -230,6 +231,18 @@ def test_train_starts_from_a_spiking_graph(capsys, weights, tiny, tmp_path):
             assert (state[key] - value).norm() <= tolerance * value.norm() + 1e-6, key
 
 
+def test_held_out_pictures_keep_their_size_under_multi_scale():
+    """Else the losses by which the best checkpoint is chosen would depend on the sizes that chance gave them."""
+    from casc_det.yolo.train import CascTrainer
+
+    trainer = CascTrainer.__new__(CascTrainer)
+    trainer.args, trainer.device = SimpleNamespace(multi_scale=0.5, imgsz=64), torch.device("cpu")
+    trainer.stride, trainer.cpu_bf16 = 32, False
+    shapes = lambda prepare: {prepare({"img": torch.zeros(1, 3, 64, 64)})["img"].shape[3] for _ in range(40)}
+    assert shapes(trainer.as_they_are) == {64} and trainer.args.multi_scale == 0.5
+    assert len(shapes(trainer.preprocess_batch)) > 1
+
+
 FEWER = (
     "sparsity=0.05",
     "fake_int8=0.4",
@@ -321,5 +334,6 @@ def test_recipe_runs_all_stages_and_keeps_what_is_done(tiny, tmp_path):
             graph = load_graph(tmp_path / "w" / f"yolov8n-cq{q}.safetensors")
             assert graph.integer and graph.levels == q and graph.imgsz == 64
     assert "casc-det train" not in run.stdout  # the second time nothing is left to do
-    stages = {"q4-swap", "q4-grow", "q4-whole", "q4-polish", "q2-levels", "q2-whole", "q2-polish"}
+    stages = {f"q4-{stage}" for stage in ("swap", "grow", "whole", "polish", "large")}
+    stages |= {f"q2-{stage}" for stage in ("levels", "whole", "polish", "large")}
     assert {p.name for p in (tmp_path / "r").iterdir()} == stages

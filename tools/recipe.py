@@ -36,8 +36,10 @@ STAGES = {
     "whole": {"imgsz": 512, "multi_scale": 0.35, "epochs": 3, "mosaic": 0.0, "fake_int8": 1.0, **rates(0.3)},
     "polish": {"imgsz": 416, "multi_scale": 0.35, "epochs": 12, "mosaic": 0.2, "close_mosaic": 4, "fake_int8": 0.3}
     | rates(1),
+    "large": {"imgsz": 512, "multi_scale": 0.35, "epochs": 12, "mosaic": 0.3, "close_mosaic": 4, "fake_int8": 0.3}
+    | rates(1),
 }
-FIRST, FURTHER = ("swap", "grow", "whole", "polish"), ("levels", "whole", "polish")
+FIRST, FURTHER = ("swap", "grow", "whole", "polish", "large"), ("levels", "whole", "polish", "large")
 # glibc gives large buffers back at once and faults them in again, a tenth of the time of a training on a CPU
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 

@@ -85,7 +85,7 @@ class DistillationValidator:
         model, total, count = trainer.ema.ema, {}, 0
         loss = DistillationLoss(model, trainer.teacher)
         for batch in TQDM(self.dataloader, desc="held-out pictures"):
-            batch = trainer.preprocess_batch(batch)
+            batch = trainer.as_they_are(batch)
             for key, value in loss(model(batch["img"]), batch)[1].items():
                 total[key] = total.get(key, 0.0) + float(value) * len(batch["img"])
             count += len(batch["img"])
@@ -196,7 +196,12 @@ class CascTrainer(DetectionTrainer):
         chosen = range(0, len(dataset), step)[:CALIBRATION_PICTURES]
         batches = [collate([dataset[i] for i in chosen[k : k + 16]]) for k in range(0, len(chosen), 16)]
         self.stride = 32
-        return [self.preprocess_batch(batch)["img"] for batch in batches]
+        return [self.as_they_are(batch)["img"] for batch in batches]
+
+    def as_they_are(self, batch):
+        """`preprocess_batch` of pictures that are not trained on, without the random sizes of `multi_scale`."""
+        with override_configs(self.args, {"multi_scale": 0.0}):
+            return self.preprocess_batch(batch)
 
     def load_teacher(self) -> DetectionModel:
         teacher = float_model(self.args.teacher, self.model.yaml, self.data["nc"], "teacher")
