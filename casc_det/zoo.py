@@ -1,11 +1,13 @@
 """The weights that come with casc_det, found by name: `weights=yolov8n-cq16`. Nothing is ever downloaded.
 
 Looked through in this order: the folder in the environment variable CASC_DET_WEIGHTS, the user's cache
-(`~/.cache/casc_det/weights`), and what came with the package.
+(`~/.cache/casc_det/weights`), and what came with the package (in a checkout `weights/`, installed
+`share/casc_det/weights` of the environment).
 """
 
 import json
 import os
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,11 +33,20 @@ class Shipped(NamedTuple):
 
 def folders() -> list[Path]:
     """The folders that are looked through, those that exist."""
-    package = Path(__file__).resolve().parent
-    own = package / "weights" if (package / "weights").is_dir() else package.parent / "weights"  # wheel, or checkout
+    checkout = Path(__file__).resolve().parent.parent
+    own = [checkout / "weights"] if (checkout / "setup.cfg").is_file() else installed_folders()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "casc_det" / "weights"
     given = os.environ.get("CASC_DET_WEIGHTS")
-    return [folder for folder in ([Path(given)] if given else []) + [cache, own] if folder.is_dir()]
+    return [folder for folder in ([Path(given)] if given else []) + [cache, *own] if folder.is_dir()]
+
+
+def installed_folders() -> list[Path]:
+    """Where pip put the weights of the installed package, whatever the kind of installation."""
+    try:
+        files = metadata.files("casc-det") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return list({Path(file.locate()).resolve().parent for file in files if file.suffix == ".safetensors"})
 
 
 def named() -> dict[str, Path]:
