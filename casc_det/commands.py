@@ -163,14 +163,14 @@ def run_info(options: dict) -> int:
 def run_study(options: dict) -> int:
     from casc_det.evaluation.energy import EnergyModel
     from casc_det.study.run import read_settings, study
+    from casc_det.study.summary import table
     from casc_det.yolo.progress import Progress
 
     energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
     with Progress("study") as bar:
         folder, _ = study(energy=energy, progress=bar.cells, **options)
-    for entry in read_settings(folder / "summary.json"):
-        for line in entry["words"]:
-            print(line)
+    summary = read_settings(folder / "summary.json")
+    print("\n".join([table(summary["cells"]), *summary["answers"]]))
     print(f"Written to {folder}; open {folder / 'report.html'}")
     return 0
 

@@ -35,8 +35,8 @@ class Policy:
         return Watch(self, first)
 
 
-def read_policy(text) -> Policy:
-    """`quiescent`, `boxes-stable`, `boxes-stable(5)`, `confident(0.6)` as a `Policy`.
+def read_policy(text, argument: str = "policy") -> Policy:
+    """`quiescent`, `boxes-stable`, `boxes-stable(5)`, `confident(0.6)` as a `Policy`; `argument` is named in errors.
 
     Raises:
         ArgumentError: it is none of these, or its parameter makes no sense.
@@ -46,15 +46,15 @@ def read_policy(text) -> Policy:
     found = re.fullmatch(r"([a-z-]+)(?:\(([0-9.]+)\))?", str(text).strip())
     kind, given = found.groups() if found else (None, None)
     if kind not in KINDS or (given and KINDS[kind] is None):
-        raise ArgumentError(f"policy: expected quiescent, boxes-stable(k) or confident(p), got {text!r}")
+        raise ArgumentError(f"{argument}: expected quiescent, boxes-stable(k) or confident(p), got {text!r}")
     try:
         value = float(given) if given else KINDS[kind]
     except ValueError:
-        raise ArgumentError(f"policy: expected a number in brackets, got {text!r}") from None
+        raise ArgumentError(f"{argument}: expected a number in brackets, got {text!r}") from None
     if kind == "boxes-stable" and (value < 1 or value != int(value)):
-        raise ArgumentError(f"policy: boxes-stable(k) expects a whole number of steps from 1 on, got {text!r}")
+        raise ArgumentError(f"{argument}: boxes-stable(k) expects a whole number of steps from 1 on, got {text!r}")
     if kind == "confident" and not 0 < value <= 1:
-        raise ArgumentError(f"policy: confident(p) expects a score above 0 and up to 1, got {text!r}")
+        raise ArgumentError(f"{argument}: confident(p) expects a score above 0 and up to 1, got {text!r}")
     return Policy(kind, value)
 
 

@@ -184,7 +184,10 @@ def test_folder_holds_figures_tables_and_one_page_without_network(done):
     embedded = json.loads(re.search(r'<script id="data".*?>(.*?)</script>', page, re.DOTALL)[1].replace("<\\/", "</"))
     assert len(embedded["networks"][0]["runs"][0]["boxes"]) == 40 and len(embedded["records"]) == len(records)
     assert len(embedded["networks"]) == sum(not record["variant"]["severity"] for record in records)
-    assert json.loads((folder / "summary.json").read_text())[0]["words"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert len(summary["cells"]) == len(records) and all(entry["words"] for entry in summary["cells"])
+    assert "is enough for 99 % of the ANN's" in summary["answers"][0] and "take an earlier one" in summary["answers"][1]
+    assert embedded["answers"] == summary["answers"] and embedded["summary"] == summary["cells"]
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
@@ -197,7 +200,9 @@ def test_page_in_a_browser(done, tmp_path):
         run = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
         assert "CONSOLE" not in run.stderr, run.stderr
         dom = doms[t, network] = run.stdout.split('<script id="data"')[0]
-        assert f"T = {t} (" in dom and dom.count("<polyline") == len(done[1]) and dom.count("<figure>") == 8
+        clean = [record for record in done[1] if not record["variant"]["severity"]]  # the others are hidden at first
+        assert f"T = {t} (" in dom and dom.count("<polyline") == len(clean) and dom.count("<figure>") == 8
+        assert dom.count('class="off"') == len(done[1]) - len(clean) == 1
     svg = {key: re.search(r'<svg id="picture".*?</svg>', dom, re.DOTALL)[0] for key, dom in doms.items()}
     bars = {key: re.search(r'<svg id="spikes".*?</svg>', dom, re.DOTALL)[0] for key, dom in doms.items()}
     assert bars[1, 1] != bars[40, 1] and "at rest" in doms[40, 1] and "wake" in doms[1, 1]
@@ -232,13 +237,13 @@ def test_finished_cells_are_kept_and_new_ones_added(done, weights, data, monkeyp
 def test_a_folder_of_another_study_is_refused(done, weights, data, tmp_path):
     folder, _ = done
     options = {"images": data.parent, "imgsz": 64, "report": False}
-    with pytest.raises(ArgumentError, match="resume: the study in .* has timesteps="):
+    with pytest.raises(ArgumentError, match="resume: the study in .* has timesteps .*, not "):
         study(weights, data, "1..8", resume=folder, **options)
     with pytest.raises(ArgumentError, match="resume: .* is no folder of casc-det study"):
         study(weights, data, "1..40", resume=tmp_path, **options)
     old = json.loads((folder / "study.json").read_text()) | {"version": 0}
     (tmp_path / "study.json").write_text(json.dumps(old))
-    with pytest.raises(ArgumentError, match="is of another version"):
+    with pytest.raises(ArgumentError, match="has version 0, not 3; start a new one"):
         study(weights, data, "1..40", resume=tmp_path, **options)
 
 
@@ -246,8 +251,19 @@ def test_study_verb(weights, data, tmp_path, capsys):
     words = ["study", f"data={data}", f"images={data.parent}", f"weights={weights}", "timesteps=2,4,12", "limit=1"]
     assert main([*words, "imgsz=64", "policies=quiescent", f"project={tmp_path}"]) == 0
     out = capsys.readouterr().out
-    assert "of the ANN's mAP50-95" in out and (tmp_path / "study" / "report.html").is_file()
+    assert (
+        "of the ANN's mAP50-95" in out
+        and "cell; T (mJ a picture)" in out
+        and (tmp_path / "study" / "report.html").is_file()
+    )
     again = [*words, "imgsz=64", "policies=quiescent", f"resume={tmp_path / 'study'}", "levels=2,4"]
-    assert main(again) == 0 and "live at Q = 2: of" in capsys.readouterr().out
-    assert main([*words, "neurons=lif"]) == 1
-    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("casc-det: neurons: expected")
+    assert main(again) == 0 and "live at Q = 2 " in capsys.readouterr().out
+    for bad, message in (
+        ("neurons=lif", "neurons: expected"),
+        ("device=tpu", "device: 'tpu' cannot be used here"),
+        ("mac_pj=x", "mac_pj: expected picojoules"),
+        ("policies=", "policies: expected at least one"),
+        ("policies=foo", "policies: expected quiescent"),
+    ):
+        assert main([word for word in words if word.split("=")[0] != bad.split("=")[0]] + [bad]) == 1
+        assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"casc-det: {message}")

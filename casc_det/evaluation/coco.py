@@ -92,20 +92,27 @@ class CocoCurve:
 
     def __call__(self, found: list[tuple]) -> tuple[float, float]:
         """mAP50-95 and mAP50; found: see `to_results`."""
-        results = to_results(self.truth, found)
-        if not results:
+        if not any(len(scores) for _, scores, _ in found):
             return 0.0, 0.0
+        precision = self._evaluated(found).eval["precision"][..., 0, 0]
+        mean = lambda values: float(values[values > -1].mean()) if (values > -1).any() else float("nan")
+        return mean(precision), mean(precision[0])
+
+    def outcomes(self, found: list[tuple]) -> list[Outcomes]:
+        """What became of every detection, class by class, for `bootstrap_gap`."""
+        return _outcomes(self._evaluated(found), len(self.labels))
+
+    def _evaluated(self, found: list[tuple]) -> COCOeval:
+        results = to_results(self.truth, found)
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = COCOeval(self.ground, self.ground.loadRes(results), "bbox")
+            evaluation = COCOeval(self.ground, self.ground.loadRes(results) if results else COCO(), "bbox")
             evaluation.params.imgIds = sorted(image_numbers(self.truth).values())
             evaluation.params.catIds = [self.truth.category_ids[label] for label in self.labels]
             evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
             evaluation.params.maxDets = [100]
             evaluation.evaluate()
             evaluation.accumulate()
-        precision = evaluation.eval["precision"][..., 0, 0]
-        mean = lambda values: float(values[values > -1].mean()) if (values > -1).any() else float("nan")
-        return mean(precision), mean(precision[0])
+        return evaluation
 
 
 def _outcomes(evaluation: COCOeval, classes: int) -> list[Outcomes]:

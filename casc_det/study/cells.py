@@ -1,10 +1,10 @@
 """One cell of a study: the traces of all pictures of a variant, averaged and scored at every time step."""
 
-from collections.abc import Callable
-
 import numpy as np
 
+from casc_det.evaluation.bootstrap import bootstrap_gap
 from casc_det.evaluation.classes import ClassMap, mapped
+from casc_det.evaluation.coco import CocoCurve
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.operations import Operations
 from casc_det.policies import Policy
@@ -14,7 +14,7 @@ SHOWN = 0.25  # score from which boxes are shown: what the policies look at
 ENOUGH = (0.99, 1.0)  # shares of the ANN's mAP that a summary asks for
 ERROR_POINTS = (1.0, 1.25, 1.5, 2.0)  # in Q: where the error of each layer is kept, picture by picture
 
-Score = Callable[[list[Boxes]], tuple[float, float]]  # detections of all pictures -> mAP50-95, mAP50
+DRAWS = 500  # of the pictures, for the intervals of the gap to the ANN
 
 
 def build_cell(
@@ -26,7 +26,7 @@ def build_cell(
     steps: list[int],
     policies: list[Policy],
     classes: ClassMap,
-    score: Score,
+    score: CocoCurve,
     energy: EnergyModel,
 ) -> dict:
     """The figures of a cell as JSON values.
@@ -60,10 +60,11 @@ def build_cell(
         "more": (mean("more")[chosen].sum(1) / neurons).tolist(),
         "fewer": (mean("fewer")[chosen].sum(1) / neurons).tolist(),
     }
-    ann = score([mapped_boxes(as_boxes(trace.ann), classes) for trace in traces])
+    of_ann = [mapped_boxes(as_boxes(trace.ann), classes) for trace in traces]
+    ann = score(of_ann)
     ann_macs = float(np.mean([work.ann_macs for work in operations]))
     exits = {str(policy): exit_steps(traces, policy, first, steps[-1]) for policy in policies}
-    return {
+    cell = {
         "levels": levels,
         "pictures": len(traces),
         "ann": {"mAP50-95": ann[0], "mAP50": ann[1], "energy_mJ": energy_mj(ann_macs, 0, energy), "macs": ann_macs},
@@ -87,13 +88,19 @@ def build_cell(
             for i, name in enumerate(("simulation", "readouts", "errors", "boxes"))
         },
     }
+    marked = {smallest_step(cell, share, kept) for share in ENOUGH for kept in (False, True)} - {None}
+    rows = {t: score.outcomes([mapped_boxes(trace.at(t), classes) for trace in traces]) for t in sorted(marked)}
+    gaps = bootstrap_gap({"ann": score.outcomes(of_ann), **rows}, "ann", DRAWS)
+    return cell | {"gap_95": {str(t): list(interval) for t, interval in gaps.items()}}
 
 
 def mapped_boxes(found: Boxes, classes: ClassMap) -> tuple:
     return mapped({"boxes": found.boxes, "scores": found.scores, "labels": found.labels}, classes)
 
 
-def scored_steps(traces: list[Trace], steps: list[int], classes: ClassMap, score: Score) -> list[tuple[float, float]]:
+def scored_steps(
+    traces: list[Trace], steps: list[int], classes: ClassMap, score: CocoCurve
+) -> list[tuple[float, float]]:
     """The scores at each step; where no picture's detections changed since the last one, they are not made again."""
     results = []
     for k, t in enumerate(steps):
@@ -131,7 +138,9 @@ def exit_steps(traces: list[Trace], policy: Policy, first: int, last: int) -> li
     return result
 
 
-def policy_point(traces, operations, levels: int, at: list[int], classes, score: Score, energy: EnergyModel) -> dict:
+def policy_point(
+    traces, operations, levels: int, at: list[int], classes, score: CocoCurve, energy: EnergyModel
+) -> dict:
     """What a policy reaches and costs."""
     reached = score([mapped_boxes(trace.at(t), classes) for trace, t in zip(traces, at, strict=True)])
     sops = [trace.sops[:t].sum() for trace, t in zip(traces, at, strict=True)]
@@ -142,6 +151,7 @@ def policy_point(traces, operations, levels: int, at: list[int], classes, score:
         "mAP50": reached[1],
         "T_mean": float(np.mean(at)),
         "T_largest": int(max(at)),
+        "at_rest": float(np.mean([0 < trace.rest <= t for trace, t in zip(traces, at, strict=True)])),
         "energy_mJ": float(np.mean(spent)),
         "sops": float(np.mean(sops)),
     }

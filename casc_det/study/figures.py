@@ -11,7 +11,9 @@ from casc_det.study.cells import ERROR_POINTS
 from casc_det.study.variants import Variant
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c564b")  # Okabe and Ito
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)))  # of the second and third eight curves
 GREY, WAKE = "0.45", "#fff3cf"
+UNSEEN = 0.01  # share of the ANN's mAP below which a curve lies on the axis
 
 
 def network(record: dict) -> str:
@@ -42,11 +44,28 @@ def label(record: dict, records: list[dict]) -> str:
     return ", ".join(parts)
 
 
-def _measured_on(figure, records: list[dict]) -> None:
+def full_label(record: dict, records: list[dict]) -> str:
+    """`label` and what disturbs the pictures."""
+    return label(record, records) + (f", {record['disturbance']}" if record["variant"]["severity"] else "")
+
+
+def _scored_label(record: dict, records: list[dict]) -> str:
+    """`label`, and its largest mAP where the curve cannot be seen."""
+    best = max(record["result"]["curves"]["mAP50-95"])
+    unseen = best < UNSEEN * record["result"]["ann"]["mAP50-95"]
+    return label(record, records) + (f" (at most {best:.1g})" if unseen else "")
+
+
+def _style(i: int) -> dict:
+    """Colour and dashes of the i-th curve, the same in all figures and in the page."""
+    return {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
+
+
+def _measured_on(figure, records: list[dict], note: str = "dashed: the ANN") -> None:
     """Name the pictures, and what the dashed lines are, above the axes."""
     record = records[0]
     sizes = "x".join(map(str, record["imgsz"]))
-    text = f"{record['data']}, {record['result']['pictures']} pictures, {sizes} px; dashed: the ANN"
+    text = f"{record['data']}, {record['result']['pictures']} pictures, {sizes} px; {note}"
     figure.suptitle(text, fontsize=9)
 
 
@@ -76,8 +95,8 @@ def plot_map(records: list[dict]):
         _wake(ax, shown)
         drawn = set()
         for i, record in enumerate(shown):
-            result, colour = record["result"], COLOURS[i % len(COLOURS)]
-            ax.plot(result["curves"]["T"], result["curves"][key], color=colour, label=label(record, shown))
+            result = record["result"]
+            ax.plot(result["curves"]["T"], result["curves"][key], label=_scored_label(record, shown), **_style(i))
             if identity(record) not in drawn:
                 ax.axhline(result["ann"][key], color=GREY, linestyle="--", linewidth=1)
                 drawn.add(identity(record))
@@ -87,35 +106,37 @@ def plot_map(records: list[dict]):
     return figure
 
 
-CURVES = (
-    ("relative_error", "relative error of the readout", "linear"),
-    ("mse", "MSE of the readout", "log"),
-    ("at_rest", "share of pictures at rest", "linear"),
-    ("firing_rate", "spikes per neuron and step", "linear"),
-    ("sops", "synaptic operations so far", "linear"),
-    ("energy_mJ", "energy so far, mJ", "linear"),
-    ("seconds", "wall time so far, s (16 steps at once)", "linear"),
+CURVES = (  # key, title, factor, options of the axes
+    ("relative_error", "relative error of the readout", 1, {"ylim": (0, None)}),
+    ("mse", "MSE of the readout (0 at rest)", 1, {"yscale": "log"}),
+    ("at_rest", "share of pictures at rest", 1, {"ylim": (-0.03, 1.03)}),
+    ("firing_rate", "spikes per neuron and step", 1, {"ylim": (0, None)}),
+    ("sops", "operations so far, G SOPs", 1e-9, {"ylim": (0, None)}),
+    ("energy_mJ", "energy so far, mJ", 1, {"ylim": (0, None)}),
+    ("seconds", "wall time so far, s", 1, {"ylim": (0, None)}),
 )
 
 
 def plot_curves(records: list[dict]):
     """Errors, rest, activity and cost over T."""
     shown = clean(records)
-    figure, axes = new_figure(2, 4, 15, 6)
-    for ax, (key, title, scale) in zip(axes.flat, CURVES, strict=False):
+    figure, axes = new_figure(2, 4, 13, 6)
+    for ax, (key, title, factor, options) in zip(axes.flat, CURVES, strict=False):
         _wake(ax, shown)
         for i, record in enumerate(shown):
             curves = record["result"]["curves"]
-            values = np.array(curves[key], dtype=float)
-            if scale == "log":
+            values = np.array(curves[key], dtype=float) * factor
+            if "yscale" in options:
                 values[values <= 0] = np.nan
-            ax.plot(curves["T"], values, color=COLOURS[i % len(COLOURS)], label=label(record, shown))
+            ax.plot(curves["T"], values, label=label(record, shown), **_style(i))
         if key == "energy_mJ":
             for energy in {record["result"]["ann"]["energy_mJ"] for record in shown}:
                 ax.axhline(energy, color=GREY, linestyle="--", linewidth=1)
-        _finish(ax, title, yscale=scale)
+        _finish(ax, title, **options)
     axes[1, 3].set_axis_off()
-    axes[1, 3].legend(*axes[0, 0].get_legend_handles_labels(), loc="center", fontsize=8)
+    axes[1, 3].legend(*axes[0, 0].get_legend_handles_labels(), loc="upper left", fontsize=8)
+    text = "Wall time: of the machine under\nthe load it had; chunks of 16 steps"
+    axes[1, 3].text(0.0, 0.0, text, fontsize=8, transform=axes[1, 3].transAxes, va="bottom")
     _measured_on(figure, shown)
     return figure
 
@@ -131,16 +152,21 @@ def plot_pareto(records: list[dict]):
     ):
         anns = set()
         for i, record in enumerate(shown):
-            result, colour = record["result"], COLOURS[i % len(COLOURS)]
-            ax.plot(result["curves"][key], result["curves"]["mAP50-95"], color=colour, label=label(record, shown))
+            result, style = record["result"], _style(i)
+            ax.plot(result["curves"][key], result["curves"]["mAP50-95"], label=_scored_label(record, shown), **style)
             for k, policy in enumerate(result["policies"] if record in plain(records) else ()):
-                name = f"CIF + WSC, {policy['policy']}" if not anns else None
-                options = {"color": colour, "edgecolor": "black", "zorder": 3, "s": 30}
-                ax.scatter(policy[point], policy["mAP50-95"], marker=marks[k % len(marks)], label=name, **options)
+                options = {"color": style["color"], "edgecolor": "black", "zorder": 3, "s": 30}
+                ax.scatter(policy[point], policy["mAP50-95"], marker=marks[k % len(marks)], **options)
+                if not anns:  # one entry of the legend for all networks
+                    options |= {"color": "white", "label": f"early exit of CIF + WSC: {policy['policy']}"}
+                    ax.scatter([], [], marker=marks[k % len(marks)], **options)
             ann = result["ann"]
             if key == "energy_mJ" and (ann["mAP50-95"], ann["energy_mJ"]) not in anns:
                 star = {"color": "black", "marker": "*", "s": 90, "zorder": 4, "label": None if anns else "ANN"}
                 ax.scatter(ann["energy_mJ"], ann["mAP50-95"], **star)
+                if len({identity(r) for r in shown}) > 1:
+                    place = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 7}
+                    ax.annotate(network(record), (ann["energy_mJ"], ann["mAP50-95"]), **place)
             elif key == "T":
                 ax.axhline(ann["mAP50-95"], color=GREY, linestyle="--", linewidth=1)
             anns.add((ann["mAP50-95"], ann["energy_mJ"]))
@@ -172,6 +198,7 @@ def plot_mapping(levels: int):
         ax.set_yticks(range(0, levels + 2, max(levels // 8, 1)))
         ax.legend(fontsize=8)
         ax.grid(alpha=0.3)
+    figure.suptitle(f"single neurons, Q = {levels}, random input in wake, then silence; no network", fontsize=9)
     return figure
 
 
@@ -186,14 +213,16 @@ def plot_more_fewer(record: dict):
     _finish(axes[0, 0], "share of neurons", ylim=(0, None))
     axes[0, 0].legend(fontsize=8)
     shares = {key: np.array(layers[key]) / np.array(layers["neurons"])[:, None] for key in ("more", "fewer")}
-    top, order = max(share.max() for share in shares.values()), np.arange(1, len(layers["neurons"]) + 1)
+    top = max(share.max() for share in shares.values())
     for ax, (key, share) in zip(axes[0, 1:], shares.items(), strict=True):
-        image = ax.pcolormesh(curves["T"], order, share, cmap="magma_r", vmin=0, vmax=top, shading="nearest")
+        edges = [[0.5, *np.array(curves["T"]) + 0.5], np.arange(len(layers["neurons"]) + 1) + 0.5]
+        image = ax.pcolormesh(*edges, share, cmap="magma_r", vmin=0, vmax=top)
         ax.invert_yaxis()
         ax.axvline(result["levels"] + 0.5, color=COLOURS[5], linewidth=1, label="end of wake")
         ax.set(xlabel="time step T", ylabel="neuron layer", title=f"{key} spikes than the ANN")
         ax.legend(fontsize=7, loc="lower right")
     figure.colorbar(image, ax=axes[0, 1:], label="share of the layer")
+    _measured_on(figure, [record], f"{network(record)}, {record['method']}")
     return figure
 
 
@@ -201,7 +230,8 @@ def plot_layer_error(record: dict):
     """Relative error of each layer's counts, a box for each layer over the pictures, at four times."""
     errors, levels = record["result"]["layers"]["error"], record["result"]["levels"]
     figure, axes = new_figure(len(ERROR_POINTS), 1, 11, 7.5)
-    figure.suptitle(f"{record['result']['pictures']} pictures; box: quartiles, whiskers: 1.5 box lengths", fontsize=9)
+    note = "box: quartiles, whiskers: 1.5 box lengths"
+    _measured_on(figure, [record], f"{network(record)}, {record['method']}; {note}")
     for ax, (t, table) in zip(axes[:, 0], errors.items(), strict=False):
         ax.boxplot(
             np.array(table).T,
@@ -217,25 +247,27 @@ def plot_layer_error(record: dict):
     return figure
 
 
-def plot_neurons(paths: list[dict], levels: int):
-    """Potential and spikes of single neurons over time; see `casc_det.study.neurons`."""
-    figure, axes = new_figure(len(paths), 1, 9, 1.9 * len(paths))
+def plot_neurons(paths: list[dict], record: dict):
+    """Potential and spikes of single neurons over time; see `casc_det.study.neurons`. record: of their cell."""
+    levels = record["result"]["levels"]
+    figure, axes = new_figure(len(paths), 1, 10, 1.9 * len(paths))
     for ax, path in zip(axes[:, 0], paths, strict=True):
         t = np.arange(1, len(path["potential"]) + 1)
-        ax.axvspan(0.5, levels + 0.5, color=WAKE, zorder=0)
-        ax.axhline(1, color=GREY, linewidth=0.8, linestyle="--")
+        ax.axvspan(0.5, levels + 0.5, color=WAKE, zorder=0, label="wake")
+        ax.axhline(1, color=GREY, linewidth=0.8, linestyle="--", label="threshold")
         ax.axhline(0, color=GREY, linewidth=0.8)
-        ax.plot(t, path["potential"], color="black", linewidth=1)
+        ax.plot(t, path["potential"], color="black", linewidth=1, label="potential after the spike")
         spikes = np.array(path["spikes"])
         for value, colour, at, name in ((1, COLOURS[0], 1.0, "sent"), (-1, COLOURS[1], 0.0, "taken back")):
             chosen = t[spikes == value]
-            ax.scatter(chosen, np.full(len(chosen), at), color=colour, s=22, zorder=3, label=name)
-        ax.set_ylabel("potential / theta", fontsize=8)
-        text = f"{path['layer']}, channel {path['channel']}: count {path['count']}, ANN {path['ann']}"
-        ax.set_title(text, fontsize=8, loc="left")
+            ax.scatter(chosen, np.full(len(chosen), at), color=colour, s=22, zorder=3, label=f"spike {name}")
+        ax.set_ylabel("in thresholds", fontsize=8)
+        text = f"layer {path['number']} ({path['layer']}), channel {path['channel']}: "
+        ax.set_title(text + f"count {path['count']} at the end, ANN {path['ann']}", fontsize=8, loc="left")
         ax.set_xlim(0.5, len(t) + 0.5)
-    axes[0, 0].legend(fontsize=7, loc="upper right", ncols=2)
-    axes[-1, 0].set_xlabel("time step t (wake shaded)")
+    _legend(figure, axes[0, 0])
+    axes[-1, 0].set_xlabel("time step t")
+    figure.suptitle(f"{network(record)}, {record['method']}, {paths[0]['picture']}", fontsize=9)
     return figure
 
 
@@ -247,15 +279,20 @@ def plot_robustness(records: list[dict]):
         return None
     first = identity(disturbed[0])
     base = [record for record in plain(records) if identity(record) == first]
-    figure, axes = new_figure(1, len(kinds), 3.0 * len(kinds) + 1, 3.4)
-    for ax, kind in zip(axes[0], kinds, strict=True):
+    columns = min(len(kinds), 3)
+    rows = -(-len(kinds) // columns)
+    figure, axes = new_figure(rows, columns, 3.2 * columns + 1.6, 2.7 * rows + 0.5)
+    for ax in axes.flat[len(kinds) :]:
+        ax.set_axis_off()
+    for ax, kind in zip(axes.flat, kinds, strict=False):
         same = [r for r in disturbed if r["variant"]["corruption"] == kind and identity(r) == first]
         _wake(ax, base + same)
-        for i, record in enumerate(base + same):
-            result, colour = record["result"], COLOURS[i % len(COLOURS)]
-            ax.plot(result["curves"]["T"], result["curves"]["mAP50-95"], color=colour, label=record["disturbance"])
-            ax.axhline(result["ann"]["mAP50-95"], color=colour, linestyle="--", linewidth=0.8)
+        for record in base + same:
+            result, severity = record["result"], record["variant"]["severity"]
+            text = f"strength {severity}" if severity else "undisturbed"
+            ax.plot(result["curves"]["T"], result["curves"]["mAP50-95"], color=COLOURS[severity], label=text)
+            ax.axhline(result["ann"]["mAP50-95"], color=COLOURS[severity], linestyle="--", linewidth=0.8)
         _finish(ax, "mAP50-95", ylim=(0, None), title=kind)
-        ax.legend(fontsize=7, ncols=2, framealpha=0.5)
+    _legend(figure, axes[0, 0])
     _measured_on(figure, disturbed)
     return figure

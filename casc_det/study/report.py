@@ -10,8 +10,9 @@ from casc_det.draw import jpeg_of
 from casc_det.files import without_nan, write_bytes, write_json
 from casc_det.plots import save_figure
 from casc_det.study import figures
-from casc_det.study.cells import ENOUGH, SHOWN, smallest_step
+from casc_det.study.cells import SHOWN
 from casc_det.study.neurons import neuron_paths
+from casc_det.study.summary import answers, summarise
 from casc_det.study.traces import Trace, as_boxes
 from casc_det.study.variants import Variant
 
@@ -19,43 +20,60 @@ TEMPLATE = Path(__file__).with_name("page.html")
 PICTURE_SIDE = 480  # pixels, of the example pictures in the page
 PLAYED = 8  # cells whose boxes the page plays, at most: it stays below 8 MB
 
+CAPTIONS = {
+    "map": "mAP against time steps. Where a curve meets the dashed line, time is enough.",
+    "curves": "Why: error of the readout and activity. What it costs: operations, energy, time. The error of CIF with "
+    "WSC goes to zero, and then no spike is sent any more.",
+    "pareto": "What accuracy costs in energy and in time. The best curve lies furthest up and left; a marker above its "
+    "curve would be an early exit that pays.",
+    "robustness": "Disturbed pictures; dashed: the ANN on the same pictures, whose answer is reached at rest.",
+    "more_fewer": "Neurons with more and with fewer spikes than the ANN asks for: what the last spikes correct. Deep "
+    "layers come last.",
+    "layer_error": "Relative error of the counts, layer by layer, a box over the pictures: how errors grow with depth.",
+    "neurons": "Four neurons of one picture, those that take back most. One that has sent Q spikes sends no more and "
+    "keeps what is left.",
+    "mapping": "What single IF and CIF neurons make of unsteady input: CIF takes back what was sent too early and ends "
+    "on the staircase of CQReLU, IF does not.",
+}
+
 
 def write_report(it, records: list[dict]) -> Path:
     """Write figures, tables and `report.html` into the folder of a `Study`; returns the page."""
+    records = figures.clean(records) + [record for record in records if record["variant"]["severity"]]
     base = (figures.plain(records) or figures.clean(records))[0]
-    variant = Variant(**base["variant"])
     made = {
-        "map": (figures.plot_map(records), "mAP against time steps"),
-        "curves": (figures.plot_curves(records), "Error, rest, activity and cost against time steps"),
-        "pareto": (figures.plot_pareto(records), "What accuracy costs: energy and time, with policies of early exit"),
-        "robustness": (figures.plot_robustness(records), "Disturbed pictures; dashed: the ANN on the same pictures"),
-        "more_fewer": (figures.plot_more_fewer(base), "Neurons with more and with fewer spikes than the ANN"),
-        "layer_error": (figures.plot_layer_error(base), "Relative error of the counts, layer by layer"),
-        "neurons": (figures.plot_neurons(paths(it, variant), base["result"]["levels"]), "Four neurons"),
-        "mapping": (figures.plot_mapping(base["result"]["levels"]), "What IF and CIF neurons make of their input"),
+        "map": figures.plot_map(records),
+        "curves": figures.plot_curves(records),
+        "pareto": figures.plot_pareto(records),
+        "robustness": figures.plot_robustness(records),
+        "more_fewer": figures.plot_more_fewer(base),
+        "layer_error": figures.plot_layer_error(base),
+        "neurons": figures.plot_neurons(paths(it, base), base),
+        "mapping": figures.plot_mapping(base["result"]["levels"]),
     }
-    for name, (figure, _) in made.items():
+    for name, figure in made.items():
         for file in (it.folder / f"{name}.png", it.folder / f"{name}.pdf"):
             if figure is None:
                 file.unlink(missing_ok=True)
             else:
                 save_figure(figure, file)
-    made = {name: entry for name, entry in made.items() if entry[0] is not None}
     write_curves(it.folder, records)
     summary = summarise(records)
     played = figures.clean(records)[:PLAYED]
     stills = [still(picture) for picture in it.examples()]
-    write_json(it.folder / "summary.json", summary)
+    write_json(it.folder / "summary.json", {"answers": answers(records, summary), "cells": summary})
     content = {
         "title": f"Spiking detection on {it.truth.name}",
         "about": about(it, records),
-        "summary": [line for entry in summary for line in entry["words"]],
+        "answers": answers(records, summary),
+        "summary": summary,
         "records": [page_record(record, records) for record in records],
         "examples": stills,
         "networks": [network(it, record, played, [image["scale"] for image in stills]) for record in played],
         "figures": [
-            {"name": name, "title": title, "uri": uri("image/png", (it.folder / f"{name}.png").read_bytes())}
-            for name, (_, title) in made.items()
+            {"name": name, "title": CAPTIONS[name], "uri": uri("image/png", (it.folder / f"{name}.png").read_bytes())}
+            for name, figure in made.items()
+            if figure is not None
         ],
     }
     text = json.dumps(without_nan(content), allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
@@ -63,47 +81,16 @@ def write_report(it, records: list[dict]) -> Path:
     return write_bytes(it.folder / "report.html", page.encode())
 
 
-def paths(it, variant: Variant) -> list[dict]:
+def paths(it, record: dict) -> list[dict]:
     """The neurons of `plot_neurons`, from the first example picture."""
     from casc_det.yolo.sources import letterbox, read_picture
 
-    graph = it.graph(variant)
-    image = letterbox(read_picture(it.examples()[0].path).image, it.size, max(graph.strides), False)[None]
-    return neuron_paths(graph, image.to(graph.device, graph.dtype), variant, it.steps[-1])
-
-
-def summarise(records: list[dict]) -> list[dict]:
-    """For each clean cell: the steps with 99 % and 100 % of the ANN's mAP50-95, and a sentence about them."""
-    shown, result = figures.clean(records), []
-    for record in shown:
-        cell, curves = record["result"], record["result"]["curves"]
-        name, ann = figures.label(record, shown), cell["ann"]
-        entry = {"name": name, "ann": ann, "levels": cell["levels"]}
-        parts = []
-        for share in ENOUGH:
-            kept, first = (smallest_step(cell, share, k) for k in (True, False))
-            entry[f"T for {share:.0%}"], entry[f"first T with {share:.0%}"] = kept, first
-            if kept is None:
-                some = f"at T = {first}, but not for good" if first else "not reached"
-                parts.append(f"{share:.0%} {some} up to T = {curves['T'][-1]}")
-            else:
-                spent = [curves["energy_mJ"][curves["T"].index(t)] for t in (first, kept)]
-                good = f", for good from T = {kept} ({spent[1]:.2f} mJ)" if kept > first else ""
-                parts.append(f"{share:.0%} at T = {first} ({spent[0]:.2f} mJ){good}")
-        parts = [", ".join(parts)]
-        if entry["first T with 99%"] is None:
-            parts.append(f"its best mAP50-95 is {max(curves['mAP50-95']):.4f}")
-        rests = [t for t in cell["steps_to_rest"] if t]
-        if rests:
-            end = "the boxes are the ANN's" if Variant(**record["variant"]).rests else "nothing changes any more"
-            parts.append(
-                f"{len(rests)} of {cell['pictures']} pictures come to rest, after {min(rests)} to {max(rests)} steps, "
-                f"and then {end}"
-            )
-        ends = f"{ann['mAP50-95']:.4f}, {ann['energy_mJ']:.2f} mJ a picture"
-        entry["words"] = [f"{name}: of the ANN's mAP50-95 ({ends}): {'; '.join(parts)}."]
-        result.append(entry)
-    return result
+    variant = Variant(**record["variant"])
+    graph, names = it.graph(variant), record["result"]["layers"]["names"]
+    picture = it.examples()[0]
+    image = letterbox(read_picture(picture.path).image, it.size, max(graph.strides), False)[None]
+    found = neuron_paths(graph, image.to(graph.device, graph.dtype), variant, it.steps[-1])
+    return [{**path, "number": names.index(path["layer"]) + 1, "picture": Path(picture.path).name} for path in found]
 
 
 def about(it, records: list[dict]) -> str:
@@ -146,14 +133,13 @@ def policy_rows(records: list[dict]) -> list[dict]:
 def page_record(record: dict, records: list[dict]) -> dict:
     """What the page draws of a record."""
     result = record["result"]
-    name = figures.label(record, records) + (f", {record['disturbance']}" if record["variant"]["severity"] else "")
     return {
-        "name": name,
+        "name": figures.full_label(record, records),
+        "disturbed": bool(record["variant"]["severity"]),
         "levels": result["levels"],
         "ann": result["ann"],
         "policies": result["policies"],
         "curves": {key: [round(v, 7) for v in values] for key, values in result["curves"].items()},
-        "enough": {f"{share:.0%}": smallest_step(result, share) for share in ENOUGH},
     }
 
 

@@ -5,7 +5,6 @@ import json
 import platform
 import shutil
 import zipfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -26,14 +25,14 @@ from casc_det.evaluation.truth import Picture, Truth, read_truth
 from casc_det.files import run_folder, without_nan, write_json
 from casc_det.graph import SpikingGraph, moved
 from casc_det.integer import to_integer, with_levels
-from casc_det.model import check_counts
+from casc_det.model import check_counts, check_device
 from casc_det.operations import count_operations
 from casc_det.policies import read_policy
 from casc_det.storage import load_graph
 from casc_det.study.cells import build_cell
 from casc_det.study.corruptions import corrupt
 from casc_det.study.traces import Trace, trace_picture
-from casc_det.study.variants import Variant, make_grid, read_timesteps
+from casc_det.study.variants import Variant, listed, make_grid, read_timesteps
 from casc_det.zoo import find
 
 VERSION = 3
@@ -78,7 +77,7 @@ class Study:
     def classes(self, graph: SpikingGraph) -> ClassMap:
         return match_classes(graph.names, self.truth.names)
 
-    def score(self, classes: ClassMap) -> Callable:
+    def score(self, classes: ClassMap) -> CocoCurve:
         """mAP50-95 and mAP50 of the detections of all pictures, by pycocotools."""
         labels = tuple(i for i, name in enumerate(self.truth.names) if name not in classes.missing)
         if labels not in self.curves:
@@ -140,7 +139,7 @@ def study(
     if limit is not None:
         check_counts(limit=limit)
     grid = make_grid(weights or find(None).stem, neurons, schedule, hysteresis, delay, corruptions, severities, levels)
-    chosen = [read_policy(part) for part in str(policies).split(",") if part.strip()]
+    chosen, device = [read_policy(part, "policies") for part in listed("policies", policies)], check_device(device)
     steps, truth = read_timesteps(timesteps), limited(read_truth(data, images, split), limit)
     it = Study(truth, steps, (0, 0), chosen, energy)
     graphs = [it.graph(variant, device) for variant in grid]
@@ -199,7 +198,7 @@ def open_folder(it: Study, project, name, resume) -> Path:
     for key, value in settings.items():
         if old.get(key) != value:
             first, second = (shortened(v) for v in (old.get(key), value))
-            what = "is of another version" if key == "version" else f"has {key}={first}, not {second}"
+            what = f"has {key} {first}, not {second}"
             raise ArgumentError(f"resume: the study in '{resume}' {what}; start a new one")
     return folder
 

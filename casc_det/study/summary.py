@@ -1,0 +1,137 @@
+"""What a study says in words and in one table: how many time steps, at what price, and why."""
+
+from casc_det.study import figures
+from casc_det.study.cells import ENOUGH, smallest_step
+from casc_det.study.variants import Variant
+
+
+def summarise(records: list[dict]) -> list[dict]:
+    """For each cell: the steps with 99 % and 100 % of the ANN's mAP50-95, their price, and a sentence about them.
+
+    Returns:
+        Dictionaries with `name`, `network`, `method`, `disturbance`, `levels`, `pictures`, `ann`, `best` (largest
+        mAP50-95), `reached` ({"99%": {"first": point, "kept": point}, ...}; a point is {"T", "energy_mJ", "gap_95"}, or
+        None where it is never reached; kept: and never falls below again), `rest` ({"pictures", "first", "last",
+        "energy_mJ"} or None) and `words`.
+    """
+    result = []
+    for record in records:
+        cell, curves = record["result"], record["result"]["curves"]
+        reached = {
+            f"{share:.0%}": {
+                name: _point(cell, smallest_step(cell, share, kept))
+                for name, kept in (("first", False), ("kept", True))
+            }
+            for share in ENOUGH
+        }
+        rests = [t for t in cell["steps_to_rest"] if t]
+        rest = {"pictures": len(rests), "first": min(rests), "last": max(rests)} if rests else None
+        entry = {"name": figures.full_label(record, records), "network": figures.network(record)}
+        entry |= {"method": record["method"], "disturbance": record["disturbance"], "levels": cell["levels"]}
+        entry |= {"pictures": cell["pictures"], "ann": cell["ann"], "best": max(curves["mAP50-95"]), "reached": reached}
+        entry["rest"] = rest and rest | {"energy_mJ": curves["energy_mJ"][-1]}
+        result.append(entry | {"words": [f"{entry['name']}: {'; '.join(_parts(entry, record, curves))}."]})
+    return result
+
+
+def table(summary: list[dict]) -> str:
+    """The cells of `summarise` as plain text."""
+    at = lambda point: f"{point['T']} ({point['energy_mJ']:.2f})" if point else "never"
+    rows = [["cell; T (mJ a picture)", "99 %", "for good", "100 %", "for good", "at rest", "largest mAP", "ANN"]]
+    for entry in summary:
+        rest, ann = entry["rest"], entry["ann"]
+        end = f"{rest['first']}-{rest['last']} ({rest['energy_mJ']:.2f})" if rest else "never"
+        end += f", {rest['pictures']} of {entry['pictures']}" if rest and rest["pictures"] < entry["pictures"] else ""
+        points = [at(entry["reached"][share][kind]) for share in ("99%", "100%") for kind in ("first", "kept")]
+        last = [f"{entry['best']:.4f}", f"{ann['mAP50-95']:.4f} ({ann['energy_mJ']:.2f})"]
+        rows.append([entry["name"], *points, end, *last])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _point(cell: dict, t: int | None) -> dict | None:
+    if t is None:
+        return None
+    return {
+        "T": t,
+        "energy_mJ": cell["curves"]["energy_mJ"][cell["curves"]["T"].index(t)],
+        "gap_95": cell["gap_95"][str(t)],
+    }
+
+
+def _parts(entry: dict, record: dict, curves: dict) -> list[str]:
+    """The sentence about one cell, in parts."""
+    ann = entry["ann"]
+    ends = f"{ann['mAP50-95']:.4f}, {ann['energy_mJ']:.2f} mJ a picture"
+    parts, last = [], curves["T"][-1]
+    for share, points in entry["reached"].items():
+        first, kept = points["first"], points["kept"]
+        if first is None:
+            parts.append(f"{share} not reached up to T = {last}")
+        elif kept is None:
+            parts.append(f"{share} at T = {first['T']}, but not for good up to T = {last}")
+        else:
+            good = f", for good from T = {kept['T']} ({kept['energy_mJ']:.2f} mJ)" if kept["T"] > first["T"] else ""
+            parts.append(f"{share} at T = {first['T']} ({first['energy_mJ']:.2f} mJ){good}")
+    parts = [f"of the ANN's mAP50-95 ({ends}) {', '.join(parts)}"]
+    if entry["reached"]["99%"]["first"] is None:
+        parts.append(f"its best mAP50-95 is {entry['best']:.4f}")
+    if rest := entry["rest"]:
+        end = "the boxes are the ANN's" if Variant(**record["variant"]).rests else "nothing changes any more"
+        number = f"{rest['pictures']} of {entry['pictures']} pictures come to rest"
+        parts.append(f"{number}, after {rest['first']} to {rest['last']} steps, and then {end}")
+    return parts
+
+
+def answers(records: list[dict], summary: list[dict]) -> list[str]:
+    """The question of a study, answered for each network: how many steps, what they cost, why, and how sure that is."""
+    result = []
+    clean = [(record, entry) for record, entry in zip(records, summary, strict=True) if entry["disturbance"] == "clean"]
+    for network in dict.fromkeys(entry["network"] for _, entry in clean):
+        mine = [(record, entry) for record, entry in clean if entry["network"] == network]
+        result += _answer(network, [entry for _, entry in mine])
+        result += [_why(network, record) for record, _ in mine if record in figures.plain(records)]
+    return result
+
+
+def _answer(network: str, entries: list[dict]) -> list[str]:
+    """The fastest and the cheapest cell with 99 % of the ANN's mAP, and what the ANN's own answer takes."""
+    ann, pictures = entries[0]["ann"], entries[0]["pictures"]
+    whole = f"the ANN's mAP50-95 ({ann['mAP50-95']:.4f})"
+    found = [(entry["reached"]["99%"]["first"], entry) for entry in entries if entry["reached"]["99%"]["first"]]
+    if not found:
+        return [f"{network}: no cell has 99 % of {whole} at any time step."]
+    fast, by = min(found, key=lambda pair: (pair[0]["T"], pair[0]["energy_mJ"]))
+    low, high = fast["gap_95"]
+    text = f"{network}: T = {fast['T']} is enough for 99 % of {whole} with {by['method']}, for {_price(fast, ann)}"
+    text += f" ({pictures} pictures: the gap to the ANN has a 95 % interval of {low:+.4f} to {high:+.4f})."
+    cheap, by = min(found, key=lambda pair: pair[0]["energy_mJ"])
+    if cheap is not fast:
+        text += f" Cheapest are {_price(cheap, ann)} with {by['method']} at T = {cheap['T']}."
+    resting = [e for e in entries if e["method"].startswith("CIF + WSC") and e["rest"]]
+    resting = [e for e in resting if e["rest"]["pictures"] == pictures]
+    if resting:
+        best = min(resting, key=lambda entry: entry["rest"]["energy_mJ"])
+        rest = best["rest"]
+        text += f" The ANN's own answer, box for box, comes at rest: with {best['method']} after {rest['first']} to "
+        text += f"{rest['last']} steps, for {_price(rest, ann)}."
+    return [text]
+
+
+def _price(point: dict, ann: dict) -> str:
+    return f"{point['energy_mJ']:.2f} mJ a picture ({point['energy_mJ'] / ann['energy_mJ']:.2f} of the ANN's)"
+
+
+def _why(network: str, record: dict) -> str:
+    """Why it takes time: what wake leaves to be corrected."""
+    cell, curves = record["result"], record["result"]["curves"]
+    k = min(range(len(curves["T"])), key=lambda i: abs(curves["T"][i] - cell["levels"]))
+    spikes, taken = curves["spikes"][-1], curves["taken_back"][-1]
+    more, fewer = (f"{curves[key][k]:.1%}" for key in ("more", "fewer"))
+    return (
+        f"Why it takes time: at T = {curves['T'][k]} (wake ends at Q = {cell['levels']}) {more} of the neurons of "
+        f"{network} have sent more and {fewer} fewer spikes than the ANN asks for; sleep corrects them. In all "
+        f"{taken / max(spikes, 1e-9):.0%} of the spikes take an earlier one back."
+    )
