@@ -59,6 +59,7 @@ def studies(options: dict) -> dict[str, list[str]]:
     }
 
 
+SUMMARIES = {"study": "yolov8n-cq16.study", "levels": "levels.study", "robust": "yolov8n-cq16.robust"}
 FIGURES = {
     "study/map": "yolov8n-cq16-study-map",
     "study/pareto": "yolov8n-cq16-study-pareto",
@@ -111,6 +112,9 @@ def main(words: list[str]) -> None:
     for source, name in FIGURES.items():
         if asked(source.split("/")[0]) and (project / f"{source}.png").exists():
             shutil.copy(project / f"{source}.png", ROOT / "weights" / f"{name}.png")
+    for source, name in SUMMARIES.items():
+        if asked(source):
+            shutil.copy(project / source / "summary.json", ROOT / "weights" / f"{name}.json")
     taken = [f"{name}={project / name}" for name in RUNS if asked(name) and (project / name / "results.json").exists()]
     run([sys.executable, tools / "update_tables.py", *taken])
 

@@ -145,6 +145,29 @@ def ablation(content: dict) -> str:
     )
 
 
+def study(content: dict) -> str:
+    """The cells of a study: time steps and energy for 99 % and 100 % of the ANN's mAP, and at rest."""
+    at = lambda point: f"{point['T']} ({point['energy_mJ']:.2f})" if point else "never"
+    head = (
+        "cell | ANN's mAP50-95 | 99 % first | 99 % for good | 100 % first | 100 % for good | at rest | energy at rest"
+    )
+    lines = [f"| {head}, ANN = 1 | largest mAP50-95 |", "|" + " --- |" * 9]
+    for cell in content["cells"]:
+        rest, ann = cell["rest"], cell["ann"]
+        cells = [cell["name"], f"{ann['mAP50-95']:.4f}"]
+        cells += [at(cell["reached"][share][kind]) for share in ("99%", "100%") for kind in ("first", "kept")]
+        some = f", {rest['pictures']} pictures" if rest and rest["pictures"] < cell["pictures"] else ""
+        cells.append(f"{rest['first']} to {rest['last']} ({rest['energy_mJ']:.2f}){some}" if rest else "never")
+        cells.append(f"{rest['energy_mJ'] / ann['energy_mJ']:.2f}" if rest and not some else "")
+        lines.append("| " + " | ".join([*cells, f"{cell['best']:.4f}"]) + " |")
+    first = content["cells"][0]
+    return "\n".join(lines) + (
+        f"\n\nTime steps, in brackets mJ a picture; the ANN takes {first['ann']['energy_mJ']:.2f} mJ. "
+        f"{first['pictures']} pictures of coco-mini val2017. "
+        "First: the mAP has that share for the first time; for good: it never falls below again."
+    )
+
+
 ARITHMETICS = ("cq16.coco", "cq16.coco640", "float64", "float32")
 TABLES = {
     **{name: (scores, RUNS[name]) for name in RUNS if name.startswith("cq") or name == "bccd"},
@@ -154,6 +177,9 @@ TABLES = {
     "ablation": (ablation, "weights/ablation.json"),
     "sparsity": (ablation, "weights/sparsity.json"),
     "sparsity8": (ablation, "weights/sparsity8.json"),
+    "study": (study, "weights/yolov8n-cq16.study.json"),
+    "levels": (study, "weights/levels.study.json"),
+    "robust": (study, "weights/yolov8n-cq16.robust.json"),
     "bench": (bench, "tools/bench_engine.json"),
 }
 

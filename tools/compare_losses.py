@@ -1,0 +1,62 @@
+"""Does a distilled detector need more pictures or more training? Its losses on pictures it learned and on others.
+
+    python tools/compare_losses.py weights=yolov8n-cq16-float teacher=float.safetensors data=pictures,more_pictures
+        [model=yolov8n.yaml] [imgsz=320] [limit=94]
+
+`data` as in training: the 5 % of its pictures that training holds out are held against as many others. If both have the
+same losses, nothing is learned by heart, and longer training would help more than further pictures.
+"""
+
+import json
+import sys
+
+import torch
+
+from casc_det.cli import parse_pairs
+from casc_det.storage import load_graph
+from casc_det.yolo.checkpoint import float_model, load_float
+from casc_det.yolo.data import hold_out, list_pictures
+from casc_det.yolo.distill import DistillationLoss
+from casc_det.yolo.install import install_cqrelu
+from casc_det.yolo.sources import letterbox, read_picture
+from casc_det.yolo.train import CQReLUModel
+from casc_det.zoo import find
+
+
+@torch.no_grad()
+def mean_losses(model, teacher, files: list[str], size: int) -> dict[str, float]:
+    """Mean of each part of `DistillationLoss` over pictures, without augmentation."""
+    criterion, total = DistillationLoss(model, teacher), {}
+    for file in files:
+        x = as_input(file, size)
+        for key, value in criterion(model(x), {"img": x})[1].items():
+            total[key] = total.get(key, 0.0) + float(value) / len(files)
+    criterion.close()
+    return {key: round(value, 4) for key, value in total.items()}
+
+
+def as_input(file: str, size: int) -> torch.Tensor:
+    return letterbox(read_picture(file).image, (size, size), 32, False)[None]
+
+
+def main(words: list[str]) -> None:
+    options = {"model": "yolov8n.yaml", "imgsz": 320, "limit": 94} | parse_pairs(words)
+    missing = [key for key in ("weights", "teacher", "data") if key not in options]
+    if missing:
+        sys.exit(f"compare_losses: {missing[0]} is missing; see the top of {__file__}")
+    path, size = find(options["weights"]), options["imgsz"]
+    graph = load_graph(path)
+    learned, others = hold_out(list_pictures(options["data"]))
+    learned = learned[:: max(len(learned) // options["limit"], 1)]
+    teacher = float_model(options["teacher"], options["model"], len(graph.names), "teacher")
+    model = CQReLUModel(options["model"], nc=len(graph.names), verbose=False)
+    install_cqrelu(model, graph.levels)
+    load_float(model, path, [as_input(file, size) for file in learned[:16]])
+    model.eval()
+    for name, files in (("learned", learned[: options["limit"]]), ("held out", others[: options["limit"]])):
+        losses = mean_losses(model, teacher, files, size)
+        print(json.dumps({"pictures": name, "number": len(files), "imgsz": size, **losses}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
