@@ -185,7 +185,9 @@ def test_folder_holds_figures_tables_and_one_page_without_network(done):
     assert len(embedded["networks"][0]["runs"][0]["boxes"]) == 40 and len(embedded["records"]) == len(records)
     assert len(embedded["networks"]) == sum(not record["variant"]["severity"] for record in records)
     summary = json.loads((folder / "summary.json").read_text())
-    assert len(summary["cells"]) == len(records) and all(entry["words"] for entry in summary["cells"])
+    best = sorted(max(record["result"]["curves"]["mAP50-95"]) for record in records)
+    assert sorted(entry["best"] for entry in summary["cells"]) == best
+    assert [entry["disturbance"] for entry in summary["cells"]] == ["clean"] * (len(records) - 1) + ["noise 2"]
     assert "is enough for 99 % of the ANN's" in summary["answers"][0] and "take an earlier one" in summary["answers"][1]
     assert embedded["answers"] == summary["answers"] and embedded["summary"] == summary["cells"]
 

@@ -2,17 +2,16 @@
 
 from casc_det.study import figures
 from casc_det.study.cells import ENOUGH, smallest_step
-from casc_det.study.variants import Variant
 
 
 def summarise(records: list[dict]) -> list[dict]:
-    """For each cell: the steps with 99 % and 100 % of the ANN's mAP50-95, their price, and a sentence about them.
+    """For each cell: the steps with 99 % and 100 % of the ANN's mAP50-95, and their price.
 
     Returns:
         Dictionaries with `name`, `network`, `method`, `disturbance`, `levels`, `pictures`, `ann`, `best` (largest
         mAP50-95), `reached` ({"99%": {"first": point, "kept": point}, ...}; a point is {"T", "energy_mJ", "gap_95"}, or
         None where it is never reached; kept: and never falls below again), `rest` ({"pictures", "first", "last",
-        "energy_mJ"} or None) and `words`.
+        "energy_mJ"} or None).
     """
     result = []
     for record in records:
@@ -30,7 +29,7 @@ def summarise(records: list[dict]) -> list[dict]:
         entry |= {"method": record["method"], "disturbance": record["disturbance"], "levels": cell["levels"]}
         entry |= {"pictures": cell["pictures"], "ann": cell["ann"], "best": max(curves["mAP50-95"]), "reached": reached}
         entry["rest"] = rest and rest | {"energy_mJ": curves["energy_mJ"][-1]}
-        result.append(entry | {"words": [f"{entry['name']}: {'; '.join(_parts(entry, record, curves))}."]})
+        result.append(entry)
     return result
 
 
@@ -59,30 +58,6 @@ def _point(cell: dict, t: int | None) -> dict | None:
         "energy_mJ": cell["curves"]["energy_mJ"][cell["curves"]["T"].index(t)],
         "gap_95": cell["gap_95"][str(t)],
     }
-
-
-def _parts(entry: dict, record: dict, curves: dict) -> list[str]:
-    """The sentence about one cell, in parts."""
-    ann = entry["ann"]
-    ends = f"{ann['mAP50-95']:.4f}, {ann['energy_mJ']:.2f} mJ a picture"
-    parts, last = [], curves["T"][-1]
-    for share, points in entry["reached"].items():
-        first, kept = points["first"], points["kept"]
-        if first is None:
-            parts.append(f"{share} not reached up to T = {last}")
-        elif kept is None:
-            parts.append(f"{share} at T = {first['T']}, but not for good up to T = {last}")
-        else:
-            good = f", for good from T = {kept['T']} ({kept['energy_mJ']:.2f} mJ)" if kept["T"] > first["T"] else ""
-            parts.append(f"{share} at T = {first['T']} ({first['energy_mJ']:.2f} mJ){good}")
-    parts = [f"of the ANN's mAP50-95 ({ends}) {', '.join(parts)}"]
-    if entry["reached"]["99%"]["first"] is None:
-        parts.append(f"its best mAP50-95 is {entry['best']:.4f}")
-    if rest := entry["rest"]:
-        end = "the boxes are the ANN's" if Variant(**record["variant"]).rests else "nothing changes any more"
-        number = f"{rest['pictures']} of {entry['pictures']} pictures come to rest"
-        parts.append(f"{number}, after {rest['first']} to {rest['last']} steps, and then {end}")
-    return parts
 
 
 def answers(records: list[dict], summary: list[dict]) -> list[str]:
