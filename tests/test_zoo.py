@@ -1,6 +1,7 @@
 """Weights found by name, in the checkout, in the user's own folders, and on the command line."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +42,13 @@ def test_paths_stay_paths_and_unknown_names_are_told(own):
     assert str(zoo.find("some/folder/x.safetensors")) == "some/folder/x.safetensors"
     with pytest.raises(WeightsError, match="did you mean 'yolov8n-cq16'.*casc-det models"):
         zoo.find("yolov8n-cq1")
+
+
+def test_weights_of_an_installed_package_are_found(tmp_path, monkeypatch):
+    file = zoo.metadata.PackagePath("../share/casc_det/weights/a.safetensors")
+    file.dist = SimpleNamespace(locate_file=lambda path: tmp_path / "site" / path)
+    monkeypatch.setattr(zoo.metadata, "files", lambda name: [file])
+    assert zoo.installed_folders() == [tmp_path.resolve() / "share" / "casc_det" / "weights"]
 
 
 def test_models_and_info_by_name(own, capsys):
