@@ -16,23 +16,11 @@ from casc_det.cli import parse_pairs
 from casc_det.storage import load_graph
 from casc_det.yolo.checkpoint import float_model, load_float
 from casc_det.yolo.data import hold_out, list_pictures
-from casc_det.yolo.distill import DistillationLoss
+from casc_det.yolo.distill import mean_losses
 from casc_det.yolo.install import install_cqrelu
 from casc_det.yolo.sources import letterbox, read_picture
 from casc_det.yolo.train import CQReLUModel
 from casc_det.zoo import find
-
-
-@torch.no_grad()
-def mean_losses(model, teacher, files: list[str], size: int) -> dict[str, float]:
-    """Mean of each part of `DistillationLoss` over pictures, without augmentation."""
-    criterion, total = DistillationLoss(model, teacher), {}
-    for file in files:
-        x = as_input(file, size)
-        for key, value in criterion(model(x), {"img": x})[1].items():
-            total[key] = total.get(key, 0.0) + float(value) / len(files)
-    criterion.close()
-    return {key: round(value, 4) for key, value in total.items()}
 
 
 def as_input(file: str, size: int) -> torch.Tensor:
@@ -54,7 +42,8 @@ def main(words: list[str]) -> None:
     load_float(model, path, [as_input(file, size) for file in learned[:16]])
     model.eval()
     for name, files in (("learned", learned[: options["limit"]]), ("held out", others[: options["limit"]])):
-        losses = mean_losses(model, teacher, files, size)
+        losses = mean_losses(model, teacher, (as_input(file, size) for file in files))
+        losses = {key: round(value, 4) for key, value in losses.items()}
         print(json.dumps({"pictures": name, "number": len(files), "imgsz": size, **losses}), flush=True)
 
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from casc_det.cli import parse_pairs
+from casc_det.study.summary import rows
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {"float": "float teacher (SiLU)", "ann": "CQReLU ANN"}
@@ -146,25 +147,17 @@ def ablation(content: dict) -> str:
 
 
 def study(content: dict) -> str:
-    """The cells of a study: time steps and energy for 99 % and 100 % of the ANN's mAP, and at rest."""
-    at = lambda point: f"{point['T']} ({point['energy_mJ']:.2f})" if point else "never"
-    head = (
-        "cell | ANN's mAP50-95 | 99 % first | 99 % for good | 100 % first | 100 % for good | at rest | energy at rest"
-    )
-    lines = [f"| {head}, ANN = 1 | largest mAP50-95 |", "|" + " --- |" * 9]
-    for cell in content["cells"]:
+    """The cells of a study as the terminal shows them, and the energy at rest in ANNs."""
+    heads, *cells = rows(content["cells"])
+    lines = [f"| {' | '.join([*heads, 'at rest / ANN'])} |", "|" + " --- |" * (len(heads) + 1)]
+    for cell, row in zip(content["cells"], cells, strict=True):
         rest, ann = cell["rest"], cell["ann"]
-        cells = [cell["name"], f"{ann['mAP50-95']:.4f}"]
-        cells += [at(cell["reached"][share][kind]) for share in ("99%", "100%") for kind in ("first", "kept")]
-        some = f", {rest['pictures']} pictures" if rest and rest["pictures"] < cell["pictures"] else ""
-        cells.append(f"{rest['first']} to {rest['last']} ({rest['energy_mJ']:.2f}){some}" if rest else "never")
-        cells.append(f"{rest['energy_mJ'] / ann['energy_mJ']:.2f}" if rest and not some else "")
-        lines.append("| " + " | ".join([*cells, f"{cell['best']:.4f}"]) + " |")
-    first = content["cells"][0]
+        ratio = f"{rest['energy_mJ'] / ann['energy_mJ']:.2f}" if rest and rest["pictures"] == cell["pictures"] else ""
+        lines.append("| " + " | ".join([*row, ratio]) + " |")
     return "\n".join(lines) + (
-        f"\n\nTime steps, in brackets mJ a picture; the ANN takes {first['ann']['energy_mJ']:.2f} mJ. "
-        f"{first['pictures']} pictures of coco-mini val2017. "
-        "First: the mAP has that share for the first time; for good: it never falls below again."
+        "\n\nTime steps, in brackets mJ a picture; the ANN's mAP50-95 and mJ at the right. "
+        f"{content['cells'][0]['pictures']} pictures of coco-mini val2017. "
+        "99 %, 100 %: the mAP has that share of the ANN's for the first time; for good: it never falls below again."
     )
 
 

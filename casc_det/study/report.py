@@ -58,15 +58,16 @@ def write_report(it, records: list[dict]) -> Path:
             else:
                 save_figure(figure, file)
     write_curves(it.folder, records)
-    summary = summarise(records)
+    cells = summarise(records)
+    summary = {"answers": answers(records, cells), "cells": cells}
+    write_json(it.folder / "summary.json", summary)
     played = figures.clean(records)[:PLAYED]
     stills = [still(picture) for picture in it.examples()]
-    write_json(it.folder / "summary.json", {"answers": answers(records, summary), "cells": summary})
     content = {
         "title": f"Spiking detection on {it.truth.name}",
         "about": about(it, records),
-        "answers": answers(records, summary),
-        "summary": summary,
+        "answers": summary["answers"],
+        "summary": cells,
         "records": [page_record(record, records) for record in records],
         "examples": stills,
         "networks": [network(it, record, played, [image["scale"] for image in stills]) for record in played],

@@ -2,6 +2,7 @@
 
 from casc_det.study import figures
 from casc_det.study.cells import ENOUGH, smallest_step
+from casc_det.study.variants import Variant
 
 
 def summarise(records: list[dict]) -> list[dict]:
@@ -33,20 +34,26 @@ def summarise(records: list[dict]) -> list[dict]:
     return result
 
 
-def table(summary: list[dict]) -> str:
-    """The cells of `summarise` as plain text."""
+def rows(summary: list[dict]) -> list[list[str]]:
+    """The cells of `summarise` in words, a row each, below a row of heads."""
     at = lambda point: f"{point['T']} ({point['energy_mJ']:.2f})" if point else "never"
-    rows = [["cell; T (mJ a picture)", "99 %", "for good", "100 %", "for good", "at rest", "largest mAP", "ANN"]]
+    result = [["cell; T (mJ a picture)", "99 %", "for good", "100 %", "for good", "at rest", "largest mAP", "ANN"]]
     for entry in summary:
         rest, ann = entry["rest"], entry["ann"]
         end = f"{rest['first']}-{rest['last']} ({rest['energy_mJ']:.2f})" if rest else "never"
         end += f", {rest['pictures']} of {entry['pictures']}" if rest and rest["pictures"] < entry["pictures"] else ""
         points = [at(entry["reached"][share][kind]) for share in ("99%", "100%") for kind in ("first", "kept")]
         last = [f"{entry['best']:.4f}", f"{ann['mAP50-95']:.4f} ({ann['energy_mJ']:.2f})"]
-        rows.append([entry["name"], *points, end, *last])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        result.append([entry["name"], *points, end, *last])
+    return result
+
+
+def table(summary: list[dict]) -> str:
+    """`rows` as plain text."""
+    cells = rows(summary)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
 
 
@@ -64,20 +71,21 @@ def answers(records: list[dict], summary: list[dict]) -> list[str]:
     """The question of a study, answered for each network: how many steps, what they cost, why, and how sure that is."""
     result = []
     clean = [(record, entry) for record, entry in zip(records, summary, strict=True) if entry["disturbance"] == "clean"]
-    for network in dict.fromkeys(entry["network"] for _, entry in clean):
-        mine = [(record, entry) for record, entry in clean if entry["network"] == network]
-        result += _answer(network, [entry for _, entry in mine])
-        result += [_why(network, record) for record, _ in mine if record in figures.plain(records)]
+    for network in dict.fromkeys(figures.identity(record) for record, _ in clean):
+        mine = [(record, entry) for record, entry in clean if figures.identity(record) == network]
+        result.append(_answer(mine))
+        result += [_why(record) for record, _ in mine if record in figures.plain(records)]
     return result
 
 
-def _answer(network: str, entries: list[dict]) -> list[str]:
-    """The fastest and the cheapest cell with 99 % of the ANN's mAP, and what the ANN's own answer takes."""
-    ann, pictures = entries[0]["ann"], entries[0]["pictures"]
+def _answer(cells: list[tuple[dict, dict]]) -> str:
+    """The fastest and the cheapest cell of a network with 99 % of the ANN's mAP, and what the ANN's answer takes."""
+    entries = [entry for _, entry in cells]
+    network, ann, pictures = (entries[0][key] for key in ("network", "ann", "pictures"))
     whole = f"the ANN's mAP50-95 ({ann['mAP50-95']:.4f})"
     found = [(entry["reached"]["99%"]["first"], entry) for entry in entries if entry["reached"]["99%"]["first"]]
     if not found:
-        return [f"{network}: no cell has 99 % of {whole} at any time step."]
+        return f"{network}: no cell has 99 % of {whole} at any time step."
     fast, by = min(found, key=lambda pair: (pair[0]["T"], pair[0]["energy_mJ"]))
     low, high = fast["gap_95"]
     text = f"{network}: T = {fast['T']} is enough for 99 % of {whole} with {by['method']}, for {_price(fast, ann)}"
@@ -85,26 +93,27 @@ def _answer(network: str, entries: list[dict]) -> list[str]:
     cheap, by = min(found, key=lambda pair: pair[0]["energy_mJ"])
     if cheap is not fast:
         text += f" Cheapest are {_price(cheap, ann)} with {by['method']} at T = {cheap['T']}."
-    resting = [e for e in entries if e["method"].startswith("CIF + WSC") and e["rest"]]
-    resting = [e for e in resting if e["rest"]["pictures"] == pictures]
-    if resting:
-        best = min(resting, key=lambda entry: entry["rest"]["energy_mJ"])
+    exact = [entry for record, entry in cells if Variant(**record["variant"]).rests and entry["rest"]]
+    exact = [entry for entry in exact if entry["rest"]["pictures"] == pictures]
+    if exact:
+        best = min(exact, key=lambda entry: entry["rest"]["energy_mJ"])
         rest = best["rest"]
         text += f" The ANN's own answer, box for box, comes at rest: with {best['method']} after {rest['first']} to "
         text += f"{rest['last']} steps, for {_price(rest, ann)}."
-    return [text]
+    return text
 
 
 def _price(point: dict, ann: dict) -> str:
     return f"{point['energy_mJ']:.2f} mJ a picture ({point['energy_mJ'] / ann['energy_mJ']:.2f} of the ANN's)"
 
 
-def _why(network: str, record: dict) -> str:
+def _why(record: dict) -> str:
     """Why it takes time: what wake leaves to be corrected."""
     cell, curves = record["result"], record["result"]["curves"]
     k = min(range(len(curves["T"])), key=lambda i: abs(curves["T"][i] - cell["levels"]))
     spikes, taken = curves["spikes"][-1], curves["taken_back"][-1]
     more, fewer = (f"{curves[key][k]:.1%}" for key in ("more", "fewer"))
+    network = figures.network(record)
     return (
         f"Why it takes time: at T = {curves['T'][k]} (wake ends at Q = {cell['levels']}) {more} of the neurons of "
         f"{network} have sent more and {fewer} fewer spikes than the ANN asks for; sleep corrects them. In all "

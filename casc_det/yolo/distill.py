@@ -7,6 +7,8 @@ Loss = gain * features + scores + boxes, gain = 2 unless training is told otherw
     boxes     KL divergence of the box distributions (DFL), each anchor weighted by the teacher's best class
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -74,6 +76,18 @@ class DistillationLoss:
                 teacher = teacher.to(student.dtype)
                 losses.append(F.mse_loss(student, teacher).float() / teacher.square().mean().float().clamp(min=1e-6))
         return torch.stack(losses).mean() if losses else torch.zeros(())
+
+
+@torch.no_grad()
+def mean_losses(student: nn.Module, teacher: nn.Module, batches: Iterable[torch.Tensor]) -> dict[str, float]:
+    """Mean over pictures of each part of the loss. batches: (B, 3, H, W) in 0..1."""
+    criterion, total, count = DistillationLoss(student, teacher), {}, 0
+    for images in batches:
+        for key, value in criterion(student(images), {"img": images})[1].items():
+            total[key] = total.get(key, 0.0) + float(value) * len(images)
+        count += len(images)
+    criterion.close()
+    return {key: value / count for key, value in total.items()}
 
 
 def score_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from casc_det.storage import load_graph
 from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint, read_state
 from casc_det.yolo.data import PictureDataset, is_yaml, read_data
-from casc_det.yolo.distill import FEATURE_GAIN, DistillationLoss
+from casc_det.yolo.distill import FEATURE_GAIN, DistillationLoss, mean_losses
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
 from casc_det.yolo.regularise import FakeInt8, SpikePenalty
 from casc_det.zoo import find
@@ -80,17 +80,10 @@ class DistillationValidator:
     def __init__(self, dataloader, args):
         self.dataloader, self.args = dataloader, args
 
-    @torch.no_grad()
     def __call__(self, trainer):
-        model, total, count = trainer.ema.ema, {}, 0
-        loss = DistillationLoss(model, trainer.teacher)
-        for batch in TQDM(self.dataloader, desc="held-out pictures"):
-            batch = trainer.as_they_are(batch)
-            for key, value in loss(model(batch["img"]), batch)[1].items():
-                total[key] = total.get(key, 0.0) + float(value) * len(batch["img"])
-            count += len(batch["img"])
-        loss.close()
-        mean = {f"val/{key}": round(value / count, 5) for key, value in total.items()}
+        batches = (trainer.as_they_are(batch)["img"] for batch in TQDM(self.dataloader, desc="held-out pictures"))
+        losses = mean_losses(trainer.ema.ema, trainer.teacher, batches)
+        mean = {f"val/{key}": round(value, 5) for key, value in losses.items()}
         return {**mean, "fitness": -sum(mean.values())}
 
 
