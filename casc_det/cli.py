@@ -4,13 +4,14 @@ Exit codes: 0 done, 1 an argument, file or network cannot work, 2 wrong usage, 1
 """
 
 import ast
-import dataclasses
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from casc_det import __version__
 from casc_det.errors import CascError, UsageError, nearest
-from casc_det.verbs import REQUIRED, VERBS, Verb
+from casc_det.verbs import REQUIRED, VERBS, Option
 
 
 def parse_value(text: str):
@@ -25,40 +26,50 @@ def parse_value(text: str):
     return value if isinstance(value, int | float | list | tuple) else text
 
 
-def parse_pairs(words: list[str]) -> dict[str, object]:
-    """`key=value`, `--key value`, `--key=value` and a bare `--flag` (true) as a dictionary."""
-    pairs, i = {}, 0
-    while i < len(words):
-        word = words[i]
+def parse_pairs(words: list[str], option_of: Callable[[str], Option | None] = lambda key: None) -> dict[str, object]:
+    """`key=value`, `--key value`, `--key=value` and a bare `--flag` (true) as a dictionary.
+
+    Args:
+        option_of: the `Option` of a key, whose type its value must have; where it is None, a value is what Python
+            would read (the scripts in tools/). Raises UsageError for a key that is unknown.
+
+    Raises:
+        UsageError: a word is no argument, a value is missing, or a key is given twice.
+        ArgumentError: a value is not of the argument's type.
+    """
+    pairs, rest = {}, list(words)
+    while rest:
+        word = rest.pop(0)
         dashed = word.startswith("--")
         key, equals, text = word.removeprefix("--").partition("=")
-        if not equals and dashed and i + 1 < len(words) and not words[i + 1].startswith("--"):
-            i += 1
-            text = words[i]
-        elif not equals and dashed:
-            text = "true"
-        elif not equals:
+        if not equals and not dashed:
             raise UsageError(f"'{word}': expected key=value or --key value")
         key = key.replace("-", "_")
+        option = option_of(key)
         if key in pairs:
             raise UsageError(f"{key}: given twice; give it once")
-        pairs[key] = parse_value(text)
-        i += 1
+        bare = option is None or option.kind.bare
+        if not equals and rest and not rest[0].startswith("--") and not (bare and "=" in rest[0]):
+            text = rest.pop(0)
+        elif not equals and bare:
+            text = "true"
+        elif not equals:
+            raise UsageError(f"{key}: the value is missing; give {key}=<{option.kind.words}>")
+        pairs[key] = parse_value(text) if option is None else option.kind.value(key, text, option.default is None)
     return pairs
 
 
-def check_keys(pairs: dict, verb: str, spec: Verb) -> None:
-    known = [*spec.options, *spec.more]
-    for key in pairs:
-        if key not in known:
-            hint = " (did you mean 'weights'?)" if key == "model" else nearest(key, known)
+def option_of(verb: str, key: str) -> Option:
+    """The option of a verb, or UsageError with the nearest one."""
+    spec = VERBS[verb]
+    option = spec.options.get(key)
+    if option is None:
+        more = spec.more()
+        if key not in more:
+            hint = " (did you mean 'weights'?)" if key == "model" else nearest(key, [*spec.options, *more])
             raise UsageError(f"{verb}: unknown argument '{key}'{hint}; see casc-det {verb} --help")
-
-
-def train_keys() -> frozenset[str]:
-    from casc_det.yolo.train import TRAIN_KEYS
-
-    return frozenset(TRAIN_KEYS)
+        option = more[key]
+    return option
 
 
 def overview() -> str:
@@ -79,7 +90,7 @@ def verb_help(name: str) -> str:
         default = (
             " (required)" if option.default is REQUIRED else "" if option.default is None else f" [{option.default}]"
         )
-        lines.append(f"  {key:<12} {option.help}{default}")
+        lines.append(f"  {key:<12} {option.help} ({option.kind.words}){default}")
     return "\n".join(lines + ([f"  {verb.more_help}"] if verb.more_help else []))
 
 
@@ -96,11 +107,7 @@ def dispatch(words: list[str]) -> int:
     if "--help" in rest or "-h" in rest:
         print(verb_help(name))
         return 0
-    spec, pairs = VERBS[name], parse_pairs(rest)
-    unknown = [key for key in pairs if key not in spec.options]
-    if unknown and name == "train":
-        spec = dataclasses.replace(spec, more=train_keys())
-    check_keys(pairs, name, spec)
+    spec, pairs = VERBS[name], parse_pairs(rest, partial(option_of, name))
     options = {key: option.default for key, option in spec.options.items()} | pairs
     missing = [key for key, value in options.items() if value is REQUIRED]
     if missing:

@@ -8,6 +8,7 @@ from time import perf_counter
 import torch
 
 from casc_det.ann import ann_forward
+from casc_det.arguments import check_counts, check_flags, check_texts, shown
 from casc_det.decode import DetectionSettings, check_classes, decode_maps, detect
 from casc_det.engine import ENGINES, check_corrections, check_timesteps, simulate
 from casc_det.errors import ArgumentError, nearest
@@ -112,6 +113,7 @@ class SpikingYOLO:
         settings = DetectionSettings(conf, iou, max_det, self._classes(classes), False)
         check_timesteps(timesteps, self.graph)
         check_counts(batch=batch, vid_stride=vid_stride)
+        check_flags(stream=stream, rect=rect)
         policy = read_policy(policy)
         if timesteps != "auto" and policy.kind != "quiescent":
             raise ArgumentError(f"policy: '{policy}' needs timesteps=auto, got timesteps={timesteps!r}")
@@ -208,6 +210,8 @@ class SpikingYOLO:
         from casc_det.yolo.sources import check_imgsz
 
         check_counts(batch=batch, **({} if limit is None else {"limit": limit}))
+        check_flags(rect=rect, exist_ok=exist_ok)
+        check_texts(project=project, name=name)
         rows = check_rows(timesteps, self.graph)
         size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
         truth = limited(read_truth(data, images, split), limit)
@@ -245,7 +249,9 @@ class SpikingYOLO:
         if classes is None:
             return None
         if isinstance(classes, str):
-            classes = [name.strip() for name in classes.split(",")]
+            classes = read_classes(classes, self.graph.names)
+        if not isinstance(classes, int | list | tuple | set | range):
+            raise ArgumentError(f"classes: expected labels or class names, got {shown(classes)}")
         given = (classes,) if isinstance(classes, int) else tuple(classes)
         for name in given:
             if isinstance(name, str) and name not in self.graph.names:
@@ -272,11 +278,12 @@ def _batches(pairs, size: int) -> Iterator[list]:
             yield group
 
 
-def check_counts(**values) -> None:
-    """Raise ArgumentError where a value is no whole number above 0."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ArgumentError(f"{name}: expected a whole number above 0, got {value!r}")
+def read_classes(text: str, names: list[str]) -> list[int | str]:
+    """`person,bus` or `[0,2]` as names and labels; a part that is a class name is one, also where it is a number."""
+    if text in names:
+        return [text]
+    parts = [part.strip().strip("'\"") for part in text.strip("[]() ").split(",")]
+    return [part if part in names or not part.isdecimal() else int(part) for part in parts if part]
 
 
 def check_device(device) -> torch.device:

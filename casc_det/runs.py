@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from casc_det.arguments import check_flags
 from casc_det.draw import VideoFile, board, panel, write_picture
 from casc_det.files import write_json
 from casc_det.model import SpikingYOLO
@@ -51,6 +52,7 @@ def predict_to_folder(
         The content of `predictions.json`: `{"settings", "results", "skipped", "interrupted"}`. After Ctrl-C it holds
         what was done until then.
     """
+    check_flags(save=save, save_txt=save_txt, save_conf=save_conf, save_crop=save_crop)
     frames = Source(source, options.pop("vid_stride", 1))
     records, video, taken, interrupted = [], None, set(), False
     try:

@@ -4,12 +4,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from casc_det import commands
+from casc_det.arguments import (
+    FLAG,
+    INTEGER,
+    INTEGERS,
+    NUMBER,
+    NUMBERS,
+    PATH,
+    SIZE,
+    STEP_RANGE,
+    STEPS,
+    STEPS_LIST,
+    TEXT,
+    Kind,
+    choice,
+    choices,
+)
 
 
 @dataclass(frozen=True)
 class Option:
-    """default None means: not given. help says the unit and the range."""
+    """kind: the type of its values. default None means: not given. help says the unit and the range."""
 
+    kind: Kind
     default: object
     help: str
 
@@ -20,34 +37,41 @@ class Verb:
     summary: str
     example: str
     options: dict[str, Option]
-    more: frozenset[str] = frozenset()  # further keys that are handed on
+    more: Callable[[], dict[str, Option]] = dict  # further arguments that are handed on, looked up when one is given
     more_help: str = ""
 
 
+def train_options() -> dict[str, Option]:
+    """The arguments of Ultralytics' train."""
+    from casc_det.yolo.train_arguments import train_kinds
+
+    return {key: Option(kind, None, "of Ultralytics") for key, kind in train_kinds().items()}
+
+
 SAVING = {
-    "project": Option("runs/detect", "folder of the run folders"),
-    "name": Option(None, "name of the run folder; default: the verb, numbered"),
-    "exist_ok": Option(False, "write into the run folder even if it exists"),
+    "project": Option(PATH, "runs/detect", "folder of the run folders"),
+    "name": Option(TEXT, None, "name of the run folder; default: the verb, numbered"),
+    "exist_ok": Option(FLAG, False, "write into the run folder even if it exists"),
 }
 PRECISION = Option(
-    None, "float32 or float64; default: float32 for integer graphs, float64 (exact) for real-valued ones"
+    choice("float32", "float64"), None, "default: float32 for integer graphs, float64 (exact) for real-valued ones"
 )
 RUNNING = {
-    "engine": Option("fast", "fast, or reference: step by step; the same spikes"),
+    "engine": Option(choice("fast", "reference"), "fast", "reference: step by step; the same spikes"),
     "hysteresis": Option(
-        0.0, "take back only below so many thresholds during wake: fewer spikes, the same answer at rest"
+        NUMBER, 0.0, "take back only below so many thresholds during wake: fewer spikes, the same answer at rest"
     ),
     "delay": Option(
-        0.0, "steps that each layer starts later than the one before: fewer spikes, the same answer at rest"
+        NUMBER, 0.0, "steps that each layer starts later than the one before: fewer spikes, the same answer at rest"
     ),
 }
 DETECTING = {
-    "weights": Option(None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"),
-    "timesteps": Option("auto", "number of time steps, or auto: until quiescent, when the answer is the ANN's"),
-    "conf": Option(0.25, "smallest score of a box, 0..1"),
-    "iou": Option(0.7, "NMS: boxes of one class overlapping by more than this are one, 0..1"),
-    "imgsz": Option(None, "longest side in pixels, or [height,width]; default: that of the weights"),
-    "device": Option("cpu", "cpu, cuda, cuda:0, 0, ..."),
+    "weights": Option(PATH, None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"),
+    "timesteps": Option(STEPS, "auto", "number of time steps; auto: until quiescent, when the answer is the ANN's"),
+    "conf": Option(NUMBER, 0.25, "smallest score of a box, 0..1"),
+    "iou": Option(NUMBER, 0.7, "NMS: boxes of one class overlapping by more than this are one, 0..1"),
+    "imgsz": Option(SIZE, None, "longest side in pixels; default: that of the weights"),
+    "device": Option(TEXT, "cpu", "cpu, cuda, cuda:0, 0, ..."),
 }
 
 
@@ -58,7 +82,7 @@ VERBS = {
         "show the ANN's and the spiking network's boxes over time on a street picture",
         "casc-det demo",
         {
-            "source": Option(None, "one picture; default: bus.jpg of the Ultralytics package"),
+            "source": Option(TEXT, None, "one picture; default: bus.jpg of the Ultralytics package"),
             **DETECTING,
             "precision": PRECISION,
             **RUNNING,
@@ -70,23 +94,23 @@ VERBS = {
         "detect objects in pictures and videos with a spiking network",
         "casc-det predict source=bus.jpg timesteps=32",
         {
-            "source": Option(REQUIRED, "picture, folder, glob, .txt list, video, webcam index or URL"),
+            "source": Option(TEXT, REQUIRED, "picture, folder, glob, .txt list, video, webcam index or URL"),
             **DETECTING,
-            "max_det": Option(300, "most boxes a picture"),
-            "classes": Option(None, "classes to keep, for example person,bus or [0,2]"),
-            "batch": Option(1, "pictures simulated together"),
-            "rect": Option(True, "pad to multiples of the stride; false: to a square"),
-            "vid_stride": Option(1, "use every so many frames of a video"),
+            "max_det": Option(INTEGER, 300, "most boxes a picture"),
+            "classes": Option(TEXT, None, "classes to keep, for example person,bus or [0,2]"),
+            "batch": Option(INTEGER, 1, "pictures simulated together"),
+            "rect": Option(FLAG, True, "pad to multiples of the stride; false: to a square"),
+            "vid_stride": Option(INTEGER, 1, "use every so many frames of a video"),
             "policy": Option(
-                "quiescent", "with timesteps=auto, when to stop: quiescent, boxes-stable(k), confident(p)"
+                TEXT, "quiescent", "with timesteps=auto, when to stop: quiescent, boxes-stable(k), confident(p)"
             ),
             "precision": PRECISION,
             **RUNNING,
-            "save": Option(True, "write annotated pictures and videos"),
-            "save_txt": Option(False, "write boxes as YOLO label files"),
-            "save_conf": Option(False, "with scores in these label files"),
-            "save_crop": Option(False, "write the inside of each box as a picture"),
-            "json": Option(False, "print predictions.json, which is written in any case, instead of a summary"),
+            "save": Option(FLAG, True, "write annotated pictures and videos"),
+            "save_txt": Option(FLAG, False, "write boxes as YOLO label files"),
+            "save_conf": Option(FLAG, False, "with scores in these label files"),
+            "save_crop": Option(FLAG, False, "write the inside of each box as a picture"),
+            "json": Option(FLAG, False, "print predictions.json, which is written in any case, instead of a summary"),
             **SAVING,
         },
     ),
@@ -95,28 +119,32 @@ VERBS = {
         "score the spiking network against its ANN on COCO, VOC or your own data",
         "casc-det val data=annotations/instances_val2017.json timesteps=16,32,auto against=float.pt",
         {
-            "data": Option(REQUIRED, "COCO instances_*.json, VOC folder, or dataset YAML"),
+            "data": Option(PATH, REQUIRED, "COCO instances_*.json, VOC folder, or dataset YAML"),
             "weights": DETECTING["weights"],
             "timesteps": Option(
-                "auto", "rows of the spiking network, for example 8,16,32,auto; one simulation for all"
+                STEPS_LIST, "auto", "rows of the spiking network, for example 8,16,32,auto; one simulation for all"
             ),
-            "against": Option(None, "float network for the row float: .pt, or .safetensors of the same architecture"),
-            "images": Option(None, "folder of the pictures of a COCO file; default: images/<split> beside annotations"),
-            "split": Option("val", "list of a VOC folder, or key of a YAML"),
-            "protocol": Option(None, "coco, voc07 or voc12; default: voc12 for a VOC folder, else coco"),
-            "map": Option(None, "class names that differ, as <data set name>:<model name>,..."),
+            "against": Option(
+                PATH, None, "float network for the row float: .pt, or .safetensors of the same architecture"
+            ),
+            "images": Option(
+                PATH, None, "folder of the pictures of a COCO file; default: images/<split> beside annotations"
+            ),
+            "split": Option(TEXT, "val", "list of a VOC folder, or key of a YAML"),
+            "protocol": Option(choice("coco", "voc07", "voc12"), None, "default: voc12 for a VOC folder, else coco"),
+            "map": Option(TEXT, None, "class names that differ, as <data set name>:<model name>,..."),
             "imgsz": DETECTING["imgsz"],
-            "rect": Option(False, "pad to multiples of the stride instead of a square"),
-            "batch": Option(1, "pictures simulated together"),
-            "limit": Option(None, "score only the first so many pictures"),
+            "rect": Option(FLAG, False, "pad to multiples of the stride instead of a square"),
+            "batch": Option(INTEGER, 1, "pictures simulated together"),
+            "limit": Option(INTEGER, None, "score only the first so many pictures"),
             "precision": PRECISION,
             **RUNNING,
             "device": DETECTING["device"],
-            "bootstrap": Option(1000, "draws for the interval of the gap to the ANN; 0 for none"),
-            "mac_pj": Option(4.6, "energy of a multiply-accumulate, pJ (45 nm)"),
-            "ac_pj": Option(0.9, "energy of an accumulate, pJ (45 nm)"),
-            "strict": Option(True, "exit with 1 when files could not be used"),
-            "resume": Option(None, "run folder to go on with; the other arguments as before"),
+            "bootstrap": Option(INTEGER, 1000, "draws for the interval of the gap to the ANN; 0 for none"),
+            "mac_pj": Option(NUMBER, 4.6, "energy of a multiply-accumulate, pJ (45 nm)"),
+            "ac_pj": Option(NUMBER, 0.9, "energy of an accumulate, pJ (45 nm)"),
+            "strict": Option(FLAG, True, "exit with 1 when files could not be used"),
+            "resume": Option(PATH, None, "run folder to go on with; the other arguments as before"),
             **SAVING,
         },
     ),
@@ -125,27 +153,33 @@ VERBS = {
         "accuracy, error, spikes and energy against time steps: figures, tables and a page",
         "casc-det study data=annotations/instances_val2017.json timesteps=1..64 neurons=cif,if limit=100",
         {
-            "data": Option(REQUIRED, "COCO instances_*.json, VOC folder, or dataset YAML"),
-            "weights": Option(None, "spiking graphs, files or names, comma-separated [yolov8n-cq16]"),
-            "timesteps": Option("1..64", "time steps of the curves: 1..64, or 8,16,32"),
-            "neurons": Option("cif", "some of cif, if, signed_if"),
-            "schedule": Option("wsc", "some of wsc, constant"),
-            "hysteresis": Option(0, "also CIF that takes back only below so many thresholds during wake: 0.25,0.5"),
-            "delay": Option(0, "also layers that start so many steps later than the layer before: 0.25,0.5"),
-            "corruptions": Option("none", "also disturbed pictures: some of noise, blur, fog, jpeg, brightness"),
-            "severities": Option("1,2,3", "strengths of the disturbances"),
-            "levels": Option(0, "the same weights with another Q, not trained for it: 4,8,16; 0: their own"),
-            "policies": Option(
-                "quiescent,boxes-stable(2),boxes-stable(4),confident(0.5)", "rules of early exit, see the README"
+            "data": Option(PATH, REQUIRED, "COCO instances_*.json, VOC folder, or dataset YAML"),
+            "weights": Option(TEXT, None, "spiking graphs, files or names, comma-separated [yolov8n-cq16]"),
+            "timesteps": Option(STEP_RANGE, "1..64", "time steps of the curves: 1..64, or 8,16,32"),
+            "neurons": Option(choices("cif", "if", "signed_if"), "cif", "neurons, see the README"),
+            "schedule": Option(choices("wsc", "constant"), "wsc", "when the picture comes in, see the README"),
+            "hysteresis": Option(
+                NUMBERS, 0, "also CIF that takes back only below so many thresholds during wake: 0.25,0.5"
             ),
-            "images": Option(None, "folder of the pictures of a COCO file; default: images/<split> beside annotations"),
-            "split": Option("val", "list of a VOC folder, or key of a YAML"),
+            "delay": Option(NUMBERS, 0, "also layers that start so many steps later than the layer before: 0.25,0.5"),
+            "corruptions": Option(
+                choices("none", "noise", "blur", "fog", "jpeg", "brightness"), "none", "also disturbed pictures"
+            ),
+            "severities": Option(INTEGERS, "1,2,3", "strengths of the disturbances"),
+            "levels": Option(INTEGERS, 0, "the same weights with another Q, not trained for it: 4,8,16; 0: their own"),
+            "policies": Option(
+                TEXT, "quiescent,boxes-stable(2),boxes-stable(4),confident(0.5)", "rules of early exit, see the README"
+            ),
+            "images": Option(
+                PATH, None, "folder of the pictures of a COCO file; default: images/<split> beside annotations"
+            ),
+            "split": Option(TEXT, "val", "list of a VOC folder, or key of a YAML"),
             "imgsz": DETECTING["imgsz"],
-            "limit": Option(None, "only the first so many pictures"),
+            "limit": Option(INTEGER, None, "only the first so many pictures"),
             "device": DETECTING["device"],
-            "mac_pj": Option(4.6, "energy of a multiply-accumulate, pJ (45 nm)"),
-            "ac_pj": Option(0.9, "energy of an accumulate, pJ (45 nm)"),
-            "resume": Option(None, "folder of a study to go on with; finished cells are kept"),
+            "mac_pj": Option(NUMBER, 4.6, "energy of a multiply-accumulate, pJ (45 nm)"),
+            "ac_pj": Option(NUMBER, 0.9, "energy of an accumulate, pJ (45 nm)"),
+            "resume": Option(PATH, None, "folder of a study to go on with; finished cells are kept"),
             "project": SAVING["project"],
             "name": SAVING["name"],
         },
@@ -155,21 +189,28 @@ VERBS = {
         "train a YOLO detector with CQReLU activations",
         "casc-det train model=yolov8n.yaml data=data/tiny.yaml levels=8 epochs=10 imgsz=128",
         {
-            "model": Option(None, "architecture (.yaml) or checkpoint (.pt)"),
-            "data": Option(None, "dataset YAML; with teacher= also folders of pictures or .txt lists, comma-separated"),
-            "levels": Option(None, "Q of CQReLU, 1..64 (default 8)"),
-            "weights": Option(None, "weights to start from: .pt, .safetensors state dict, or a spiking graph"),
-            "teacher": Option(None, "float network to distil from (no labels needed): .pt or .safetensors"),
-            "names": Option(None, "dataset YAML with class names, where data has none"),
-            "progressive": Option(
-                None, "share of training in which CQReLU is blended in (default 0.5 from float weights)"
+            "model": Option(PATH, None, "architecture (.yaml) or checkpoint (.pt)"),
+            "data": Option(
+                TEXT, None, "dataset YAML; with teacher= also folders of pictures or .txt lists, comma-separated"
             ),
-            "clip_lr": Option(None, "learning rate of the clips lam (default 2.5 * lr0; 0: they stay as they are)"),
-            "norm_lr": Option(None, "learning rate of biases and of BatchNorm's scale and shift (default lr0)"),
-            "features": Option(None, "weight of the feature maps in distillation (default 2)"),
-            "sparsity": Option(None, "weight of the mean spike count per neuron in the loss (default 0)"),
-            "fake_int8": Option(None, "share of training, at its end, with weights rounded to 8 bits (default 0)"),
+            "levels": Option(INTEGER, None, "Q of CQReLU, 1..64 (default 8)"),
+            "weights": Option(PATH, None, "weights to start from: .pt, .safetensors state dict, or a spiking graph"),
+            "teacher": Option(PATH, None, "float network to distil from (no labels needed): .pt or .safetensors"),
+            "names": Option(PATH, None, "dataset YAML with class names, where data has none"),
+            "progressive": Option(
+                NUMBER, None, "share of training in which CQReLU is blended in (default 0.5 from float weights)"
+            ),
+            "clip_lr": Option(
+                NUMBER, None, "learning rate of the clips lam (default 2.5 * lr0; 0: they stay as they are)"
+            ),
+            "norm_lr": Option(NUMBER, None, "learning rate of biases and of BatchNorm's scale and shift (default lr0)"),
+            "features": Option(NUMBER, None, "weight of the feature maps in distillation (default 2)"),
+            "sparsity": Option(NUMBER, None, "weight of the mean spike count per neuron in the loss (default 0)"),
+            "fake_int8": Option(
+                NUMBER, None, "share of training, at its end, with weights rounded to 8 bits (default 0)"
+            ),
         },
+        more=train_options,
         more_help="and every argument of Ultralytics' train: epochs, imgsz, batch, lr0, optimizer, resume, name, ...",
     ),
     "convert": Verb(
@@ -178,14 +219,17 @@ VERBS = {
         "casc-det convert weights=runs/detect/train/weights/best.pt out=model.safetensors",
         {
             "weights": Option(
+                PATH,
                 REQUIRED,
                 "checkpoint (.pt) of casc-det train (a pickle: only files you trust), or a real-valued spiking graph",
             ),
-            "out": Option(REQUIRED, "file to write (.safetensors)"),
+            "out": Option(PATH, REQUIRED, "file to write (.safetensors)"),
             "precision": Option(
-                "integer", "integer: 8-bit weights, exact on every machine; float: the network's own weights"
+                choice("integer", "float"),
+                "integer",
+                "integer: 8-bit weights, exact on every machine; float: the network's own weights",
             ),
-            "imgsz": Option(None, "longest picture side the graph is meant for; default: that of training"),
+            "imgsz": Option(INTEGER, None, "longest picture side the graph is meant for; default: that of training"),
         },
     ),
     "info": Verb(
@@ -193,15 +237,17 @@ VERBS = {
         "what a spiking graph file holds",
         "casc-det info weights=model.safetensors",
         {
-            "weights": Option(None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"),
-            "imgsz": Option(None, "picture side for the number of neurons and operations"),
-            "json": Option(False, "print JSON"),
+            "weights": Option(
+                PATH, None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"
+            ),
+            "imgsz": Option(INTEGER, None, "picture side for the number of neurons and operations"),
+            "json": Option(FLAG, False, "print JSON"),
         },
     ),
     "models": Verb(
         commands.run_models,
         "list the weights that have a name",
         "casc-det models",
-        {"json": Option(False, "print JSON, with paths and SHA-256")},
+        {"json": Option(FLAG, False, "print JSON, with paths and SHA-256")},
     ),
 }

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from PIL import Image
 
 import casc_det
 from casc_det import convert
-from casc_det.cli import main, parse_pairs, parse_value
+from casc_det.cli import main, option_of, parse_pairs, parse_value
 from casc_det.storage import load_graph
 
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -65,6 +66,95 @@ def test_values_are_python_where_they_can_be():
     pairs = parse_pairs(["a=1", "--b", "0.5", "--c=true", "d=[1,2]", "e=auto", "f=4e-4", "g=none", "h=-1", "--flag"])
     assert pairs == {"a": 1, "b": 0.5, "c": True, "d": [1, 2], "e": "auto", "f": 4e-4, "g": None, "h": -1, "flag": True}
     assert parse_value("runs/x") == "runs/x" and parse_value("0,1") == (0, 1)
+
+
+def typed(verb: str, *words: str) -> dict:
+    return parse_pairs(list(words), partial(option_of, verb))
+
+
+def test_values_have_the_type_of_their_argument():
+    words = ("source=2024", "name=7", "--project", "2025", "save=no", "rect=0", "--save-txt", "ON", "conf=1e-1")
+    assert typed("predict", *words, "timesteps=8", "imgsz=64,96", "weights=1e3", "classes=0") == {
+        "source": "2024",
+        "name": "7",
+        "project": "2025",
+        "save": False,
+        "rect": False,
+        "save_txt": True,
+        "conf": 0.1,
+        "timesteps": 8,
+        "imgsz": [64, 96],
+        "weights": "1e3",
+        "classes": "0",
+    }
+    assert typed("predict", "imgsz=none", "name=none", "classes=[0,2]") == {
+        "imgsz": None,
+        "name": "none",
+        "classes": "[0,2]",
+    }
+    assert typed("val", "timesteps=8,auto") == {"timesteps": [8, "auto"]}
+    study = typed("study", "neurons=cif,if", "delay=0.25,1", "levels=[4,8]", "weights=8", "timesteps=1..3")
+    assert study == {
+        "neurons": ["cif", "if"],
+        "delay": [0.25, 1],
+        "levels": [4, 8],
+        "weights": "8",
+        "timesteps": "1..3",
+    }
+    train = typed("train", "epochs=1e2", "batch=16", "lr0=1", "cache=ram", "--resume", "amp=bf16", "name=8", "val=no")
+    assert train == {
+        "epochs": 100,
+        "batch": 16,
+        "lr0": 1,
+        "cache": "ram",
+        "resume": True,
+        "amp": "bf16",
+        "name": "8",
+        "val": False,
+    }
+    assert isinstance(train["batch"], int) and typed("train", "imgsz=64", "freeze=3") == {"imgsz": 64, "freeze": 3}
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "expected"),
+    [
+        ("predict", "save=maybe", "save: expected true or false, got 'maybe'"),
+        ("predict", "save=", "save: expected true or false, got nothing"),
+        ("predict", "source=", "source: expected a text, got nothing"),
+        ("predict", "timesteps=3.5", "timesteps: expected an integer or auto, got '3.5'"),
+        ("predict", "timesteps=true", "timesteps: expected an integer or auto, got 'true'"),
+        ("predict", "conf=nan", "conf: expected a number, got 'nan'"),
+        ("predict", "conf=0,5", "conf: expected a number, got '0,5'"),
+        ("predict", "conf=none", "conf: expected a number, got 'none'"),
+        ("predict", "imgsz=big", "imgsz: expected an integer or height,width, got 'big'"),
+        ("predict", "batch=99999999999999999999", "batch: expected an integer, got '99999999999999999999'"),
+        ("predict", "engine=fats", "engine: expected one of fast, reference, got 'fats' (did you mean 'fast'?)"),
+        ("study", "neurons=cif,lif", "neurons: expected some of cif, if, signed_if, got 'cif,lif'"),
+        ("study", "levels=4,x", "levels: expected integers, comma-separated, got '4,x'"),
+        ("train", "epochs=many", "epochs: expected an integer, got 'many'"),
+        ("train", "cos_lr=perhaps", "cos_lr: expected true or false, got 'perhaps'"),
+        ("train", "cache=disc", "cache: expected true, false or one of ram, disk, got 'disc'"),
+    ],
+)
+def test_value_of_a_wrong_type_is_one_line(capsys, verb, word, expected):
+    assert fails(capsys, verb, word) == f"casc-det: {expected}"
+
+
+def test_bare_flag_takes_no_argument_that_follows(capsys):
+    assert typed("predict", "--json", "source=x", "--save", "--rect", "no") == {
+        "json": True,
+        "source": "x",
+        "save": True,
+        "rect": False,
+    }
+    assert typed("predict", "--source", "a=b.jpg") == {"source": "a=b.jpg"}
+    assert "name: the value is missing; give name=<a text>" in fails(capsys, "predict", "--name", code=2)
+    assert "name: the value is missing" in fails(capsys, "predict", "--name", "--save", code=2)
+
+
+def test_help_names_the_types(capsys):
+    out = run(capsys, "predict", "--help")[1]
+    assert "(true or false)" in out and "(one of fast, reference)" in out and "(an integer or auto)" in out
 
 
 def test_help_and_version(capsys):

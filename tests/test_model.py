@@ -88,11 +88,23 @@ def test_predict_streams_and_filters_classes(detector):
         ("classes", [99]),
         ("device", "cuda:77"),
         ("vid_stride", 0),
+        ("rect", "no"),
+        ("stream", 0),
+        ("classes", 0.5),
+        ("classes", "nothing"),
     ],
 )
 def test_predict_names_the_wrong_argument(detector, argument, value):
     with pytest.raises(ArgumentError, match=argument):
         detector.predict(RANDOM[0], **{argument: value})
+
+
+def test_classes_that_are_called_like_numbers(detector):
+    from dataclasses import replace
+
+    numbered = SpikingYOLO(replace(detector.graph, names=["4", "3", "x, y", "1", "0"]), precision="float64")
+    assert numbered._classes("4,2") == (0, 2) and numbered._classes("x, y") == (2,) and numbered._classes(4) == (4,)
+    assert detector._classes("[0, 2]") == (0, 2) and detector._classes("3") == (3,)
 
 
 def test_convert_leaves_the_model_unchanged_and_keeps_provenance():

@@ -69,6 +69,15 @@ def test_unreadable_file_is_one_line(tmp_path, name, content, words):
     assert "\n" not in str(caught.value) and name in str(caught.value)
 
 
+def test_number_is_a_camera_only_where_nothing_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not Source("7000").is_path
+    (tmp_path / "7000").mkdir()
+    picture(tmp_path / "7000" / "a.png")
+    (frame,) = Source("7000")
+    assert frame.image.shape == (30, 40, 3)
+
+
 def test_missing_source_says_so(tmp_path):
     with pytest.raises(SourceError, match="does not exist"):
         Source(str(tmp_path / "none.jpg"))

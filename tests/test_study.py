@@ -263,8 +263,8 @@ def test_study_verb(weights, data, tmp_path, capsys):
     for bad, message in (
         ("neurons=lif", "neurons: expected"),
         ("device=tpu", "device: 'tpu' cannot be used here"),
-        ("mac_pj=x", "mac_pj: expected picojoules"),
-        ("policies=", "policies: expected at least one"),
+        ("mac_pj=x", "mac_pj: expected a number"),
+        ("policies=", "policies: expected a text, got nothing"),
         ("policies=foo", "policies: expected quiescent"),
     ):
         assert main([word for word in words if word.split("=")[0] != bad.split("=")[0]] + [bad]) == 1

@@ -14,6 +14,7 @@ import torch
 
 from casc_det import __version__
 from casc_det.ann import ann_forward
+from casc_det.arguments import check_counts, check_texts
 from casc_det.engine import check_timesteps, first_answer
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.classes import ClassMap, match_classes
@@ -25,7 +26,7 @@ from casc_det.evaluation.truth import Picture, Truth, read_truth
 from casc_det.files import run_folder, without_nan, write_json
 from casc_det.graph import SpikingGraph, moved
 from casc_det.integer import to_integer, with_levels
-from casc_det.model import check_counts, check_device
+from casc_det.model import check_device
 from casc_det.operations import count_operations
 from casc_det.policies import read_policy
 from casc_det.storage import load_graph
@@ -136,6 +137,7 @@ def study(
 
     if data is None:
         raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
+    check_texts(project=project, name=name)
     if limit is not None:
         check_counts(limit=limit)
     grid = make_grid(weights or find(None).stem, neurons, schedule, hysteresis, delay, corruptions, severities, levels)

@@ -72,7 +72,9 @@ class Source:
 
     @staticmethod
     def _is_stream(text: str) -> bool:
-        return text.isnumeric() or text.lower().startswith(STREAMS) or text.endswith(".streams") or text == "screen"
+        if text.isdecimal() or text == "screen":  # a camera or the screen, unless a file or folder is called so
+            return not Path(text).exists()
+        return text.lower().startswith(STREAMS) or text.endswith(".streams")
 
     @property
     def total(self) -> int | None:

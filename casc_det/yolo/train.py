@@ -16,6 +16,7 @@ from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from casc_det.activation import check_levels
+from casc_det.arguments import check_texts
 from casc_det.conversion import REFUSED, audit
 from casc_det.errors import ArgumentError, CascError, ConversionError, UsageError, WeightsError, nearest
 from casc_det.storage import load_graph
@@ -301,6 +302,7 @@ def train(**arguments) -> Path:
             raise ArgumentError(
                 f"{key}: missing; for example {key}={'yolov8n.yaml' if key == 'model' else 'data/tiny.yaml'}"
             )
+    check_texts(project=arguments.get("project"), name=arguments.get("name"))
     unknown = [key for key in arguments if key not in TRAIN_KEYS]
     if unknown:
         raise UsageError(f"train: unknown argument '{unknown[0]}'{nearest(unknown[0], TRAIN_KEYS)}")
