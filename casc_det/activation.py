@@ -3,8 +3,12 @@
     a = lam/Q * n,   n = clip(floor(Q*z/lam + 1/2), 0, Q)          (CASC, arXiv 2406.05371)
 
 `lam` is the learnable clip, `Q` the number of levels. The floor has a straight-through gradient:
-da/dz = 1 inside (0, lam), else 0; da/dlam = n/Q - z/lam inside, 1 above, 0 below.
+da/dz = 1 inside (0, lam), else 0; da/dlam = n/Q - z/lam inside, 1 above, 0 below. A clip gathers the gradients of all
+neurons of its layer; `CQReLU` scales their sum by 1/sqrt(neurons * Q) (LSQ, Esser et al., arXiv 1902.08153, section
+2.2), or it would outweigh the convolutions' in the norm by which gradients are clipped.
 """
+
+import math
 
 import torch
 from torch import nn
@@ -31,11 +35,11 @@ def cqrelu_counts(z: torch.Tensor, lam: torch.Tensor, levels: int) -> torch.Tens
 
 class _CQReLUFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, z, lam, levels):
+    def forward(ctx, z, lam, levels, gradient_scale):
         clip = lam.to(z.dtype)
         a = cqrelu_counts(z, clip, levels).mul_(clip / levels)
         ctx.save_for_backward(z, a, clip)
-        ctx.lam_dtype = lam.dtype
+        ctx.lam_dtype, ctx.gradient_scale = lam.dtype, gradient_scale
         return a
 
     @staticmethod
@@ -47,13 +51,16 @@ class _CQReLUFunction(torch.autograd.Function):
             grad_lam = (
                 torch.mul(grad, a).sum(dtype=torch.float32) - torch.mul(grad_z, z).sum(dtype=torch.float32)
             ) / clip
-            grad_lam = grad_lam.to(ctx.lam_dtype).reshape(clip.shape)
-        return grad_z, grad_lam, None
+            grad_lam = (grad_lam * ctx.gradient_scale).to(ctx.lam_dtype).reshape(clip.shape)
+        return grad_z, grad_lam, None, None
 
 
-def cqrelu(z: torch.Tensor, lam: torch.Tensor, levels: int) -> torch.Tensor:
-    """CQReLU of `z` (any shape) with clip `lam` (a scalar tensor) and `levels` Q; differentiable in both."""
-    return _CQReLUFunction.apply(z, lam, levels)
+def cqrelu(z: torch.Tensor, lam: torch.Tensor, levels: int, gradient_scale: float = 1.0) -> torch.Tensor:
+    """CQReLU of `z` (any shape) with clip `lam` (a scalar tensor) and `levels` Q; differentiable in both.
+
+    gradient_scale: what the gradient of `lam` is multiplied by.
+    """
+    return _CQReLUFunction.apply(z, lam, levels, gradient_scale)
 
 
 class CQReLU(nn.Module):
@@ -79,7 +86,8 @@ class CQReLU(nn.Module):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         if self.alpha <= 0 and self.original is not None:
             return self.original(z)
-        spiking = cqrelu(z, self.lam.clamp(min=MIN_CLIP), self.levels)
+        gradient_scale = 1 / math.sqrt(z.numel() * self.levels) if z.numel() else 1.0
+        spiking = cqrelu(z, self.lam.clamp(min=MIN_CLIP), self.levels, gradient_scale)
         if self.alpha >= 1 or self.original is None:
             return spiking
         return torch.lerp(self.original(z), spiking, self.alpha)

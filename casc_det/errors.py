@@ -5,7 +5,8 @@
     |-- ArgumentError        an argument has a value that cannot work (also a ValueError)
     |-- SourceError          a picture, video, folder or data set cannot be read
     |-- WeightsError         a weights file is missing, damaged or of another kind
-    `-- ConversionError      an op of the network has no spiking counterpart
+    |-- ConversionError      an op of the network has no spiking counterpart
+    `-- TrainingError        a training cannot go on: its gradients are not finite
 
 Each message is one line: the argument, what was expected, what came, what to do.
 """
@@ -36,6 +37,10 @@ class WeightsError(CascError):
 
 
 class ConversionError(CascError):
+    pass
+
+
+class TrainingError(CascError):
     pass
 
 

@@ -94,6 +94,14 @@ def test_clip_of_zero_or_less_stays_finite():
     assert site(torch.tensor([-1.0, 0.0, 1.0])).isfinite().all()
 
 
+def test_gradient_of_lam_is_scaled_by_the_size_of_its_layer():
+    z = samples(1.0)[:500].requires_grad_()
+    site, clip = CQReLU(8), torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    site(z).sum().backward()
+    cqrelu(z, clip, 8).sum().backward()
+    assert site.lam.grad.item() == pytest.approx(clip.grad.item() / math.sqrt(500 * 8), rel=1e-5)
+
+
 def test_lam_can_be_shared():
     first = CQReLU(4, 1.5)
     assert CQReLU(4, first.lam).lam is first.lam

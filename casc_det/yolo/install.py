@@ -8,7 +8,7 @@ from torch import fx, nn
 from ultralytics.nn.tasks import DetectionModel
 
 from casc_det.activation import CQReLU, check_levels
-from casc_det.errors import ConversionError
+from casc_det.errors import ConversionError, TrainingError
 from casc_det.yolo.capture import trace
 
 REPLACED = (nn.SiLU, nn.ReLU, nn.LeakyReLU)
@@ -81,42 +81,68 @@ def set_alpha(model: nn.Module, alpha: float) -> None:
         site.alpha = alpha
 
 
+def untrained_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    """The BatchNorm layers whose statistics are still those they are built with, mean 0 and variance 1."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    return [m for m in norms if not m.running_mean.any() and bool((m.running_var == 1).all())]
+
+
 @torch.no_grad()
 def calibrate_clips(model: nn.Module, batches, percentile: float = PERCENTILE) -> None:
     """Initialise every clip `lam` from data: the given percentile of the site's positive inputs, before CQReLU.
 
+    BatchNorm layers that were never trained normalise by the statistics of each batch, as they will in training, and
+    keep their mean over the batches: with mean 0 and variance 1 the activations of a network with random weights fade
+    away layer by layer, and so would the clips.
+
     Args:
         model: has CQReLU; sites that still know their old activation pass that on, others pass the ReLU.
-        batches: an iterable of pictures (B, 3, H, W), 0..1.
+        batches: an iterable of images (B, 3, H, W), 0..1.
         percentile: 0..1; of clips that are shared, the largest counts.
+
+    Raises:
+        TrainingError: a site gets values that are not finite.
     """
     highest: dict[nn.Parameter, list[float]] = {}
 
     def observe(module: CQReLU, inputs):
-        z = inputs[0].float().flatten()
-        positive = z[z > 0]
-        if positive.numel() > 1_000_000:
-            positive = positive[torch.randint(positive.numel(), (1_000_000,), device=z.device)]
-        value = positive.quantile(percentile).item() if positive.numel() else 0.0
-        highest.setdefault(module.lam, []).append(value)
+        highest.setdefault(module.lam, []).append(_clip_of(inputs[0].float().flatten(), percentile))
 
     def pass_on(module: CQReLU, inputs, output):
         return module.original(inputs[0]) if module.original is not None else inputs[0].relu()
 
-    sites = cqrelu_sites(model)
+    sites, fresh = cqrelu_sites(model), untrained_norms(model)
     hooks = [s.register_forward_pre_hook(observe) for s in sites] + [s.register_forward_hook(pass_on) for s in sites]
-    was_training = model.training
+    was_training, momenta = model.training, [norm.momentum for norm in fresh]
     model.eval()
+    for norm in fresh:
+        norm.train()
+        norm.momentum = None  # a plain mean over the batches
     try:
         for batch in batches:
             model(batch)
     finally:
         for hook in hooks:
             hook.remove()
+        for norm, momentum in zip(fresh, momenta, strict=True):
+            norm.momentum = momentum
         model.train(was_training)
     sharing: dict[nn.Parameter, int] = {}
     for site in sites:
         sharing[site.lam] = sharing.get(site.lam, 0) + 1
     for lam, values in highest.items():
         per_site = [sum(values[i :: sharing[lam]]) / len(values[i :: sharing[lam]]) for i in range(sharing[lam])]
-        lam.fill_(max(max(per_site), 1e-2))
+        lam.fill_(max(per_site))
+
+
+def _clip_of(z: torch.Tensor, percentile: float) -> float:
+    """The percentile of the positive values; where hardly any is positive, of all magnitudes; 1 where all are zero."""
+    if not bool(torch.isfinite(z).all()):
+        raise TrainingError(
+            "weights: the network gives values that are not finite on the images of data=; start from other weights="
+        )
+    positive = z[z > 0]
+    values = positive if positive.numel() >= max(1, z.numel() // 1000) else z.abs()
+    if values.numel() > 1_000_000:
+        values = values[torch.randint(values.numel(), (1_000_000,), device=z.device)]
+    return values.quantile(percentile).item() or 1.0

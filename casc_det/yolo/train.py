@@ -24,6 +24,7 @@ from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint, read_state
 from casc_det.yolo.data import PictureDataset, is_yaml, read_data
 from casc_det.yolo.distill import FEATURE_GAIN, DistillationLoss, mean_losses
+from casc_det.yolo.health import Health
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
 from casc_det.yolo.regularise import FakeInt8, SpikePenalty
 from casc_det.zoo import find
@@ -209,6 +210,7 @@ class CascTrainer(DetectionTrainer):
     def _setup_train(self):
         super()._setup_train()
         model = unwrap_model(self.model)  # the EMA copy exists already: neither hooks nor teacher are saved
+        self.health = Health(model)
         if self.teacher is not None:
             gain = FEATURE_GAIN if self.args.features is None else self.args.features
             model.criterion = DistillationLoss(model, self.teacher, self.cpu_bf16, gain)
@@ -255,8 +257,15 @@ class CascTrainer(DetectionTrainer):
             seen["batch"] += 1
 
         self.add_callback("on_train_epoch_start", start_epoch)
+        self.add_callback("on_train_epoch_end", lambda trainer: trainer.health.end_epoch(trainer.tloss or {}))
         self.add_callback("on_train_batch_start", start_batch)
         super()._do_train()
+
+    def optimizer_step(self):
+        if not self.scaler.is_enabled():  # else it leaves such steps out itself
+            self.health.check_gradients()
+        super().optimizer_step()
+        self.health.keep_clips()
 
     def preprocess_batch(self, batch):
         batch = super().preprocess_batch(batch)
@@ -332,4 +341,9 @@ def train(**arguments) -> Path:
             raise
         raise ArgumentError(f"train: {' '.join(str(error).split())}") from error
     trainer.train()
+    if not trainer.unlabelled and not trainer.best_fitness:
+        LOGGER.warning(
+            "train: no object of val was found after any epoch (mAP 0): the network has learned nothing yet; train "
+            "longer, start from weights=, or look at the labels"
+        )
     return trainer.save_dir
