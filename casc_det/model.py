@@ -111,7 +111,7 @@ class SpikingYOLO:
         if device is not None:
             self.to(device)
         settings = DetectionSettings(conf, iou, max_det, self._classes(classes), False)
-        check_timesteps(timesteps, self.graph)
+        check_timesteps(timesteps, self.graph, self.simulation["delay"])
         check_counts(batch=batch, vid_stride=vid_stride)
         check_flags(stream=stream, rect=rect)
         policy = read_policy(policy)

@@ -295,7 +295,7 @@ def test_depth_is_the_longest_path():
 def test_timesteps_that_cannot_work_are_refused_at_once(timesteps):
     with pytest.raises(ArgumentError) as caught:
         simulate(spiking(), small_images(), timesteps)
-    assert str(caught.value) == f"timesteps: expected a whole number above 0 or 'auto', got {timesteps!r}"
+    assert str(caught.value) == f"timesteps: expected an integer from 1 to 32767 or 'auto', got {timesteps!r}"
 
 
 @pytest.mark.parametrize(("neuron", "schedule"), [("if", "wsc"), ("cif", "constant"), ("if", "constant")])

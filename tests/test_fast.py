@@ -1,5 +1,7 @@
 """The fast engine against the reference engine: the same numbers at every step, however it is cut and computed."""
 
+import re
+
 import pytest
 import torch
 from conftest import OPS, live_yolo, small_graph, small_images
@@ -9,10 +11,11 @@ from hypothesis import strategies as st
 from casc_det import graph as g
 from casc_det.ann import ann_forward
 from casc_det.conversion import convert_graph
-from casc_det.engine import convolution, fast, kernels, network, simulate
+from casc_det.engine import convolution, exact_dtype, fast, kernels, network, simulate
 from casc_det.engine.network import prepare
+from casc_det.errors import ArgumentError, ConversionError
 from casc_det.graph import moved
-from casc_det.integer import to_integer
+from casc_det.integer import proved_range, to_integer, unlimited_range
 from casc_det.yolo.capture import capture
 
 EXACT_OPS = [op for op in OPS if op != "sigmoid"]
@@ -132,6 +135,164 @@ def test_rates_against_wanted_counts(compiled, delay, monkeypatch):
             gap = n * graph.levels - ann.counts[sent] * min(step.t, graph.levels)
             assert step.match[k, :, 0].tolist() == (gap > 0).flatten(1).sum(1).tolist()
             assert step.match[k, :, 2].tolist() == gap.abs().flatten(1).sum(1).tolist()
+
+
+def graph_of_signals(build, levels: int = 4, seed: int = 0, theta: int = 40) -> g.SpikingGraph:
+    """An integer graph: eight neurons `a`, what `build(nodes, channels)` adds, then a convolution, neurons, an output.
+
+    Values behind the convolution are whatever `build` makes of spikes; its weights are few and small, so that the proof
+    holds for large ones.
+    """
+    random = torch.Generator().manual_seed(seed)
+    weight = lambda low, high, *shape: torch.randint(low, high, shape, generator=random).float()
+    nodes, channels = [g.Input("image", ())], {"a": 8}
+    nodes.append(g.Conv("a.conv", ("image",), weight(-60, 61, 8, 3, 3, 3), weight(-50, 50, 8), padding=(1, 1)))
+    nodes.append(g.Neuron("a", ("a.conv",), torch.full((8, 1, 1), 9000.0), levels))
+    last = build(nodes, channels)
+    kernel = weight(-2, 3, 8, channels[last], 1, 1)
+    nodes.append(g.Conv("b.conv", (last,), kernel, weight(-50, 50, 8)))
+    nodes.append(g.Neuron("b", ("b.conv",), torch.full((8, 1, 1), float(theta)), levels))
+    nodes.append(g.Conv("head", ("b",), weight(-9, 10, 4, 8, 1, 1), weight(-9, 10, 4)))
+    nodes.append(g.Readout("boxes0", ("head",), scale=torch.full((4, 1, 1), 0.5)))
+    return g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, levels, True)
+
+
+def add_chain(nodes, channels, lengths, kinds) -> str:
+    """Additions a + a, then (a + a) + (a + a), ... or Fibonacci's, with a node of `kinds` behind every other one."""
+    signals = ["a"]
+    for i, step in enumerate(lengths):
+        name = f"add{i}"
+        nodes.append(g.Add(name, (signals[-1], signals[max(-step, -len(signals))])))
+        channels[name] = 8
+        signals.append(name)
+        if kinds and i % 2:
+            kind, name = kinds[i // 2 % len(kinds)], f"move{i}"
+            match kind:
+                case "max":
+                    nodes.append(g.MaxPool(name, (signals[-1],), (3, 3), (1, 1), (1, 1)))
+                case "concat":  # with half of the signal before it, in other channels
+                    nodes.append(g.Slice(f"{name}.x", (signals[-1],), 0, 4))
+                    nodes.append(g.Slice(f"{name}.y", (signals[0],), 4, 8))
+                    nodes.append(g.Concat(name, (f"{name}.x", f"{name}.y")))
+                case "pad":  # and cut off again by a pool of one
+                    nodes.append(g.ZeroPad(f"{name}.x", (signals[-1],), (1, 0, 1, 0)))
+                    nodes.append(g.MaxPool(name, (f"{name}.x",), (2, 2), (1, 1)))
+                case "up":
+                    nodes.append(g.Upsample(f"{name}.x", (signals[-1],), (2, 2)))
+                    nodes.append(g.AvgPool(name, (f"{name}.x",), (2, 2), (2, 2), divisor=1))
+            channels[name] = 8
+            signals = [name]  # sizes stay, older signals need not
+    return signals[-1]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("kinds", [(), ("max",), ("concat", "max", "pad"), ("max", "up", "max")], ids="-".join)
+@pytest.mark.parametrize("step", [1, 2])
+def test_long_chains_of_additions(step, kinds, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(kernels, "numba", None)
+    graph = graph_of_signals(lambda nodes, channels: add_chain(nodes, channels, [step] * 12, kinds), theta=900)
+    assert proved_range(graph).largest < 2**24
+    images = torch.randint(0, 256, (2, 3, 5, 6), generator=torch.Generator().manual_seed(1)) / 255
+    steps = assert_equal_runs(graph, images)
+    largest = max(int(value.abs().max()) for s in steps for value in s.spikes.values())
+    assert largest == 1 and sum(int(s.fired[1].sum()) for s in steps) > 0
+    ann = ann_forward(graph, images)
+    assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
+    for neuron, schedule in KINDS[1:]:
+        assert_equal_runs(graph, images, 9, neuron, schedule)
+
+
+@st.composite
+def random_dags(draw) -> g.SpikingGraph:
+    """Doublings of `a`, then up to 10 additions, concatenations, pools, slices, upsamplings of signals of one size."""
+
+    def build(nodes, channels):
+        first, doubled = "a", draw(st.integers(0, 7))
+        for _ in range(doubled):
+            nodes.append(g.Add(f"{first}a", (first, first)))
+            first = f"{first}a"
+        channels[first] = 8
+        size, sums = {"a": 0, first: 0}, {"a": 1, first: 2**doubled}  # upsamplings on the path; largest spike
+        for i in range(draw(st.integers(1, 10))):
+            kind = draw(st.sampled_from(["add", "add", "add", "concat", "max", "slice", "up"]))
+            x, name = draw(st.sampled_from(sorted(channels))), f"n{i}"
+            alike = [y for y in channels if size[y] == size[x] and (kind == "concat" or channels[y] == channels[x])]
+            y = draw(st.sampled_from(sorted(alike)))
+            if kind == "concat" and channels[x] + channels[y] > 64:
+                continue
+            if kind == "add" and draw(st.booleans()):
+                y = x
+            match kind:
+                case "add":
+                    node, count, sums[name] = g.Add(name, (x, y)), channels[x], sums[x] + sums[y]
+                case "concat":
+                    node, count, sums[name] = g.Concat(name, (x, y)), channels[x] + channels[y], max(sums[x], sums[y])
+                case "max":
+                    node, count, sums[name] = g.MaxPool(name, (x,), (3, 3), (1, 1), (1, 1)), channels[x], sums[x]
+                case "slice":
+                    node, count, sums[name] = g.Slice(name, (x,), 0, channels[x] // 2), channels[x] // 2, sums[x]
+                case "up":
+                    node, count, sums[name] = g.Upsample(name, (x,), (2, 1)), channels[x], sums[x]
+            if not count or (kind == "up" and size[x]):
+                continue
+            nodes.append(node)
+            channels[name], size[name] = count, size[x] + (kind == "up")
+        return max(channels, key=lambda name: sums[name])
+
+    return graph_of_signals(build, draw(st.sampled_from([1, 4])), draw(seeds), draw(st.sampled_from([3, 40, 900])))
+
+
+@settings(max_examples=60)
+@given(random_dags(), seeds, st.sampled_from(KINDS))
+def test_random_graphs_of_additions(graph, seed, kind):
+    assert proved_range(graph).largest < 2**24
+    images = torch.randint(0, 256, (2, 3, 4, 5), generator=torch.Generator().manual_seed(seed)) / 255
+    assert_equal_runs(graph, images, 9, *kind)
+
+
+def test_sums_that_no_number_holds_are_refused():
+    for count in (22, 3000):
+        graph = graph_of_signals(lambda nodes, channels, n=count: add_chain(nodes, channels, [1] * n, ()))
+        with pytest.raises(ConversionError, match="not below 2"):
+            proved_range(graph)
+
+
+@pytest.mark.parametrize(("neuron", "schedule"), KINDS[1:])
+def test_counts_and_potentials_end_at_what_is_exact(neuron, schedule):
+    def build(nodes, channels):
+        last = add_chain(nodes, channels, [1] * 6, ())
+        nodes.append(g.MaxPool("pool", (last,), (3, 3), (1, 1), (1, 1)))
+        return channels.update(pool=8) or "pool"
+
+    graph, images = graph_of_signals(build), torch.ones(1, 3, 3, 3)
+    graph.nodes[1].weight.abs_().mul_(2)  # every neuron sends at every step
+    with pytest.raises(ArgumentError, match="exact in .* steps of this network at most, got 600; give fewer steps$"):
+        next(simulate(graph, images, 600, neuron, schedule))
+    with pytest.raises(ArgumentError, match="from 1 to 32767"):
+        next(simulate(graph, images, 100000, neuron, schedule))
+    if schedule == "constant":
+        graph.nodes[1].weight.mul_(0.5)
+        with pytest.raises(ArgumentError, match="float64"):
+            next(simulate(graph, images, 511, neuron, schedule))
+        images, graph = images.double(), moved(graph, torch.float64)
+    *_, last = simulate(graph, images, 511, neuron, schedule)  # 64 times that is 32704
+    *_, slow = simulate(graph, images, 511, neuron, schedule, engine="reference")
+    assert torch.equal(last.readout["boxes0"], slow.readout["boxes0"]) and torch.equal(last.fired, slow.fired)
+    assert all(torch.equal(last.counts[name], value) for name, value in slow.counts.items())
+    assert schedule == "wsc" or last.counts["a"].max() == 511
+
+
+def test_most_exact_steps_are_the_largest_number_that_fits():
+    graph, images = wide_graph(), torch.ones(1, 3, 8, 8)
+    with pytest.raises(ArgumentError) as error:
+        next(simulate(graph, images, 30000, "if", "constant"))
+    most = int(re.search(r"exact in (\d+) steps", str(error.value))[1])
+    assert unlimited_range(graph, most, most).largest < 2**24 <= unlimited_range(graph, most + 1, most + 1).largest
+    assert next(simulate(graph, images, most, "if", "constant")).t == 1
+    assert exact_dtype(graph, most, "if", "constant") == torch.float32
+    assert exact_dtype(graph, most + 1, "if", "constant") == torch.float64
+    assert exact_dtype(graph, 30000, "cif", "wsc") == torch.float32
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1e9])

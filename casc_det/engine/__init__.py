@@ -15,9 +15,11 @@ from casc_det.engine.step import (
     Step,
     auto_limit,
     check_corrections,
+    check_exact,
     check_images,
     check_timesteps,
     depths,
+    exact_dtype,
     first_answer,
     spiking_convolutions,
 )
@@ -31,8 +33,10 @@ __all__ = [
     "Step",
     "auto_limit",
     "check_corrections",
+    "check_exact",
     "check_timesteps",
     "depths",
+    "exact_dtype",
     "first_answer",
     "simulate",
     "spiking_convolutions",
@@ -67,7 +71,8 @@ def simulate(
         hysteresis, delay: variants of the schedule that send fewer spikes, see `casc_det.schedule`; 0 for none.
 
     Raises:
-        ArgumentError: an argument is none of these, or "auto" without CIF and WSC, which alone come to rest.
+        ArgumentError: an argument is none of these, "auto" without CIF and WSC, which alone come to rest, or more steps
+            than counts and potentials are exact for.
     """
     for name, value, known in (
         ("neuron", neuron, NEURONS),
@@ -81,6 +86,7 @@ def simulate(
     check_corrections(hysteresis=hysteresis, delay=delay)
     limit = check_timesteps(timesteps, graph, delay)
     check_images(graph, images)
+    check_exact(graph, limit, neuron, schedule)
     plan = SCHEDULES[schedule](graph.levels, hysteresis, delay)
     if engine == "reference":
         return run_reference(graph, images, limit, timesteps == "auto", neuron, plan, record, compare)

@@ -12,6 +12,7 @@ from casc_det import graph as g
 from casc_det.ops import convolve
 
 LARGEST_ZERO = 64  # without VNNI oneDNN adds pairs of products in 16 bits: 2 * 127 * 2 * 64 still fits
+LARGEST_SUM = 2**24  # of products of a weight and a uint8, at any zero point: exact in 32-bit integers and in floats
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
@@ -27,6 +28,11 @@ class Int8Convolution:
         self.scales = torch.ones(len(self.weight))
         self.zeros = torch.zeros(len(self.weight), dtype=torch.int32)
         self.packed: dict[int, torch.Tensor] = {}
+        self.reach = float(node.weight.double().abs().sum((1, 2, 3)).max())
+
+    def fits(self, zero: int) -> bool:
+        """Whether no sum of uint8 at zero point `zero` times weights can leave its range, the zero point included."""
+        return zero <= LARGEST_ZERO and 2 * zero * self.reach < LARGEST_SUM
 
     def __call__(self, x: torch.Tensor, zero: int) -> torch.Tensor:
         """Sums (R, O, H', W') float32 of uint8 (R, C, H, W) at zero point `zero`."""
@@ -64,7 +70,7 @@ class SpikeConvolution:
     def __call__(self, x: torch.Tensor, zero: int = 0) -> torch.Tensor:
         """Currents (R, O, H', W') in the weights' dtype, channels last, of (R, C, H, W): uint8 at `zero`, or floats."""
         dtype = self.node.weight.dtype
-        if x.dtype == torch.uint8 and self.int8 and zero <= LARGEST_ZERO:
+        if x.dtype == torch.uint8 and self.int8 and self.int8.fits(zero):
             return channels_last(self.int8(x, zero)).to(dtype)
         y = convolve(self.node, x.to(dtype) - zero if x.dtype == torch.uint8 else x)
         return channels_last(y.round_() if self.round else y)

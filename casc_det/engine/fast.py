@@ -211,7 +211,7 @@ class Run:
         if x.is_spikes:
             weight = weigh(x.data.flatten(1, 2), x.zero, fan)
         else:
-            weight = (x.data.abs().sum(3).flatten(1) * fan).sum(1, dtype=torch.float64)
+            weight = (x.data.abs().sum(3, dtype=torch.float64).flatten(1) * fan).sum(1)
         if node.name in self.network.spiking:
             passed[self.network.spiking[node.name]] = weight.view(steps)
         if node.name in self.network.lazy:

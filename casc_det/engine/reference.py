@@ -44,8 +44,8 @@ def run_reference(
                     if node.name in spiking:
                         if node.name not in fans:
                             fans[node.name] = fan_out(node, *inputs[0].shape[2:])
-                        reached = inputs[0].abs().sum(1) * fans[node.name]
-                        passed.append(reached.sum((1, 2), dtype=torch.float64))
+                        reached = inputs[0].abs().sum(1, dtype=torch.float64) * fans[node.name]
+                        passed.append(reached.sum((1, 2)))
                 case g.Neuron():
                     levels, low = plan.rule(neuron, t, depth[node.name] - 1)
                     params = NeuronParams(node.theta, levels, graph.start(node), low)

@@ -1,14 +1,21 @@
 """What both engines share: the `Step` they yield, their bounds, and the checks of their arguments."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from casc_det import graph as g
+from casc_det.engine.trains import LARGEST_ZERO
 from casc_det.errors import ArgumentError
-from casc_det.neurons import NeuronState
-from casc_det.schedule import wsc
+from casc_det.integer import EXACT_BELOW, unlimited_range
+from casc_det.neurons import KINDS, NeuronState
+from casc_det.schedule import SCHEDULES, wsc
+
+MOST_STEPS = 32767  # counts of neurons are int16 in the fast engine
+EXACT = {torch.float32: EXACT_BELOW, torch.float64: 2**53}  # from here on integers are no longer exact
 
 
 @dataclass
@@ -103,17 +110,75 @@ def auto_limit(graph: g.SpikingGraph, delay: float = 0.0) -> int:
 def check_timesteps(timesteps, graph: g.SpikingGraph, delay: float = 0.0) -> int:
     """The number of steps to run at most: `timesteps` itself, or the bound of `auto`."""
     if timesteps == "auto":
-        return auto_limit(graph, delay)
-    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
-        raise ArgumentError(f"timesteps: expected a whole number above 0 or 'auto', got {timesteps!r}")
+        steps = auto_limit(graph, delay)
+        if steps > MOST_STEPS:
+            raise ArgumentError(f"delay: {delay!r} may take {steps} steps to rest, at most {MOST_STEPS} can be run")
+        return steps
+    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 0 < timesteps <= MOST_STEPS:
+        raise ArgumentError(f"timesteps: expected an integer from 1 to {MOST_STEPS} or 'auto', got {timesteps!r}")
     return timesteps
 
 
+def check_exact(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str) -> None:
+    """Raise ArgumentError where counts, potentials or sums of so many steps may leave the numbers they are kept in.
+
+    CIF neurons with WSC cannot: their counts end at Q, and conversion proves the rest (`casc_det.integer`). Other
+    counts grow as long as the network runs.
+    """
+    fits = partial(_fits, graph, neuron=neuron, schedule=schedule, dtype=graph.dtype)
+    if fits(steps):
+        return
+    most = bisect_left(range(1, steps), True, key=lambda t: not fits(t))
+    remedy = "give fewer steps"
+    if graph.dtype == torch.float32 and _fits(graph, steps, neuron, schedule, torch.float64):
+        remedy += ", or simulate the graph in float64"
+    raise ArgumentError(
+        f"timesteps: neuron='{neuron}' with schedule='{schedule}' is exact in {most} steps of this network at most, "
+        f"got {steps}; {remedy}"
+    )
+
+
+def exact_dtype(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str) -> torch.dtype:
+    """The smallest dtype in which so many steps of an integer graph are exact; float64 where none is."""
+    return torch.float32 if _fits(graph, steps, neuron, schedule, torch.float32) else torch.float64
+
+
+def _fits(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str, dtype: torch.dtype) -> bool:
+    """See `check_exact`."""
+    plan = SCHEDULES[schedule](graph.levels)
+    limited = KINDS[neuron].limited and plan.count_limit is not None
+    count = plan.count_limit if limited else steps
+    if count * _largest_pooled(graph) > MOST_STEPS:
+        return False
+    if limited or not graph.integer:
+        return True
+    return unlimited_range(graph, steps, min(steps, plan.wake or steps)).largest < EXACT[dtype]
+
+
+def _largest_pooled(graph: g.SpikingGraph) -> int:
+    """The largest spike that a max pool may read as such: its counts are int16, too (`casc_det.engine.temporal`)."""
+    size: dict[str, int] = {}
+    for node in graph.nodes:
+        sizes = [size[name] for name in node.inputs]
+        match node:
+            case g.Neuron():
+                size[node.name] = 1
+            case g.Add():
+                size[node.name] = sum(sizes) if 0 not in sizes and sum(sizes) <= LARGEST_ZERO else 0
+            case g.Concat():
+                size[node.name] = max(sizes) if 0 not in sizes else 0
+            case g.MaxPool() | g.Slice() | g.Upsample() | g.ZeroPad():
+                size[node.name] = sizes[0]
+            case _:
+                size[node.name] = 0  # floats
+    return max([1, *(size[node.name] for node in graph.of_type(g.MaxPool))])
+
+
 def check_corrections(**values) -> None:
-    """Raise ArgumentError where `hysteresis` or `delay` is no number of at least 0."""
+    """Raise ArgumentError where `hysteresis` or `delay` is no number from 0 to `MOST_STEPS`."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise ArgumentError(f"{name}: expected a number of at least 0, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_STEPS:
+            raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {value!r}")
 
 
 def first_answer(graph: g.SpikingGraph, delay: float = 0.0) -> int:

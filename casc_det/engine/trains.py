@@ -10,10 +10,15 @@ import torch
 from casc_det import graph as g
 from casc_det.ops import apply
 
+LARGEST_ZERO = 127  # spikes of one step lie in -zero..zero, uint8 holds 0..2*zero
+
 
 @dataclass
 class Train:
-    """Signals of a chunk, (K*B, H, W, C): spikes as uint8 at zero point `zero`, or floats. No rows: silence."""
+    """Signals of a chunk, (K*B, H, W, C): spikes as uint8 at zero point `zero`, or floats. No rows: silence.
+
+    `zero` is also the largest magnitude of a spike: 1 behind neurons, and additions add it up (`move`).
+    """
 
     data: torch.Tensor
     zero: int = 0
@@ -52,12 +57,16 @@ class Events:
 
 
 def move(node: g.Node, inputs: list[Train], dtype: torch.dtype) -> Train:
-    """What a node that remembers nothing makes of its inputs: spikes stay spikes but for an average pool."""
+    """What a node that remembers nothing makes of its inputs.
+
+    Spikes stay spikes, but for an average pool and for additions whose sums may leave -`LARGEST_ZERO`..`LARGEST_ZERO`:
+    these are floats from there on.
+    """
     rows = max(len(x.data) for x in inputs)
-    if not all(x.is_spikes for x in inputs) or isinstance(node, g.AvgPool):
+    zero = sum(x.zero for x in inputs) if isinstance(node, g.Add) else max(x.zero for x in inputs)
+    if not all(x.is_spikes for x in inputs) or isinstance(node, g.AvgPool) or zero > LARGEST_ZERO:
         floats = [nchw(Train(x.floats(dtype)).filled(rows)) for x in inputs]
         return Train(nhwc(apply(node, *floats)))
-    zero = sum(x.zero for x in inputs) if isinstance(node, g.Add) else max(x.zero for x in inputs)
     match node:
         case g.Add():
             first, second = (x.filled(rows) for x in inputs)

@@ -15,7 +15,7 @@ import torch
 from casc_det import __version__
 from casc_det.ann import ann_forward
 from casc_det.arguments import check_counts, check_texts
-from casc_det.engine import check_timesteps, first_answer
+from casc_det.engine import check_exact, check_timesteps, exact_dtype, first_answer
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
@@ -59,12 +59,13 @@ class Study:
         self.curves: dict[tuple, CocoCurve] = {}
 
     def graph(self, variant: Variant, device="cpu") -> SpikingGraph:
-        """The integer graph of a variant; a real-valued one is rounded."""
-        key = (variant.weights, variant.levels)
+        """The integer graph of a variant; a real-valued one is rounded. Its dtype holds all steps exactly."""
+        key = (variant.weights, variant.levels, variant.neuron, variant.schedule)
         if key not in self.graphs:
             graph = load_graph(find(variant.weights), torch.float64)
             graph = to_integer(with_levels(graph, variant.levels or graph.levels))
-            self.graphs[key] = moved(graph, torch.float32, device)
+            dtype = exact_dtype(graph, self.steps[-1], variant.neuron, variant.schedule)
+            self.graphs[key] = moved(graph, dtype, device)
         return self.graphs[key]
 
     def examples(self) -> list[Picture]:
@@ -147,8 +148,10 @@ def study(
     graphs = [it.graph(variant, device) for variant in grid]
     first = graphs[0]
     it.size = check_imgsz(first.imgsz if imgsz is None else imgsz, max(first.strides))
-    for graph in graphs:  # every cell can be run, before the first one is
+    for variant, graph in zip(grid, graphs, strict=True):  # every cell can be run, before the first one is
         check_timesteps(steps[-1], graph)
+        check_timesteps("auto", graph, variant.delay)
+        check_exact(graph, steps[-1], variant.neuron, variant.schedule)
         it.classes(graph)
     it.folder = open_folder(it, project, name, resume)
     done = read_cells(it.folder)
