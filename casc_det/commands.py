@@ -108,12 +108,15 @@ def run_val(options: dict) -> int:
     return 0
 
 
-def parse_mapping(text) -> dict[str, str]:
-    """`tvmonitor:tv,sofa:couch` as a dictionary."""
+def parse_mapping(text) -> dict[str, list[str]]:
+    """`tvmonitor:tv,furniture:chair,furniture:couch` as a dictionary: data set name -> model names."""
     pairs = [part.split(":") for part in str(text or "").split(",") if part]
     if any(len(pair) != 2 for pair in pairs):
         raise ArgumentError(f"map: expected <data set name>:<model name>,..., got {text!r}")
-    return {a.strip(): b.strip() for a, b in pairs}
+    mapping: dict[str, list[str]] = {}
+    for name, target in pairs:
+        mapping.setdefault(name.strip(), []).append(target.strip())
+    return mapping
 
 
 def run_train(options: dict) -> int:

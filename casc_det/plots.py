@@ -55,7 +55,8 @@ def plot_precision_recall(rows: dict[str, list[Outcomes]]) -> Figure:
         ax.plot(RECALLS, np.mean(curves, axis=0), label=name, linestyle="--" if last else "-")
     ax.set(xlabel="recall", ylabel="precision, mean over classes", xlim=(0, 1), ylim=(0, 1.02))
     ax.set_title(f"IoU 0.5; grey: the classes of '{list(rows)[-1]}'", fontsize=9)
-    ax.legend(loc="upper right", fontsize=8)
+    if ax.lines:
+        ax.legend(loc="upper right", fontsize=8)
     return figure
 
 
@@ -87,6 +88,7 @@ def confusion(pictures: list[Picture], found: list[tuple], classes: int) -> np.n
 def plot_confusion(matrix: np.ndarray, names: list[str], title: str) -> Figure:
     """Confusion matrix, columns in shares of the real class; classes that never occur are left out."""
     present = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
+    present = present if len(present) else np.array([len(names)])  # nothing at all: an empty background
     shown = matrix[np.ix_(present, present)].astype(np.float64)
     labels = [[*names, "background"][i] for i in present]
     side = max(4.0, 0.22 * len(present) + 1.8)

@@ -13,10 +13,11 @@ from PIL import Image
 
 from casc_det import SpikingYOLO, convert
 from casc_det.cli import main
+from casc_det.commands import parse_mapping
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.bootstrap import bootstrap_gap, picture_aps, weighted_ap
 from casc_det.evaluation.classes import match_classes
-from casc_det.evaluation.coco import evaluate_coco, to_coco, to_results
+from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.truth import Truth, make_picture, read_truth
 from casc_det.operations import count_operations
@@ -150,6 +151,35 @@ def test_classes_match_by_name_and_alias():
     assert mapping.missing == ("unicorn",) and mapping.unused == ("person", "horse")
     given = match_classes(["person", "horse"], ["unicorn", "person"], {"unicorn": "horse"})
     assert given.label_of.tolist() == [1, 0] and given.missing == ()
+
+
+def test_several_classes_of_the_model_count_as_one_of_the_data_set():
+    mapping = match_classes(["chair", "couch", "person"], ["furniture", "person"], {"furniture": ["chair", "couch"]})
+    assert mapping.label_of.tolist() == [0, 0, 1] and mapping.missing == mapping.unused == ()
+    assert parse_mapping("furniture:chair, furniture:couch") == {"furniture": ["chair", "couch"]}
+    taken = match_classes(["couch", "chair"], ["furniture", "couch", "chair"], {"furniture": "couch"})
+    assert taken.label_of.tolist() == [0, 2] and taken.missing == ("couch",)
+
+
+@pytest.mark.parametrize(
+    ("model", "truth", "given"),
+    [
+        (["person"], ["man", "woman"], {"man": "person", "woman": ["person"]}),
+        (["person"], ["Person", "person"], None),
+        (["tv"], ["tv", "TV", "dog"], None),
+        (["cat", "dog"], ["cat", "cat", "dog"], None),
+        (["couch"], ["sofa", "Sofa"], None),
+    ],
+)
+def test_one_class_of_the_model_cannot_be_two_of_the_data_set(model, truth, given):
+    with pytest.raises(ArgumentError, match="cannot be several classes of the data set"):
+        match_classes(model, truth, given)
+
+
+def test_names_that_differ_in_case_only_match_as_written():
+    mapping = match_classes(["Cat", "cat", "tv", "tvmonitor"], ["cat", "Cat", "tv"])
+    assert mapping.label_of.tolist() == [1, 0, 2, -1]
+    assert match_classes(["couch"], ["couch", "sofa"]).missing == ("sofa",)
 
 
 def test_classes_without_anything_in_common_are_refused():
@@ -334,7 +364,32 @@ def test_val_in_python_gives_rows(weights, coco, tmp_path):
     assert str(saving["rows"][1]["classes"]) == str(plain["rows"][1]["classes"])
 
 
-def test_coco_of_a_truth_keeps_ids(coco):
-    content = to_coco(read_truth(coco))
-    assert [i["id"] for i in content["images"]] == [10, 11, 12, 13]
-    assert {a["category_id"] for a in content["annotations"]} == {1, 3, 7, 9}
+def test_data_without_objects_has_null_and_not_minus_one(capsys, weights, coco, tmp_path):
+    content = json.loads(coco.read_text())
+    coco.write_text(json.dumps(content | {"annotations": []}))
+    for name, protocol in (("c", "coco"), ("v", "voc07")):
+        more = (f"protocol={protocol}", f"name={name}", "bootstrap=20", "timesteps=3", f"project={tmp_path}")
+        code, _, error = run(capsys, f"weights={weights}", f"data={coco}", *more)
+        assert code == 0, error
+        for row in rows_of(tmp_path / name):
+            scores = {key: value for key, value in row.items() if key.startswith(("mAP", "AR", "gap"))}
+            assert set(map(str, scores.values())) <= {"None", "[None, None]"}, scores
+            assert set(row["classes"].values()) == {None}
+    assert main(["study", f"data={coco}", f"weights={weights}", f"project={tmp_path}/s"]) == 1
+    assert "has no object of a class that the network knows" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_rect_batches_are_put_together_by_letterboxed_size(capsys, weights, coco, tmp_path):
+    """Annotated sizes of 0 and files of several sizes, some of which are letterboxed alike: batches change nothing."""
+    content = json.loads(coco.read_text())
+    for entry, size in zip(content["images"], ((80, 64), (64, 80), (40, 32), (82, 64)), strict=True):
+        entry |= {"width": 0, "height": 0}
+        file = coco.parent.parent / "images" / "val" / entry["file_name"]
+        Image.open(file).resize(size).save(file)
+    coco.write_text(json.dumps(content))
+    for batch in (1, 4):
+        code, _, error = run(capsys, *words(weights, coco, tmp_path / str(batch), "rect=true", f"batch={batch}"))
+        assert code == 0, error
+    one, four = (rows_of(tmp_path / str(batch) / "v") for batch in (1, 4))
+    assert one == four

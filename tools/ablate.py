@@ -26,7 +26,7 @@ from casc_det.decode import decode_maps, detect
 from casc_det.engine import simulate
 from casc_det.evaluation.classes import mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
-from casc_det.evaluation.detection import SCORING, to_picture
+from casc_det.evaluation.detection import scoring, to_picture
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.run import limited
 from casc_det.evaluation.truth import read_truth
@@ -120,7 +120,7 @@ def score_ann(graph, truth, size: int, bar) -> dict:
         x = letterbox(frame.image, (size, size), max(graph.strides), False)[None]
         ann = ann_forward(graph, x.to(graph.dtype))
         boxes, scores = decode_maps(ann.readout, graph.strides, graph.reg_max)
-        found.append(mapped(to_picture(detect(boxes[0], scores[0], SCORING), frame, x.shape[2:]), classes))
+        found.append(mapped(to_picture(detect(boxes[0], scores[0], scoring(classes)), frame, x.shape[2:]), classes))
         counts += sum(float(n.sum()) for n in ann.counts.values())
         neurons += sum(n.numel() for n in ann.counts.values())
         if graph.integer and i < SIMULATED:

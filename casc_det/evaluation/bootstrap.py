@@ -93,7 +93,10 @@ def bootstrap_gap(rows: dict, reference: str, draws: int, seed: int = 0) -> dict
         for name, values in gaps.items():
             values.append(aps[id(rows[name])] - aps[id(rows[reference])])
         left -= block
-    return {
-        name: tuple(np.nanpercentile(np.concatenate(v), (2.5, 97.5)).tolist()) if v else (float("nan"),) * 2
-        for name, v in gaps.items()
-    }
+    return {name: _interval(np.concatenate([*values, []])) for name, values in gaps.items()}
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """2.5 % and 97.5 % of the values that are numbers; NaN where there are none."""
+    known = values[~np.isnan(values)]
+    return tuple(np.percentile(known, (2.5, 97.5)).tolist()) if len(known) else (float("nan"),) * 2

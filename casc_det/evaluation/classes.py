@@ -33,36 +33,82 @@ def _key(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
 
 
-def match_classes(model: list[str], truth: list[str], given: dict[str, str] | None = None) -> ClassMap:
-    """Match by name, regardless of case, through `ALIASES` in both directions, and through `given`.
+def match_classes(model: list[str], truth: list[str], given: dict | None = None) -> ClassMap:
+    """Match by name: through `given`, then as written, then regardless of case and dashes, then through `ALIASES`.
+
+    Several classes of the model may count as one of the data set, but none as two of them.
 
     Args:
-        given: data set name -> model name, first in rank.
+        given: data set name -> model name, or several of them; these classes are matched in no other way.
 
     Raises:
-        ArgumentError: `given` names a class that is not there, or no class is common to both.
+        ArgumentError: `given` names a class that is not there, a class of the model fits two of the data set, or no
+            class is common to both.
     """
-    labels = {_key(name): label for label, name in enumerate(model)}
-    given = {_key(key): value for key, value in (given or {}).items()}
-    for name, target in given.items():
-        if name not in {_key(t) for t in truth} or _key(target) not in labels:
-            raise ArgumentError(f"names: the mapping '{name}={target}' names a class that model or data set lacks")
-    both = {**{_key(a): _key(b) for a, b in ALIASES.items()}, **{_key(b): _key(a) for a, b in ALIASES.items()}}
-    label_of, missing = np.full(len(model), -1, dtype=np.int64), []
-    for label, name in enumerate(truth):
-        key = _key(name)
-        found = labels.get(_key(given[key])) if key in given else labels.get(key, labels.get(both.get(key)))
-        if found is None:
-            missing.append(name)
-        else:
-            label_of[found] = label
+    label_of = np.full(len(model), -1, dtype=np.int64)
+    given_labels = _match_given(model, truth, given or {}, label_of)
+    for same in (lambda a, b: a == b, lambda a, b: _key(a) == _key(b)):
+        for i in np.flatnonzero(label_of < 0):
+            fits = [j for j, name in enumerate(truth) if j not in given_labels and same(name, model[i])]
+            if len(fits) > 1:
+                raise _ambiguous(model[i], [truth[j] for j in fits])
+            label_of[i] = fits[0] if fits else -1
+    left = set(range(len(truth))) - given_labels - set(label_of.tolist())
+    for i in np.flatnonzero(label_of >= 0):  # 'Person' beside 'person': which of them is the model's?
+        if (label := label_of[i]) not in given_labels:
+            rivals = [truth[j] for j in left if _key(truth[j]) == _key(model[i])]
+            if rivals:
+                raise _ambiguous(model[i], [truth[label], *rivals])
+    for i in np.flatnonzero(label_of < 0):
+        fits = [j for j in sorted(left) if _alias(truth[j]) == _alias(model[i])]
+        if len(fits) > 1:
+            raise _ambiguous(model[i], [truth[j] for j in fits])
+        label_of[i] = fits[0] if fits else -1
     if (label_of < 0).all():
         raise ArgumentError(
             f"data: the data set has no class in common with the model ({_few(truth)} against {_few(model)}); give "
             "weights= of a model trained for it, or map=<data set name>:<model name>,... where only the names differ"
         )
+    missing = tuple(name for label, name in enumerate(truth) if label not in label_of)
     unused = tuple(name for name, label in zip(model, label_of, strict=True) if label < 0)
-    return ClassMap(label_of, tuple(missing), unused)
+    return ClassMap(label_of, missing, unused)
+
+
+def _match_given(model: list[str], truth: list[str], given: dict, label_of: np.ndarray) -> set[int]:
+    """Enter `given` into `label_of`; the labels of the data set that it names."""
+    labels = set()
+    for name, targets in given.items():
+        for target in [targets] if isinstance(targets, str) else targets:
+            found, chosen = _named(truth, name), _named(model, target)
+            if not found or not chosen:
+                where, word = ("model", target) if found else ("data set", name)
+                raise ArgumentError(f"map: '{name}:{target}' names a class that the {where} does not have ('{word}')")
+            if len(found) > 1:
+                raise _ambiguous(target, [truth[j] for j in found])
+            for i in chosen:
+                if label_of[i] not in (-1, found[0]):
+                    raise _ambiguous(model[i], [truth[label_of[i]], truth[found[0]]])
+                label_of[i] = found[0]
+            labels.add(found[0])
+    return labels
+
+
+def _named(names: list[str], name: str) -> list[int]:
+    """The indices of a name as written, else regardless of case and dashes."""
+    exact = [i for i, known in enumerate(names) if known == name]
+    return exact or [i for i, known in enumerate(names) if _key(known) == _key(name)]
+
+
+def _alias(name: str) -> str:
+    return ALIASES.get(_key(name), _key(name))
+
+
+def _ambiguous(name: str, several: list[str]) -> ArgumentError:
+    listed = ", ".join(f"'{one}'" for one in several)
+    return ArgumentError(
+        f"map: the model's class '{name}' cannot be several classes of the data set ({listed}); join them in the data "
+        "set, or let map= name each class of the model once"
+    )
 
 
 def mapped(record: dict, classes: ClassMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ the run folder; a line that a kill cut short is dropped when the run is resumed,
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -17,10 +17,11 @@ import torch
 from casc_det.ann import ann_forward
 from casc_det.decode import Detections, DetectionSettings, decode_maps, detect
 from casc_det.engine import simulate, spiking_convolutions
+from casc_det.evaluation.classes import ClassMap
 from casc_det.evaluation.truth import Picture
 from casc_det.graph import SpikingGraph
 
-SCORING = DetectionSettings(conf=0.001, iou=0.7, max_det=300, multi_label=True)
+SCORING = DetectionSettings(conf=0.001, iou=0.7, max_det=300, multi_label=True)  # as Ultralytics validates
 SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be called the ANN's
 
 
@@ -31,11 +32,14 @@ class Plan:
     Attributes:
         timesteps: whole numbers and "auto", the rows of the spiking network.
         imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only.
+        scoring, float_scoring: which detections of the graph and of the float network count, see `scoring`.
         engine, hysteresis, delay: see `simulate`.
     """
 
     timesteps: tuple[int | str, ...]
     imgsz: tuple[int, int]
+    scoring: DetectionSettings = SCORING
+    float_scoring: DetectionSettings = SCORING
     rect: bool = False
     engine: str = "fast"
     hysteresis: float = 0.0
@@ -55,31 +59,48 @@ class Plan:
         return [f"snn {t}" for t in self.timesteps]
 
 
+def scoring(classes: ClassMap) -> DetectionSettings:
+    """How detections are made that are to be scored, by `val` and `study` alike.
+
+    Classes that the data set does not have are dropped first, then the best 300 of each picture are kept.
+    """
+    return replace(SCORING, classes=tuple(np.flatnonzero(classes.label_of >= 0).tolist()))
+
+
 def detect_batch(graph: SpikingGraph, floats, pictures: list[Picture], plan: Plan) -> Iterator[dict]:
     """The record of each picture: detections and cost of each row.
 
     Args:
         floats: a `FloatNetwork` or None.
-        pictures: of one letterboxed size.
+        pictures: simulated together where their letterboxed sizes are equal.
     """
     from casc_det.yolo.sources import letterbox, read_picture
 
-    frames = [read_picture(picture.path) for picture in pictures]
-    images = torch.stack([letterbox(f.image, plan.imgsz, max(graph.strides), plan.rect) for f in frames])
-    images = images.to(graph.device, graph.dtype)
+    by_size: dict[tuple, list] = {}
+    for picture in pictures:
+        frame = read_picture(picture.path)
+        image = letterbox(frame.image, plan.imgsz, max(graph.strides), plan.rect)
+        by_size.setdefault(tuple(image.shape), []).append((picture, frame, image))
+    for same in by_size.values():
+        yield from _detect_same_size(graph, floats, *zip(*same, strict=True), plan)
+
+
+def _detect_same_size(graph: SpikingGraph, floats, pictures, frames, images, plan: Plan) -> list[dict]:
+    """The records of pictures of one letterboxed size."""
+    images = torch.stack(images).to(graph.device, graph.dtype)
     records = [{"key": p.key, "input": list(images.shape[2:]), "rows": {}, "cost": {}} for p in pictures]
 
-    def add(row: str, readout, strides, reg_max, seconds: float):
+    def add(row: str, readout, strides, reg_max, seconds: float, settings=plan.scoring):
         boxes, scores = decode_maps(readout, strides, reg_max)
         for i, record in enumerate(records):
-            found = detect(boxes[i], scores[i], SCORING)
+            found = detect(boxes[i], scores[i], settings)
             record["rows"][row] = to_picture(found, frames[i], images.shape[2:])
             record["cost"][row] = {"seconds": seconds / len(records)}
 
     start = perf_counter()
     if floats is not None:
         readout = floats.readout(images)
-        add("float", readout, floats.strides, floats.reg_max, perf_counter() - start)
+        add("float", readout, floats.strides, floats.reg_max, perf_counter() - start, plan.float_scoring)
         start = perf_counter()
     ann = ann_forward(graph, images)
     add("ann", ann.readout, graph.strides, graph.reg_max, perf_counter() - start)
@@ -87,7 +108,7 @@ def detect_batch(graph: SpikingGraph, floats, pictures: list[Picture], plan: Pla
     for record in records:
         for row in plan.rows:
             record["cost"][row]["same_boxes"] = same_boxes(record["rows"][row], record["rows"]["ann"])
-    yield from records
+    return records
 
 
 def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:

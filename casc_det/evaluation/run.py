@@ -4,7 +4,6 @@ import hashlib
 import json
 import platform
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.bootstrap import bootstrap_gap, picture_aps
 from casc_det.evaluation.classes import ClassMap, mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
-from casc_det.evaluation.detection import Plan, append_records, detect_batch, read_records
+from casc_det.evaluation.detection import Plan, append_records, detect_batch, read_records, scoring
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.report import figures
 from casc_det.evaluation.shard import Shard
@@ -67,24 +66,21 @@ def detect_all(graph, floats, truth: Truth, plan: Plan, folder: Path, batch: int
     left = [picture for picture in truth.pictures if picture.key not in set(done)]
     mine = left[shard.rank :: shard.size]
     file, fresh, problems = folder / f"detections.{shard.rank}.jsonl", [], []
-    shape = lambda picture: (picture.width, picture.height) if plan.rect else None
-    for _, same in groupby(mine, key=shape):
-        same = list(same)
-        for start in range(0, len(same), batch):
-            group = same[start : start + batch]
-            try:
-                records = list(detect_batch(graph, floats, group, plan))
-            except SourceError:  # a picture that cannot be read: one by one, to name it
-                records = []
-                for picture in group:
-                    try:
-                        records += detect_batch(graph, floats, [picture], plan)
-                    except SourceError as error:
-                        problems.append(f"{Path(picture.path).name}: {error}; skipped")
-            append_records(file, records)
-            fresh += records
-            if shard.rank == 0:
-                progress(len(fresh), len(mine))
+    for start in range(0, len(mine), batch):
+        group = mine[start : start + batch]
+        try:
+            records = list(detect_batch(graph, floats, group, plan))
+        except SourceError:  # a picture that cannot be read: one by one, to name it
+            records = []
+            for picture in group:
+                try:
+                    records += detect_batch(graph, floats, [picture], plan)
+                except SourceError as error:
+                    problems.append(f"{Path(picture.path).name}: {error}; skipped")
+        append_records(file, records)
+        fresh += records
+        if shard.rank == 0:
+            progress(len(fresh), len(mine))
     gathered = shard.gather((fresh, problems))
     if shard.rank:
         return []
@@ -122,7 +118,7 @@ def score(truth: Truth, records: list[dict], maps: dict[str, ClassMap], protocol
             values, by_class, outcomes[row] = evaluate_coco(truth, predictions, scored)
         else:
             aps, outcomes[row] = evaluate_voc(truth.pictures, found, scored)
-            mean = {key: float(np.nanmean(list(ap.values()))) for key, ap in aps.items()}
+            mean = {key: mean_of_known(ap.values()) for key, ap in aps.items()}
             values = {"mAP50-95": mean["50-95"], "mAP50": mean[protocol]}
             values |= {"mAP50 VOC07": mean["voc07"], "mAP50 VOC12": mean["voc12"]}
             by_class = {truth.names[label]: ap for label, ap in aps[protocol].items()}
@@ -135,6 +131,12 @@ def score(truth: Truth, records: list[dict], maps: dict[str, ClassMap], protocol
         difference = picture_aps(outcomes[row], len(records)) - alone
         rows[row]["picture_ap_minus_ann"] = [None if np.isnan(d) else float(d) for d in difference]
     return rows, outcomes
+
+
+def mean_of_known(values) -> float:
+    """The mean without NaN; NaN where nothing is left."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def add_costs(rows: dict, records: list[dict], graph: SpikingGraph, energy: EnergyModel) -> None:
@@ -238,10 +240,11 @@ def evaluate(
         if maps["float"].missing != maps["snn"].missing:
             raise ArgumentError("against: the float network knows other classes of the data set than the spiking one")
     settings = {"graph": fingerprint(graph), "data": truth.name, "pictures": len(truth.pictures), "protocol": protocol}
-    settings |= {"hysteresis": plan.hysteresis, "delay": plan.delay}
+    settings |= {"hysteresis": plan.hysteresis, "delay": plan.delay, "classes": maps["snn"].label_of.tolist()}
     settings |= {"timesteps": plan.timesteps, "imgsz": plan.imgsz, "rect": plan.rect, "float": floats is not None}
     settings |= {"dtype": str(graph.dtype).removeprefix("torch."), "levels": graph.levels, "integer": graph.integer}
     shard.share(lambda: check_resumed(folder, settings))
+    plan = replace(plan, scoring=scoring(maps["snn"]), float_scoring=scoring(maps.get("float", maps["snn"])))
     records = detect_all(graph, floats, truth, plan, folder, batch, shard, progress)
     if shard.rank:
         return None
@@ -264,6 +267,7 @@ def evaluate(
         "classes_not_in_data": list(maps["snn"].unused),
         "problems": truth.problems,
         "damaged": truth.damaged,
+        "images": [picture.key for picture in truth.pictures],
     }
     figures(truth, records, maps, rows, outcomes, folder)
     write_json(folder / RESULTS, content)

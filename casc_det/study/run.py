@@ -19,7 +19,7 @@ from casc_det.engine import check_exact, check_timesteps, exact_dtype, first_ans
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
-from casc_det.evaluation.detection import append_records, read_lines
+from casc_det.evaluation.detection import append_records, read_lines, scoring
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.evaluation.run import fingerprint, limited
 from casc_det.evaluation.truth import Picture, Truth, read_truth
@@ -36,7 +36,7 @@ from casc_det.study.traces import Trace, trace_picture
 from casc_det.study.variants import Variant, listed, make_grid, read_timesteps
 from casc_det.zoo import find
 
-VERSION = 3
+VERSION = 4
 SETTINGS, CELLS, TRACES = "study.json", "cells.jsonl", "traces"
 EXAMPLES = 6
 VISIBLE = 0.02
@@ -85,6 +85,16 @@ class Study:
         if labels not in self.curves:
             self.curves[labels] = CocoCurve(self.truth, list(labels))
         return self.curves[labels]
+
+
+def check_objects(truth: Truth, classes: ClassMap) -> None:
+    """Raise SourceError where there is nothing that accuracy could be measured on."""
+    known = np.unique(classes.label_of[classes.label_of >= 0])
+    if not any((np.isin(p.labels, known) & ~p.crowd & ~p.difficult).any() for p in truth.pictures):
+        raise SourceError(
+            f"data: '{truth.name}' has no object of a class that the network knows, so no accuracy can be studied; "
+            "give a data set with objects (casc-det val runs without, too)"
+        )
 
 
 def visible_objects(picture: Picture) -> int:
@@ -152,7 +162,7 @@ def study(
         check_timesteps(steps[-1], graph)
         check_timesteps("auto", graph, variant.delay)
         check_exact(graph, steps[-1], variant.neuron, variant.schedule)
-        it.classes(graph)
+        check_objects(truth, it.classes(graph))
     it.folder = open_folder(it, project, name, resume)
     done = read_cells(it.folder)
     total = sum(len(truth.pictures) for variant in grid if variant.key not in done)
@@ -235,7 +245,8 @@ def trace_of(it: Study, variant: Variant, picture: Picture) -> Trace:
     frame = read_picture(picture.path)
     image = corrupt(frame.image, variant.corruption, variant.severity, str(picture.key))
     x = letterbox(image, it.size, max(graph.strides), False)[None].to(graph.device, graph.dtype)
-    return trace_picture(graph, x, image.shape, ann_forward(graph, x), variant, it.steps)
+    settings = scoring(it.classes(graph))
+    return trace_picture(graph, x, image.shape, ann_forward(graph, x), variant, it.steps, settings)
 
 
 def finish_cell(it: Study, variant: Variant) -> dict:

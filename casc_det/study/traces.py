@@ -18,7 +18,6 @@ from casc_det.files import write_bytes
 from casc_det.graph import SpikingGraph
 from casc_det.study.variants import Variant
 
-SCORED = DetectionSettings(conf=0.001, iou=0.7, max_det=100, multi_label=True)  # COCO scores 100 boxes a picture
 BY_STEP = ("sent", "taken_back", "sops", "more", "fewer", "count_gap", "mse", "relative_error")
 
 
@@ -92,16 +91,22 @@ def as_boxes(table: np.ndarray) -> Boxes:
 
 
 def as_table(found, shape, original) -> np.ndarray:
-    """Detections of the letterboxed picture as a table (N, 6) float32 in pixels of the original."""
+    """Detections of the letterboxed picture as a table (N, 6) float64 in pixels of the original."""
     from casc_det.yolo.results import original_boxes
 
     boxes = original_boxes(found.boxes, tuple(shape), original[:2]).numpy()
-    return np.concatenate((boxes, found.scores[:, None], found.labels[:, None]), 1).astype(np.float32)
+    return np.concatenate((boxes, found.scores[:, None], found.labels[:, None]), 1).astype(np.float64)
 
 
 @torch.no_grad()
 def trace_picture(
-    graph: SpikingGraph, image: torch.Tensor, original: tuple, ann: AnnOutput, variant: Variant, steps: list[int]
+    graph: SpikingGraph,
+    image: torch.Tensor,
+    original: tuple,
+    ann: AnnOutput,
+    variant: Variant,
+    steps: list[int],
+    settings: DetectionSettings,
 ) -> Trace:
     """Simulate one picture up to the last of `steps`, or until it rests.
 
@@ -109,11 +114,12 @@ def trace_picture(
         image: (1, 3, H, W), letterboxed. original: shape (height, width, ...) of the picture it was made of.
         ann: the ANN's answer to it, with counts.
         steps: those whose detections are wanted; other steps get those of the step before.
+        settings: which detections count, see `casc_det.evaluation.detection.scoring`.
     """
 
     def boxes(readout) -> np.ndarray:
         maps, scores = decode_maps(readout, graph.strides, graph.reg_max)
-        return as_table(detect(maps[0], scores[0], SCORED), image.shape[2:], original)
+        return as_table(detect(maps[0], scores[0], settings), image.shape[2:], original)
 
     wanted, rows = set(steps), {name: [] for name in BY_STEP}
     target = {name: channels_last(y) for name, y in ann.readout.items()}  # as the engine lays them out
