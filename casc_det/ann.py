@@ -33,7 +33,7 @@ def ann_forward(graph: g.SpikingGraph, images: torch.Tensor, keep_counts: bool =
             case g.Input():
                 value = graph.pixels(images) * levels
             case g.Conv():
-                value = convolve(node, inputs[0]) + graph.summed_bias(node, levels)
+                value = convolve(node, inputs[0], graph.integer) + graph.summed_bias(node, levels)
             case g.Neuron():
                 value = quantise(inputs[0] + graph.start(node), node.theta, levels)
                 if keep_counts:

@@ -33,7 +33,7 @@ def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conv
         model: an Ultralytics `DetectionModel` or `YOLO`, or the path of a `.pt` checkpoint; or, to make an integer
             graph of it, a real-valued spiking graph (`.safetensors`).
         imgsz: longest picture side the graph is meant for; default: what the network was trained with, or 640.
-        precision: "integer": weights rounded to 8 bits, and from there on everything exact on every machine; "float":
+        precision: "integer": weights rounded to 8 bits, and from there on everything exact on every CPU; "float":
             the network's own weights, exact up to the rounding of sums.
 
     Raises:

@@ -55,7 +55,7 @@ class Detections:
 def decode_maps(
     readout: dict[str, torch.Tensor], strides: list[int], reg_max: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """All boxes and scores of a readout.
+    """All boxes and scores of a readout, computed on the CPU: the same on every device.
 
     Args:
         readout: `boxes{i}` (B, 4*reg_max, H, W) and `scores{i}` (B, classes, H, W) for each level i.
@@ -65,7 +65,7 @@ def decode_maps(
     """
     boxes, scores = [], []
     for level, stride in enumerate(strides):
-        raw, logits = readout[f"boxes{level}"], readout[f"scores{level}"]
+        raw, logits = readout[f"boxes{level}"].cpu(), readout[f"scores{level}"].cpu()
         batch, _, height, width = raw.shape
         if reg_max > 1:
             bins = torch.arange(reg_max, dtype=raw.dtype, device=raw.device).view(1, 1, -1, 1, 1)
@@ -81,7 +81,7 @@ def decode_maps(
 
 def detect(boxes: torch.Tensor, scores: torch.Tensor, settings: DetectionSettings) -> Detections:
     """The detections of one picture from all its boxes (N, 4) and scores (N, classes)."""
-    boxes, scores = boxes.cpu().numpy(), scores.cpu().numpy()
+    boxes, scores = boxes.numpy(), scores.numpy()
     if settings.multi_label:
         cells, labels = np.nonzero(scores > settings.conf)
     else:

@@ -8,7 +8,7 @@ the wake bias of all Q steps together becomes one whole number that the steps sh
 
 for the ANN, and what the CIF neurons come to rest at for the spiking network. An output without neuron is one whole
 sum; a float scale at its end makes the real value. `proved_range` bounds every potential and sum: below 2^24 float32
-adds whole numbers without error in any order, so both networks agree bit for bit on every machine.
+adds whole numbers without error in any order, so both networks agree bit for bit on every CPU.
 
 Rounding: `theta` per channel is the one with the smallest squared error; single weights are then rounded to their other
 neighbour so that the errors of each kernel, and of each output channel, cancel. Spikes are never negative in the mean,

@@ -1,5 +1,6 @@
 """`SpikingYOLO`, the detector as users of Ultralytics expect it."""
 
+import os
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -220,7 +221,7 @@ class SpikingYOLO:
         if against is not None:
             architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype)
-        shard = Shard.join(self.device)
+        shard = Shard.join()
         folder = shard.share(lambda: start_folder(project, name or "val", exist_ok, resume))
         plan = Plan(rows, size, rect, **self.simulation)
         return evaluate(
@@ -286,9 +287,22 @@ def read_classes(text: str, names: list[str]) -> list[int | str]:
     return [part if part in names or not part.isdecimal() else int(part) for part in parts if part]
 
 
+def device_name(device) -> str:
+    """The name for torch of what Ultralytics users type: "cpu", "cuda:0", 0, ...
+
+    "cuda" is the GPU of this process among those that torchrun started, so that each has its own.
+    """
+    text = str(device).strip().lower()
+    if text == "cuda":
+        text = os.environ.get("LOCAL_RANK", text)
+    return f"cuda:{text}" if text.isdigit() else text
+
+
 def check_device(device) -> torch.device:
     """A torch device from what Ultralytics users type ("cpu", "cuda:0", 0), or ArgumentError."""
-    text = f"cuda:{device}" if str(device).isdigit() else str(device)
+    text = device_name(device)
+    if text.partition(":")[0] not in ("cpu", "cuda"):  # others have no float64, or no values
+        raise ArgumentError(f"device: expected cpu, cuda or the number of a GPU, got {shown(device)}")
     try:
         chosen = torch.device(text)
         torch.zeros(1, device=chosen)

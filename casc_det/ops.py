@@ -10,9 +10,19 @@ from torch.nn import functional as F
 from casc_det import graph as g
 
 
-def convolve(node: g.Conv, x: torch.Tensor) -> torch.Tensor:
-    """The convolution without its bias."""
-    return F.conv2d(x, node.weight, None, node.stride, node.padding, node.dilation, node.groups)
+def convolve(node: g.Conv, x: torch.Tensor, integer: bool = False) -> torch.Tensor:
+    """The convolution without its bias, in the dtype of `x`.
+
+    integer: of integers, whose sums stay below 2^24 (`casc_det.integer`): then the result is exact on every device. On
+    CPUs products are added as they are, which float32 does without error. A GPU may drop bits of the factors (TF32) or
+    add fractions (Winograd, FFT), whose errors float32 does not keep below 1/2. So other devices compute in float64,
+    which has no TF32 and errors of 2^-53 of the sums, a millionth of 1/2 in any algorithm, and then round.
+    """
+    geometry = (node.stride, node.padding, node.dilation, node.groups)
+    if x.device.type == "cpu":
+        return F.conv2d(x, node.weight, None, *geometry)
+    y = F.conv2d(x.double(), node.weight.double(), None, *geometry)
+    return (y.round_() if integer else y).to(x.dtype)
 
 
 def apply(node: g.Node, *inputs: torch.Tensor) -> torch.Tensor:

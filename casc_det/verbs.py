@@ -227,7 +227,7 @@ VERBS = {
             "precision": Option(
                 choice("integer", "float"),
                 "integer",
-                "integer: 8-bit weights, exact on every machine; float: the network's own weights",
+                "integer: 8-bit weights, exact on every CPU; float: the network's own weights",
             ),
             "imgsz": Option(INTEGER, None, "longest picture side the graph is meant for; default: that of training"),
         },

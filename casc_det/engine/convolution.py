@@ -63,8 +63,7 @@ class SpikeConvolution:
     """One convolution of a spiking graph without its bias. `integer`: its weights are whole numbers below 128."""
 
     def __init__(self, node: g.Conv, integer: bool):
-        self.node = node
-        self.round = integer and node.weight.device.type == "cuda"  # cuDNN may add in fractions (Winograd, FFT)
+        self.node, self.integer = node, integer
         self.int8 = Int8Convolution(node) if integer and node.weight.device.type == "cpu" and has_int8() else None
 
     def __call__(self, x: torch.Tensor, zero: int = 0) -> torch.Tensor:
@@ -72,5 +71,5 @@ class SpikeConvolution:
         dtype = self.node.weight.dtype
         if x.dtype == torch.uint8 and self.int8 and self.int8.fits(zero):
             return channels_last(self.int8(x, zero)).to(dtype)
-        y = convolve(self.node, x.to(dtype) - zero if x.dtype == torch.uint8 else x)
-        return channels_last(y.round_() if self.round else y)
+        x = x.to(dtype) - zero if x.dtype == torch.uint8 else x
+        return channels_last(convolve(self.node, x, self.integer))

@@ -61,7 +61,8 @@ class Totals:
                 self.counts[source] = sent.add_(counts[self.alive] - zeros[:, None, None])
             counts = spread(self.counts[source][k], counts, self.alive, 0)
         counts = nchw(counts.to(run.dtype).view(run.batch, *run.neurons[source][2]))
-        return convolve(node, counts) + run.graph.summed_bias(node, run.plan.divisor(self.times[k]))
+        sums = convolve(node, counts, run.graph.integer)
+        return sums + run.graph.summed_bias(node, run.plan.divisor(self.times[k]))
 
 
 @torch.no_grad()

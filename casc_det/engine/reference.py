@@ -38,7 +38,7 @@ def run_reference(
                 case g.Input():
                     signal = pixels if awake else torch.zeros_like(pixels)
                 case g.Conv():
-                    signal = convolve(node, inputs[0])
+                    signal = convolve(node, inputs[0], graph.integer)
                     if awake:
                         signal = signal + graph.wake_bias(node, t)
                     if node.name in spiking:

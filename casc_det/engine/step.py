@@ -201,11 +201,11 @@ def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
 
 
 def fan_out(node: g.Conv, height: int, width: int) -> torch.Tensor:
-    """Synapses that leave each position of one input channel, (H, W): exact at the borders."""
-    ones = torch.ones(1, 1, *node.weight.shape[2:], dtype=node.weight.dtype, device=node.weight.device)
+    """Synapses that leave each position of one input channel, (H, W) float64: exact at the borders."""
+    ones = torch.ones(1, 1, *node.weight.shape[2:], dtype=torch.float64)
     geometry = (node.stride, node.padding, node.dilation)
-    x = torch.zeros(1, 1, height, width, dtype=ones.dtype, device=ones.device, requires_grad=True)
+    x = torch.zeros(1, 1, height, width, dtype=ones.dtype, requires_grad=True)
     with torch.enable_grad():
         y = torch.nn.functional.conv2d(x, ones, None, *geometry)
         (reached,) = torch.autograd.grad(y.sum(), x)
-    return reached[0, 0] * (node.weight.shape[0] // node.groups)
+    return (reached[0, 0] * (node.weight.shape[0] // node.groups)).to(node.weight.device)

@@ -133,10 +133,11 @@ def trace_picture(
         readout = step.readout
         read = perf_counter()
         gaps = [(readout[name] - y).double() for name, y in target.items()]
-        match = step.match[:, 0].numpy()
+        sent, taken_back = step.fired[:, :, 0].cpu().numpy().T
+        match = step.match[:, 0].cpu().numpy()
         for name, value in (
-            ("sent", step.fired[:, 0, 0].numpy()),
-            ("taken_back", step.fired[:, 1, 0].numpy()),
+            ("sent", sent),
+            ("taken_back", taken_back),
             ("sops", float(step.sops[0])),
             ("more", match[:, 0]),
             ("fewer", match[:, 1]),
