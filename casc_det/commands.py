@@ -134,7 +134,7 @@ def run_convert(options: dict) -> int:
     if Path(str(options["out"])).suffix != ".safetensors":
         raise ArgumentError(f"out: expected a file that ends in .safetensors, got '{options['out']}'")
     try:
-        conversion = convert(options["weights"], options["imgsz"], options["precision"])
+        conversion = convert(options["weights"], options["imgsz"], options["precision"], options["trust"])
     except AuditError as error:
         print(format_audit(error.audit))
         raise

@@ -26,7 +26,7 @@ class Conversion(NamedTuple):
         return save_graph(self.graph, path)
 
 
-def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conversion:
+def convert(model, imgsz: int | None = None, precision: str = "integer", trust: bool = False) -> Conversion:
     """Convert a CQReLU detector into a spiking one; the model is left unchanged.
 
     Args:
@@ -35,6 +35,8 @@ def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conv
         imgsz: longest picture side the graph is meant for; default: what the network was trained with, or 640.
         precision: "integer": weights rounded to 8 bits, and from there on everything exact on every CPU; "float":
             the network's own weights, exact up to the rounding of sums.
+        trust: unpickle a `.pt` file fully, which runs any code that is in it. Needed only where it holds more than
+            layers of torch, Ultralytics and casc_det.
 
     Raises:
         ConversionError, AuditError: an op has no spiking counterpart, or there is no CQReLU.
@@ -60,7 +62,7 @@ def convert(model, imgsz: int | None = None, precision: str = "integer") -> Conv
         path = model
         if path.suffix != ".pt":
             raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train or a spiking graph, got '{path}'")
-        model = read_checkpoint(path)
+        model = read_checkpoint(path, trust)
         meta |= {"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     model = getattr(model, "model", model) if type(model).__name__ == "YOLO" else model
     trained = getattr(model, "args", None) or {}

@@ -183,6 +183,7 @@ class SpikingYOLO:
         exist_ok: bool = False,
         resume: str | Path | None = None,
         progress=lambda done, total: None,
+        trust: bool = False,
     ) -> dict | None:
         """Score the spiking network, its ANN twin and, optionally, a float network on a data set.
 
@@ -198,6 +199,7 @@ class SpikingYOLO:
             project, name, exist_ok: the run folder; default: a fresh `runs/detect/val`.
             resume: a run folder to go on with; all other arguments as they were.
             progress: called with (pictures done, to do).
+            trust: unpickle a `.pt` file of `against` fully, which runs any code that is in it.
 
         Returns:
             The content of `results.json`, `{"settings", "rows", "problems", ...}`; None on all but the first process
@@ -220,7 +222,7 @@ class SpikingYOLO:
         floats = None
         if against is not None:
             architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
-            floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype)
+            floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype, trust)
         shard = Shard.join()
         folder = shard.share(lambda: start_folder(project, name or "val", exist_ok, resume))
         plan = Plan(rows, size, rect, **self.simulation)

@@ -1,9 +1,12 @@
 """Figures from records, with matplotlib; the only place that uses it. Nothing touches its global state."""
 
 import io
+import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -13,6 +16,27 @@ from casc_det.files import write_bytes
 from casc_det.nms import overlaps
 
 SHOWN_SCORE, SHOWN_IOU = 0.25, 0.5
+WIDE_FONTS = (
+    "NotoSansCJK",
+    "NotoSerifCJK",
+    "SourceHanSans",
+    "wqy-",
+    "DroidSansFallback",
+    "unifont",
+    "PingFang",
+    "msyh",
+)
+
+
+@cache
+def font_file(font: str = "Arial.ttf") -> str:
+    """A font file of this machine: the one asked for, or else one with many letters, at last matplotlib's own."""
+    files = [entry.fname for entry in font_manager.fontManager.ttflist if os.path.exists(entry.fname)]
+    for name in (Path(font).name, *WIDE_FONTS):
+        for file in files:
+            if name in os.path.basename(file):
+                return file
+    return font_manager.findfont("DejaVu Sans")
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

@@ -65,6 +65,9 @@ RUNNING = {
         NUMBER, 0.0, "steps that each layer starts later than the one before: fewer spikes, the same answer at rest"
     ),
 }
+TRUST = Option(
+    FLAG, False, "unpickle .pt files fully, which runs any code in them; without it, only known layers are read"
+)
 DETECTING = {
     "weights": Option(PATH, None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"),
     "timesteps": Option(STEPS, "auto", "number of time steps; auto: until quiescent, when the answer is the ANN's"),
@@ -145,6 +148,7 @@ VERBS = {
             "ac_pj": Option(NUMBER, 0.9, "energy of an accumulate, pJ (45 nm)"),
             "strict": Option(FLAG, True, "exit with 1 when files could not be used"),
             "resume": Option(PATH, None, "run folder to go on with; the other arguments as before"),
+            "trust": TRUST,
             **SAVING,
         },
     ),
@@ -209,6 +213,7 @@ VERBS = {
             "fake_int8": Option(
                 NUMBER, None, "share of training, at its end, with weights rounded to 8 bits (default 0)"
             ),
+            "trust": Option(FLAG, False, f"{TRUST.help}; and what a YAML file of your own runs"),
         },
         more=train_options,
         more_help="and every argument of Ultralytics' train: epochs, imgsz, batch, lr0, optimizer, resume, name, ...",
@@ -221,7 +226,7 @@ VERBS = {
             "weights": Option(
                 PATH,
                 REQUIRED,
-                "checkpoint (.pt) of casc-det train (a pickle: only files you trust), or a real-valued spiking graph",
+                "checkpoint (.pt) of casc-det train, or a real-valued spiking graph",
             ),
             "out": Option(PATH, REQUIRED, "file to write (.safetensors)"),
             "precision": Option(
@@ -230,6 +235,7 @@ VERBS = {
                 "integer: 8-bit weights, exact on every CPU; float: the network's own weights",
             ),
             "imgsz": Option(INTEGER, None, "longest picture side the graph is meant for; default: that of training"),
+            "trust": TRUST,
         },
     ),
     "info": Verb(

@@ -1,9 +1,11 @@
 """The only part of casc_det that imports Ultralytics: building, training, capturing, sources and Results.
 
-Importing this package prepares Ultralytics first: no analytics, no installing or downloading behind the user's back,
-the thread count left as it is, and a working `torchvision.ops.nms` where torchvision itself does not import.
+Importing this package prepares Ultralytics first: no analytics, no installing or downloading behind the user's back
+(fonts included), no pickles out of data sets, the thread count left as it is, and a working `torchvision.ops.nms` where
+torchvision itself does not import.
 """
 
+import importlib
 import os
 import sys
 import types
@@ -34,8 +36,31 @@ def _torchvision_or_stand_in() -> None:
         sys.modules.update({"torchvision": module, "torchvision.ops": ops})
 
 
+def _replace(module: str, name: str, function) -> None:
+    """Put a function in the place of Ultralytics' own, also in modules that have imported it already."""
+    original = getattr(importlib.import_module(module), name)
+    for loaded in [m for key, m in sys.modules.items() if key.startswith("ultralytics") and m is not None]:
+        if vars(loaded).get(name) is original:
+            setattr(loaded, name, function)
+
+
+def _font(font="Arial.ttf") -> str:
+    from casc_det.plots import font_file  # later: matplotlib takes its time
+
+    return font_file(str(font))
+
+
+def _no_cache(path):
+    raise FileNotFoundError(f"{path} is not read: it is a pickle, which may run code")
+
+
+def _keep_cache(prefix: str, path, content: dict, version: str) -> None:
+    content["version"] = version  # as Ultralytics' own does; nothing is written into the user's folders
+
+
 def _prepare() -> None:
-    os.environ.setdefault("YOLO_OFFLINE", "True")
+    os.environ["YOLO_OFFLINE"] = "True"
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     os.environ.setdefault("YOLO_AUTOINSTALL", "0")
     config = os.path.join(os.environ.get("XDG_CONFIG_HOME", os.path.expanduser("~/.config")), "casc_det")
     os.environ.setdefault("YOLO_CONFIG_DIR", config)
@@ -48,6 +73,12 @@ def _prepare() -> None:
     torch.set_num_threads(threads)
     if SETTINGS.get("sync"):
         SETTINGS["sync"] = False
+    from ultralytics.utils.events import events
+
+    events.enabled = False  # it was set up before this where Ultralytics was imported first
+    _replace("ultralytics.utils.checks", "check_font", _font)
+    _replace("ultralytics.data.utils", "load_dataset_cache_file", _no_cache)
+    _replace("ultralytics.data.utils", "save_dataset_cache_file", _keep_cache)
 
 
 _prepare()

@@ -1,6 +1,6 @@
 """Read float or CQReLU networks: Ultralytics `.pt` checkpoints and plain `.safetensors` state dicts.
 
-A `.pt` file is a pickle: loading one runs the code inside it, so load only files that you trust.
+A `.pt` file is a pickle. Without `trust` only what detection models are made of is read from it, see `unpickle`.
 """
 
 from pathlib import Path
@@ -16,6 +16,8 @@ from casc_det.errors import WeightsError
 from casc_det.graph import Neuron
 from casc_det.integer import to_real
 from casc_det.storage import KEY, load_graph
+from casc_det.yolo.architecture import read_architecture
+from casc_det.yolo.guard import guarded
 
 
 def read_state(path: str | Path) -> dict[str, torch.Tensor]:
@@ -29,17 +31,23 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def read_checkpoint(path: str | Path) -> DetectionModel:
-    """The detection model inside an Ultralytics `.pt` file, in float32, or WeightsError."""
-    if not Path(path).is_file():
-        raise WeightsError(f"weights: '{path}' does not exist; give a .pt or .safetensors file")
+def read_checkpoint(path: str | Path, trust: bool = False, argument: str = "weights") -> DetectionModel:
+    """The detection model inside an Ultralytics `.pt` file, in float32, or WeightsError; every `.pt` is read here.
+
+    Args:
+        trust: allow what only a full unpickle does, which runs any code that is in the file; see `unpickle.load`.
+        argument: the name that messages begin with.
+    """
     try:
-        model = load_checkpoint(path)[0]
-    except Exception as error:  # unpickling can raise anything
+        with guarded(trust, argument):
+            model = load_checkpoint(path)[0]
+    except WeightsError:
+        raise
+    except Exception as error:  # a checkpoint of other content can raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"weights: '{path}' is no Ultralytics checkpoint ({reason})") from error
+        raise WeightsError(f"{argument}: '{path}' is no Ultralytics checkpoint ({reason})") from error
     if not isinstance(model, DetectionModel):
-        raise WeightsError(f"weights: '{path}' holds a {type(model).__name__}, expected a detection model")
+        raise WeightsError(f"{argument}: '{path}' holds a {type(model).__name__}, expected a detection model")
     return model
 
 
@@ -71,7 +79,7 @@ def read_spiking(path: str | Path, model: DetectionModel) -> dict[str, torch.Ten
     return state
 
 
-def load_float(model: DetectionModel, path: str | Path, pictures) -> list[str]:
+def load_float(model: DetectionModel, path: str | Path, pictures, trust: bool = False) -> list[str]:
     """Load the weights of `path` into `model` (Ultralytics architecture with BatchNorm), in place.
 
     The file is an Ultralytics `.pt`, a `.safetensors` state dict, or a spiking graph of `casc-det convert`, whose
@@ -81,12 +89,13 @@ def load_float(model: DetectionModel, path: str | Path, pictures) -> list[str]:
 
     Args:
         pictures: iterable of (B, 3, H, W) in 0..1, used only where BatchNorm is folded.
+        trust: see `read_checkpoint`.
 
     Returns:
         The names of the model's parameters for which the file had no value of that shape.
     """
     if Path(path).suffix != ".safetensors":
-        model.load(read_checkpoint(path), verbose=False)
+        model.load(read_checkpoint(path, trust), verbose=False)
         return []
     state, own = read_spiking(path, model) if is_spiking(path) else read_state(path), model.state_dict()
     folded = is_folded(state)
@@ -102,8 +111,14 @@ def load_float(model: DetectionModel, path: str | Path, pictures) -> list[str]:
     return [key for key in own if key not in usable and not any(part in key for part in known)]
 
 
-def float_model(path: str | Path, architecture: str | dict, classes: int, argument: str) -> DetectionModel:
+def float_model(
+    path: str | Path, architecture: str | dict, classes: int, argument: str, trust: bool = False
+) -> DetectionModel:
     """A float network in eval mode from a `.pt` checkpoint or from a `.safetensors` state dict of `architecture`.
+
+    Args:
+        architecture: path or name, see `read_architecture`, or a description that was checked.
+        trust: see `read_checkpoint`.
 
     Raises:
         WeightsError: naming `argument`, where the file is missing, damaged or of another architecture.
@@ -113,7 +128,9 @@ def float_model(path: str | Path, architecture: str | dict, classes: int, argume
             f"{argument}: '{path}' does not exist (nothing is downloaded); give a .pt or .safetensors file"
         )
     if Path(path).suffix != ".safetensors":
-        return read_checkpoint(path).eval()
+        return read_checkpoint(path, trust, argument).eval()
+    if not isinstance(architecture, dict):
+        architecture = read_architecture(architecture, trust)
     model, state = DetectionModel(architecture, nc=classes, verbose=False), read_state(path)
     if is_folded(state):
         model.fuse(verbose=False)

@@ -60,14 +60,14 @@ def is_yaml(data) -> bool:
     return Path(str(data)).suffix in (".yaml", ".yml")
 
 
-def read_data(data, teacher, names) -> dict:
+def read_data(data, teacher, names, trust: bool = False) -> dict:
     """What Ultralytics' trainer knows of a data set, from a dataset YAML or from pictures without labels."""
     if is_yaml(data):
         return read_dataset(data)
     if not teacher:
         raise ArgumentError(f"data: '{data}' has no labels; give teacher=..., or a dataset YAML with labels")
     train, val = hold_out(list_pictures(data))
-    classes = read_names(names) if names else teacher_names(teacher)
+    classes = read_names(names) if names else teacher_names(teacher, trust)
     return {"train": train, "val": val, "names": classes, "nc": len(classes), "channels": 3}
 
 
@@ -79,12 +79,12 @@ def read_names(path) -> dict[int, str]:
     return dict(names) if isinstance(names, dict) else dict(enumerate(names))
 
 
-def teacher_names(path) -> dict[int, str]:
+def teacher_names(path, trust: bool = False) -> dict[int, str]:
     if Path(path).suffix == ".safetensors":
         raise ArgumentError(
             f"names: the teacher '{path}' is a state dict without class names; give names=<dataset YAML>"
         )
-    return dict(read_checkpoint(path).names)
+    return dict(read_checkpoint(path, trust, "teacher").names)
 
 
 def label_files(pictures: list[str]) -> list[str]:

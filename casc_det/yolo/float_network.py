@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 
+from casc_det.errors import WeightsError
+from casc_det.yolo.architecture import shipped_architecture
 from casc_det.yolo.checkpoint import float_model
 
 
@@ -12,12 +14,22 @@ class FloatNetwork:
 
     Args:
         path: an Ultralytics `.pt` checkpoint, or a `.safetensors` state dict.
-        architecture: YAML of the state dict, for example "yolov8n.yaml".
+        architecture: name of the state dict's YAML file in Ultralytics, for example "yolov8n.yaml"; it may come from
+            a file's metadata, so nothing else is taken.
         names: class names of the state dict, which has none of its own.
+        trust: see `read_checkpoint`.
     """
 
-    def __init__(self, path: str | Path, architecture: str, names: list[str], device="cpu", dtype=torch.float32):
-        self.model = float_model(path, architecture, len(names), "against").to(device, dtype)
+    def __init__(
+        self, path: str | Path, architecture, names: list[str], device="cpu", dtype=torch.float32, trust: bool = False
+    ):
+        description = shipped_architecture(architecture) if Path(path).suffix == ".safetensors" else {}
+        if description is None:
+            raise WeightsError(
+                f"against: '{path}' is a state dict of {str(architecture)[:80]!r}, which is no architecture of "
+                "Ultralytics; give a .pt file"
+            )
+        self.model = float_model(path, description, len(names), "against", trust).to(device, dtype)
         own = [str(self.model.names[i]) for i in range(len(self.model.names))]
         self.names = list(names) if Path(path).suffix == ".safetensors" else own
         head = self.model.model[-1]

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import torch
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
-from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, TQDM, YAML
+from ultralytics.utils.files import get_latest_run
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
@@ -20,10 +21,12 @@ from casc_det.arguments import check_texts
 from casc_det.conversion import REFUSED, audit
 from casc_det.errors import ArgumentError, CascError, ConversionError, UsageError, WeightsError, nearest
 from casc_det.storage import load_graph
+from casc_det.yolo.architecture import check_description, read_architecture
 from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint, read_state
 from casc_det.yolo.data import PictureDataset, is_yaml, read_data
 from casc_det.yolo.distill import FEATURE_GAIN, DistillationLoss, mean_losses
+from casc_det.yolo.guard import guarded
 from casc_det.yolo.health import Health
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
 from casc_det.yolo.regularise import FakeInt8, SpikePenalty
@@ -40,6 +43,7 @@ OWN = {
     "features": None,  # weight of the feature maps in distillation; default 2
     "sparsity": None,  # weight of the mean count per neuron in the loss; default 0
     "fake_int8": None,  # share of training, at its end, in which weights are rounded to 8 bits; default 0
+    "trust": False,  # unpickle .pt files fully, and evaluate activation: of own YAML files: runs any code in them
 }
 BOUNDS = {"progressive": 1, "fake_int8": 1}  # largest values; nothing bounds the others
 BOUNDS |= dict.fromkeys(("clip_lr", "norm_lr", "features", "sparsity"), float("inf"))
@@ -48,20 +52,15 @@ TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
 CALIBRATION_PICTURES = 128
 
 
-def check_architecture(model) -> None:
+def check_architecture(model, trust: bool = False) -> None:
     """Raise WeightsError where `model` is neither an architecture (.yaml) that Ultralytics knows nor a .pt file."""
     path = Path(str(model))
-    if path.suffix == ".pt":
-        if not path.is_file():
-            raise WeightsError(f"model: '{model}' does not exist (nothing is downloaded); give a file")
-        read_checkpoint(path)
+    if path.suffix != ".pt":
+        read_architecture(model, trust)
         return
-    try:
-        known = path.suffix in (".yaml", ".yml") and yaml_model_load(path)
-    except (FileNotFoundError, SyntaxError, ValueError):
-        known = False
-    if not known:
-        raise WeightsError(f"model: '{model}' is no known architecture, such as yolov8n.yaml, and no .pt file")
+    if not path.is_file():
+        raise WeightsError(f"model: '{model}' does not exist (nothing is downloaded); give a file")
+    read_checkpoint(path, trust, "model")
 
 
 class CQReLUModel(DetectionModel):
@@ -97,7 +96,8 @@ class CascTrainer(DetectionTrainer):
         self.own = {key: overrides.pop(key, default) for key, default in OWN.items()}
         self.teacher = self.fake_int8 = None
         threads = torch.get_num_threads()
-        super().__init__(cfg, overrides, _callbacks)
+        with guarded(self.own["trust"]):
+            super().__init__(cfg, overrides, _callbacks)
         torch.set_num_threads(threads)  # Ultralytics leaves one core out when it selects a CPU
         self.asked_amp = self.args.amp
         self.cpu_bf16 = self.device.type == "cpu" and self.args.amp == "bf16"
@@ -109,6 +109,11 @@ class CascTrainer(DetectionTrainer):
         for key, value in self.own.items():
             if not hasattr(self.args, key):
                 setattr(self.args, key, value)
+        self.args.trust = self.own["trust"]  # never that of a checkpoint
+        if self.resume and not overrides.get("save_dir"):  # where the checkpoint lies, whatever is written in it
+            folder = Path(self.args.resume).absolute().parent
+            self.args.project, self.args.name = overrides.get("project"), overrides.get("name")
+            self.args.save_dir = str(folder.parent) if folder.name == "weights" else None
 
     # data ---------------------------------------------------------------------------------------------------------
 
@@ -117,7 +122,7 @@ class CascTrainer(DetectionTrainer):
         return not is_yaml(self.args.data)
 
     def get_dataset(self):
-        return read_data(self.args.data, self.args.teacher, self.args.names)
+        return read_data(self.args.data, self.args.teacher, self.args.names, self.args.trust)
 
     def build_dataset(self, img_path, mode="train", batch=None):
         if not self.unlabelled:
@@ -127,7 +132,15 @@ class CascTrainer(DetectionTrainer):
 
     # model --------------------------------------------------------------------------------------------------------
 
+    def train(self):
+        with guarded(self.args.trust):
+            super().train()
+
     def get_model(self, cfg=None, weights=None, verbose=True):
+        if isinstance(cfg, dict):  # out of a checkpoint
+            check_description(cfg, self.args.trust, f"model: '{self.args.model}'")
+        else:
+            cfg = read_architecture(cfg, self.args.trust)
         model = self.set_model_names_for_load(
             CQReLUModel(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=False)
         )
@@ -178,7 +191,7 @@ class CascTrainer(DetectionTrainer):
         return checkpoint
 
     def load_weights(self, pictures: list[torch.Tensor]) -> None:
-        missing = load_float(self.model, self.args.weights, pictures)
+        missing = load_float(self.model, self.args.weights, pictures, self.args.trust)
         if missing:
             LOGGER.warning(f"weights: {len(missing)} tensors start at random, the first is {missing[0]}")
 
@@ -199,7 +212,7 @@ class CascTrainer(DetectionTrainer):
             return self.preprocess_batch(batch)
 
     def load_teacher(self) -> DetectionModel:
-        teacher = float_model(self.args.teacher, self.model.yaml, self.data["nc"], "teacher")
+        teacher = float_model(self.args.teacher, self.model.yaml, self.data["nc"], "teacher", self.args.trust)
         if teacher.model[-1].nc != self.data["nc"] or teacher.model[-1].reg_max != self.model.model[-1].reg_max:
             raise ArgumentError(
                 f"teacher: it has {teacher.model[-1].nc} classes, the data set {self.data['nc']}; they must be equal"
@@ -300,6 +313,27 @@ class CascTrainer(DetectionTrainer):
         return None
 
 
+def check_files(arguments: dict, trust) -> None:
+    """Raise WeightsError where an argument names a file of weights that is missing or cannot be used; find the newest
+    checkpoint for resume=true."""
+    if not isinstance(trust, bool):
+        raise ArgumentError(f"trust: expected true or false, got {trust!r}")
+    if arguments.get("resume") is True:
+        arguments["resume"] = get_latest_run() or None
+        if arguments["resume"] is None:
+            raise WeightsError("resume: there is no last.pt below this folder; give resume=<run>/weights/last.pt")
+    for key in ("weights", "teacher", "pretrained", "distill_model", "resume"):
+        file = arguments.get(key)
+        if not isinstance(file, str | Path) or not file:
+            continue
+        if not Path(file).is_file():
+            raise WeightsError(f"{key}: '{file}' does not exist (nothing is downloaded)")
+        if Path(file).suffix == ".safetensors" and key in ("weights", "teacher"):
+            read_state(file)
+        else:
+            read_checkpoint(file, trust, key)
+
+
 def train(**arguments) -> Path:
     """Train a CQReLU detector; keys are those of Ultralytics' `train` and of `OWN`. Returns the run folder.
 
@@ -325,14 +359,11 @@ def train(**arguments) -> Path:
             raise ArgumentError(f"{key}: expected a number {upper}, got {value!r}")
     if arguments.get("weights"):
         arguments["weights"] = str(find(arguments["weights"]))
-    for key in ("weights", "teacher"):
-        if arguments.get(key) and not Path(arguments[key]).is_file():
-            raise WeightsError(f"{key}: '{arguments[key]}' does not exist (nothing is downloaded)")
-        if arguments.get(key) and Path(arguments[key]).suffix == ".safetensors":
-            read_state(arguments[key])
+    trust = arguments.setdefault("trust", False)
+    check_files(arguments, trust)
     if not arguments.get("resume"):  # everything that can be wrong is looked at before a run folder is made
-        check_architecture(arguments["model"])
-        read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"))
+        check_architecture(arguments["model"], trust)
+        read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"), trust)
     project = Path(arguments.pop("project", None) or "runs/detect").absolute()
     try:
         trainer = CascTrainer(overrides={**arguments, "project": str(project), "task": "detect", "mode": "train"})

@@ -1,0 +1,60 @@
+"""What Ultralytics may do while it works for casc_det: read `.pt` files only through `unpickle.load`, fetch nothing."""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+
+import ultralytics.engine.trainer
+import ultralytics.nn.tasks
+import ultralytics.utils.callbacks
+import ultralytics.utils.downloads
+import ultralytics.utils.torch_utils
+
+from casc_det.yolo.unpickle import load
+
+_reader: ContextVar = ContextVar("reader", default=None)  # reads a .pt file; None: Ultralytics is at work for others
+
+
+@contextmanager
+def _reading(reader):
+    token = _reader.set(reader)
+    try:
+        yield
+    finally:
+        _reader.reset(token)
+
+
+def guarded(trust: bool = False, argument: str = "model"):
+    """A context in which every `.pt` file that Ultralytics reads goes through `unpickle.load` with these arguments.
+
+    Also: no downloads, no callbacks of web services.
+    """
+    return _reading(lambda file: load(file, trust, argument))
+
+
+def no_download(*_, **__):
+    raise ConnectionError("nothing is downloaded")
+
+
+def _replace(module, name: str, function) -> None:
+    """Put `function(original, *args)` in the place of a function of Ultralytics, inside `guarded` only."""
+    original = getattr(module, name)
+
+    @wraps(original)
+    def chosen(*args, **settings):
+        return original(*args, **settings) if _reader.get() is None else function(original, *args)
+
+    setattr(module, name, chosen)
+
+
+def _check_amp(original, model) -> bool:
+    """Ultralytics' list of GPUs that cannot, without its trial, whose weights would come from the network."""
+    with _reading(no_download):
+        return original(model)
+
+
+_replace(ultralytics.nn.tasks, "torch_safe_load", lambda _, file, *more: (_reader.get()(file), str(file)))
+_replace(ultralytics.utils.torch_utils, "torch_load", lambda _, file, *more: _reader.get()(file))
+_replace(ultralytics.utils.callbacks, "add_integration_callbacks", lambda *_: None)
+_replace(ultralytics.utils.downloads, "safe_download", no_download)
+_replace(ultralytics.engine.trainer, "check_amp", _check_amp)
