@@ -6,10 +6,12 @@ else the torch versions run. All give the same numbers.
 """
 
 import importlib.util
+from functools import partial
 
 import numpy as np
 import torch
 
+from casc_det.caches import temporary_folder
 from casc_det.neurons import NeuronParams, NeuronState, neuron_step
 
 try:
@@ -144,15 +146,31 @@ def weigh_torch(spikes: torch.Tensor, zero: int, fan: torch.Tensor) -> torch.Ten
     return ((spikes.to(torch.int16) - zero).abs().sum(2) * fan).sum(1)
 
 
-if numba:
+def compile_cached(function, **options):
+    """`numba.njit` that keeps the compiled code where it can: beside the source or in the user's cache folder (as numba
+    does), else in the temporary folder, else nowhere."""
+    try:
+        return numba.njit(function, cache=True, **options)
+    except RuntimeError:  # numba: no locator available
+        given, numba.config.CACHE_DIR = numba.config.CACHE_DIR, temporary_folder("numba") or ""
+    try:
+        return numba.njit(function, cache=True, **options)
+    except RuntimeError:
+        return numba.njit(function, **options)
+    finally:
+        numba.config.CACHE_DIR = given
 
-    @numba.njit(cache=True)
+
+if numba:
+    compile_loop = partial(compile_cached, parallel=True)
+
+    @compile_cached
     def _fires(potential, count, theta, limit, low):
         """Whether a neuron sends a spike and whether it takes one back (`casc_det.neurons`), as 0 or 1."""
         sends = np.int32((potential >= theta) & (count < limit))
         return sends, np.int32((potential < low * theta) & (count > 0))
 
-    @numba.njit(parallel=True, cache=True)
+    @compile_loop
     def _scan(current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired):
         steps, batch = rows.shape
         size, length = v.shape[1], len(theta)
@@ -200,7 +218,7 @@ if numba:
                 fired[0, k, task // blocks] += up[task, k]
                 fired[1, k, task // blocks] += down[task, k]
 
-    @numba.njit(parallel=True, cache=True)
+    @compile_loop
     def _weigh(spikes, zero, fan, out):
         rows, positions, channels = spikes.shape
         for r in numba.prange(rows):
@@ -212,7 +230,7 @@ if numba:
                 total += some * fan[p]
             out[r] = total
 
-    @numba.njit(parallel=True, cache=True)
+    @compile_loop
     def _count_gaps(spikes, start, wanted, scale, out, zero):
         steps, batch, size = spikes.shape
         blocks = (size + BLOCK - 1) // BLOCK
@@ -236,7 +254,7 @@ if numba:
                 for i in range(3):
                     out[k, task // blocks, i] += parts[task, k, i]
 
-    @numba.njit(parallel=True, cache=True)
+    @compile_loop
     def _pool(spikes, counts, before, pictures, out, zero, geometry):
         steps, batch, height, width, channels = spikes.shape
         rows, columns = out.shape[2:4]
@@ -272,7 +290,7 @@ if numba:
                             result[c] = np.uint8(best[c] - old[c] + zero)
                             old[c] = best[c]
 
-    @numba.njit(parallel=True, cache=True)
+    @compile_loop
     def _events(
         spikes, words, pattern, zero, geometry, limit, low, some, weight, hot, theta, v, n, pictures, sent, fired
     ):

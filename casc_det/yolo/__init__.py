@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from casc_det.caches import set_config_folders
 from casc_det.nms import nms
 
 open_picture = Image.open  # Pillow's own: Ultralytics replaces it by one that wants to install packages
@@ -62,9 +63,7 @@ def _prepare() -> None:
     os.environ["YOLO_OFFLINE"] = "True"
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     os.environ.setdefault("YOLO_AUTOINSTALL", "0")
-    config = os.path.join(os.environ.get("XDG_CONFIG_HOME", os.path.expanduser("~/.config")), "casc_det")
-    os.environ.setdefault("YOLO_CONFIG_DIR", config)
-    os.makedirs(os.environ["YOLO_CONFIG_DIR"], exist_ok=True)
+    set_config_folders()
     _torchvision_or_stand_in()
     threads = torch.get_num_threads()
     import ultralytics  # noqa: F401
