@@ -11,6 +11,7 @@ from functools import partial
 
 from casc_det import __version__
 from casc_det.errors import CascError, UsageError, nearest
+from casc_det.terminal import printable, screened
 from casc_det.verbs import REQUIRED, VERBS, Option
 
 
@@ -112,20 +113,21 @@ def dispatch(words: list[str]) -> int:
     missing = [key for key, value in options.items() if value is REQUIRED]
     if missing:
         raise UsageError(f"{name}: {missing[0]} is missing; for example: {spec.example}")
-    return spec.run(options)
+    with screened():
+        return spec.run(options)
 
 
 def main(argv: list[str] | None = None) -> int:
     try:
         return dispatch(sys.argv[1:] if argv is None else argv)
     except CascError as error:
-        print(f"casc-det: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"casc-det: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"casc-det: '{error.filename}' cannot be read or written ({error.strerror})", file=sys.stderr)
+        print(f"casc-det: '{printable(error.filename)}' cannot be read or written ({error.strerror})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("casc-det: interrupted", file=sys.stderr)

@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 from casc_det.errors import ArgumentError
+from casc_det.terminal import printable
 
 MODEL = ("weights", "device", "precision", "engine", "hysteresis", "delay")  # arguments of SpikingYOLO
 
@@ -36,9 +37,8 @@ def run_predict(options: dict) -> int:
     for result in results if len(results) <= 50 and all(r["frame"] is None for r in results) else []:
         info = result["spiking"]
         rest = ", at rest" if info["quiescent"] else ""
-        print(
-            f"{result['path']}: {result['summary']}, T = {info['timesteps']}{rest}, {info['spikes'] / 1e6:.1f} M spikes"
-        )
+        seen = printable(f"{result['path']}: {result['summary']}")
+        print(f"{seen}, T = {info['timesteps']}{rest}, {info['spikes'] / 1e6:.1f} M spikes")
     kind = "frame" if any(r["frame"] for r in results) else "picture"
     seen = f"{len(results)} {kind}{'' if len(results) == 1 else 's'}"
     boxes = count_boxes(sum(len(r["boxes"]) for r in results))
@@ -66,7 +66,7 @@ def run_demo(options: dict) -> int:
             print(f"{t:4d}  {len(step['boxes']):5d}  {info['spikes'] / 1e6:10.2f}  {info['sops'] / 1e9:8.2f}")
     for box in last["boxes"]:
         corners = ", ".join(f"{v:.1f}" for v in box["box"])
-        print(f"  {box['name']:<14} {box['confidence']:.3f}  [{corners}]")
+        print(f"  {printable(box['name']):<14} {box['confidence']:.3f}  [{corners}]")
     rest = "quiescent" if last["spiking"]["quiescent"] else "not yet quiescent"
     text = f"{count_boxes(len(last['boxes']))}, {verdict(report.difference)}"
     print(f"SNN at T = {last['spiking']['timesteps']} ({rest}): {text}")
@@ -90,14 +90,14 @@ def run_val(options: dict) -> int:
     folder = Path(content["settings"]["folder"])
     write_csv(folder / "results.csv", content)
     for problem in content["problems"]:
-        print(problem, file=sys.stderr)
+        print(printable(problem), file=sys.stderr)
     for key, words in (
         ("classes_not_in_model", "the model does not know"),
         ("classes_not_in_data", "not in the data set"),
     ):
         if content[key]:
             named = ", ".join(content[key][:8]) + (", ..." if len(content[key]) > 8 else "")
-            print(f"{len(content[key])} classes {words}: {named}", file=sys.stderr)
+            print(printable(f"{len(content[key])} classes {words}: {named}"), file=sys.stderr)
     print(table(content))
     print(f"Written to {folder}")
     if content["damaged"] and strict:
@@ -159,7 +159,7 @@ def run_info(options: dict) -> int:
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
         for number, line in enumerate(textwrap.wrap(str(value), 100) or [""]):
-            print(f"{'' if number else key:<18} {line}")
+            print(f"{'' if number else key:<18} {printable(line)}")
     return 0
 
 

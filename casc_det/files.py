@@ -1,8 +1,10 @@
 """Files that appear whole or not at all, and run folders."""
 
+import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 PROJECT = "runs/detect"
@@ -20,6 +22,20 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return path
+
+
+def safe_name(text, most: int = 150) -> str:
+    """One file name for any text: no folders, no control characters, at most `most` bytes.
+
+    A text that is such a name already stays as it is; another one gets a hash: different texts never share a name.
+    """
+    text = str(text)
+    name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in text).strip(" .-")
+    marked = re.search(r"(^|-)[0-9a-f]{16}$", text)  # looks like one with a hash
+    if name == text and len(name.encode()) <= most and not marked:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{name.encode()[: most - 17].decode(errors='ignore')}-{digest}".lstrip("-")
 
 
 def write_json(path: str | Path, content) -> Path:

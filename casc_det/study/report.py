@@ -2,8 +2,10 @@
 
 import base64
 import csv
+import html
 import io
 import json
+import re
 from pathlib import Path
 
 from casc_det.draw import jpeg_of
@@ -77,9 +79,16 @@ def write_report(it, records: list[dict]) -> Path:
             if figure is not None
         ],
     }
-    text = json.dumps(without_nan(content), allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
-    page = TEMPLATE.read_text().replace("__TITLE__", content["title"]).replace("__DATA__", text)
-    return write_bytes(it.folder / "report.html", page.encode())
+    page = page_of(content)
+    return write_bytes(it.folder / "report.html", page.encode("utf-8", "backslashreplace"))
+
+
+def page_of(content: dict) -> str:
+    """The page with its data: no text of them can end the script that holds them, or be read as HTML."""
+    text = json.dumps(without_nan(content), allow_nan=False, separators=(",", ":"))
+    text = re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)  # they stand inside strings only
+    filled = {"__TITLE__": html.escape(content["title"]), "__DATA__": text}
+    return re.sub("__TITLE__|__DATA__", lambda match: filled[match[0]], TEMPLATE.read_text(encoding="utf-8"))
 
 
 def paths(it, record: dict) -> list[dict]:

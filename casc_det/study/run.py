@@ -23,7 +23,7 @@ from casc_det.evaluation.detection import append_records, read_lines, scoring
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.evaluation.run import fingerprint, limited
 from casc_det.evaluation.truth import Picture, Truth, read_truth
-from casc_det.files import run_folder, without_nan, write_json
+from casc_det.files import run_folder, safe_name, without_nan, write_json
 from casc_det.graph import SpikingGraph, moved
 from casc_det.integer import to_integer, with_levels
 from casc_det.model import check_device
@@ -74,7 +74,7 @@ class Study:
         return [max((self.truth.pictures[i] for i in part), key=visible_objects) for part in parts]
 
     def trace_file(self, variant: Variant, picture: Picture) -> Path:
-        return self.folder / TRACES / variant.key / f"{picture.key}.npz"
+        return self.folder / TRACES / variant.key / f"{safe_name(picture.key)}.npz"
 
     def classes(self, graph: SpikingGraph) -> ClassMap:
         return match_classes(graph.names, self.truth.names)

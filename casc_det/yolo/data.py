@@ -9,6 +9,7 @@ from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_pat
 from ultralytics.utils import LOGGER, YAML
 
 from casc_det.errors import ArgumentError, SourceError
+from casc_det.terminal import printable
 from casc_det.yolo import open_picture
 from casc_det.yolo.checkpoint import read_checkpoint
 
@@ -112,7 +113,7 @@ class PictureDataset(YOLODataset):
                     picture.verify()
                     width, height = picture.size
             except (OSError, SyntaxError, ValueError) as error:
-                LOGGER.warning(f"data: '{file}' is skipped, it cannot be read as a picture ({error})")
+                LOGGER.warning(printable(f"data: '{file}' is skipped, it cannot be read as a picture ({error})"))
                 continue
             label = {"im_file": file, "shape": (height, width), "segments": [], "keypoints": None}
             label |= {"cls": np.zeros((0, 1), np.float32), "bboxes": np.zeros((0, 4), np.float32)}

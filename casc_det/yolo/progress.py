@@ -6,6 +6,7 @@ from pathlib import Path
 from ultralytics.utils import ASSETS, TQDM
 
 from casc_det.errors import SourceError
+from casc_det.terminal import printable
 
 
 class Progress:
@@ -24,7 +25,7 @@ class Progress:
     def _advance(self, total: int | None, text: str):
         if self.bar is None:
             self.bar = TQDM(total=total, desc=self.title, file=sys.stderr)
-        self.bar.set_description(f"{self.title}: {text}")
+        self.bar.set_description(printable(f"{self.title}: {text}"))
         self.bar.update(1)
 
     def frame(self, result, total: int | None):
@@ -40,7 +41,7 @@ class Progress:
     def cells(self, done: int, total: int, text: str):
         """After a picture of `study`."""
         self.pictures(done, total)
-        self.bar.set_description(f"{self.title}: {text}")
+        self.bar.set_description(printable(f"{self.title}: {text}"))
 
     def step(self, result):
         """After a time step of `demo`."""

@@ -8,6 +8,7 @@ from ultralytics.engine.results import Results
 from ultralytics.utils.ops import scale_boxes
 
 from casc_det.decode import Detections
+from casc_det.files import safe_name
 from casc_det.yolo.sources import Frame
 
 
@@ -44,6 +45,12 @@ class SpikingResults(Results):
         fresh = SpikingResults(orig_img=self.orig_img, path=self.path, names=self.names, speed=self.speed)
         fresh.spiking, fresh.frame, fresh.fps = self.spiking, self.frame, self.fps
         return fresh
+
+    def save_crop(self, save_dir, file_name="im.jpg"):
+        """As in Ultralytics; a class name that is no file name is written as one."""
+        crops = self.new()
+        crops.boxes, crops.names = self.boxes, {label: safe_name(name) for label, name in self.names.items()}
+        Results.save_crop(crops, save_dir, file_name)
 
 
 def original_boxes(boxes: np.ndarray, shape: tuple[int, int], original: tuple[int, int]) -> torch.Tensor:

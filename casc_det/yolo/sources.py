@@ -19,6 +19,7 @@ from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS
 from ultralytics.utils import LOGGER
 
 from casc_det.errors import ArgumentError, SourceError
+from casc_det.terminal import printable
 from casc_det.yolo import open_picture
 
 STREAMS = ("rtsp://", "rtmp://", "tcp://", "http://", "https://")
@@ -68,7 +69,7 @@ class Source:
 
     def _skip(self, file: str, reason: str) -> None:
         self.skipped.append((file, reason))
-        LOGGER.warning(f"skipped '{file}': {reason}")
+        LOGGER.warning(printable(f"skipped '{file}': {reason}"))
 
     @staticmethod
     def _is_stream(text: str) -> bool:

@@ -1,0 +1,67 @@
+"""Text on its way to a terminal: what would steer it instead of being seen is written as an escape.
+
+Names of files and classes are data. In one of them ESC may clear the screen or set a window title, CR may overwrite the
+line, and a bidirectional override may show it backwards.
+"""
+
+import re
+import sys
+from contextlib import contextmanager
+
+CONTROLS = (
+    r"\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directions of text
+    r"\u2028\u2029"  # line separators
+    r"\ud800-\udfff"  # halves of surrogate pairs, from file names that are no text
+)
+HIDDEN = re.compile(f"[{CONTROLS}]")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _escaped(match: re.Match) -> str:
+    code = ord(match[0])
+    named = {9: r"\t", 10: r"\n", 13: r"\r"}
+    return named.get(code) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def printable(text) -> str:
+    """A text in one line, with every control character as an escape such as `\\x1b`.
+
+    >>> printable("a\\x1b[2J")
+    'a\\\\x1b[2J'
+    """
+    return HIDDEN.sub(_escaped, str(text))
+
+
+class Screen:
+    """A text stream that lets lines, tabs and the progress bar's own return to the line's start through, no more."""
+
+    LEAD = re.compile(r"\r(\x1b\[K)?")  # at the start of what is written: a bar that is drawn again
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        lead = self.LEAD.match(text)
+        lead = lead[0] if lead else ""
+        lines = COLOURS.sub("", text[len(lead) :]).replace("\r\n", "\n")
+        self._stream.write(lead + re.sub(f"(?![\t\n])[{CONTROLS}]", _escaped, lines))
+        return len(text)
+
+    def writelines(self, lines) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def screened():
+    """Standard output and error are `Screen`s."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(Screen, before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,172 @@
+"""Names from data, of files and classes: as paths, in a page, on a terminal."""
+
+import html.parser
+import io
+import json
+import re
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from casc_det.cli import main
+from casc_det.decode import Detections
+from casc_det.files import safe_name
+from casc_det.study.report import page_of
+from casc_det.study.run import Study
+from casc_det.study.variants import Variant
+from casc_det.terminal import Screen, printable, screened
+from casc_det.yolo.results import make_results
+from casc_det.yolo.sources import Frame
+
+NASTY = (
+    *("../../up", "..", ".", "", "/etc/x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "\x1b[2J", "x" * 300, "人" * 100),
+    *("-rf", ".hidden", "a ", " a", "\u202egpj.exe", "\ud800", "\ufeff", "a-0123456789abcdef", "0123456789abcdef"),
+)
+
+
+@pytest.mark.parametrize("text", ["bus", "000000000785", "US$ a_^ $x", "été", "2008_000001", "a b.c", "人"])
+def test_ordinary_names_stay(text):
+    assert safe_name(text) == text and safe_name(785) == "785"
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_any_text_becomes_one_file_in_its_folder(text, tmp_path):
+    name = safe_name(text)
+    (tmp_path / f"{name}.npz").write_bytes(b"x")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.npz"] and len(name.encode()) <= 150
+    assert not name.startswith((".", "-")) and name.isprintable()
+
+
+TEXTS = st.text(st.sampled_from("a/\\.-_ \0\u202e人0"), max_size=8)
+
+
+@given(TEXTS, TEXTS)
+def test_different_texts_have_different_names(first, second):
+    assert (safe_name(first) == safe_name(second)) == (first == second)
+    assert safe_name(safe_name(first)) != safe_name(first) or safe_name(first) == first  # none is taken for another's
+
+
+def test_trace_of_any_image_id_stays_in_the_study(tmp_path):
+    study = Study.__new__(Study)
+    study.folder = tmp_path
+    for key in (*NASTY, 785):
+        file = study.trace_file(Variant("w"), type("Picture", (), {"key": key}))
+        assert file.parent.parent.parent == tmp_path and ".." not in file.parts
+
+
+def test_crops_of_any_class_stay_in_their_folder(tmp_path):
+    image = np.zeros((32, 32, 3), np.uint8)
+    names = ["../../up", "/abs", "a/b", "ok"]
+    boxes = np.tile(np.array([[2.0, 2, 20, 20]]), (4, 1))
+    found = Detections(boxes, np.full(4, 0.9), np.arange(4))
+    result = make_results(found, Frame(image, "x.jpg"), names, (32, 32), None)
+    result.save_crop(tmp_path / "run" / "crops", "x.jpg")
+    files = [path.relative_to(tmp_path / "run" / "crops") for path in tmp_path.rglob("*.jpg")]
+    assert sorted(len(file.parts) for file in files) == [2] * 4 and Path("ok/x.jpg") in files
+    assert result.names[0] == "../../up"
+
+
+# the page of a study --------------------------------------------------------------------------------------------------
+
+
+class Elements(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.texts = [], {}
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.tags and data.strip():
+            self.texts.setdefault((self.tags[-1][0], self.tags[-1][1].get("id")), data)
+
+
+def parsed(content: dict) -> Elements:
+    elements = Elements()
+    elements.feed(page_of(content))
+    return elements
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["</script><img src=x onerror=alert(1)>", "<!--<script>", "</title><b>", "__DATA__", "a&lt;b", "\u2028\ud800"],
+)
+def test_texts_in_the_page_are_data(text):
+    content = {"title": text, "about": text, "examples": [{"name": text}], "answers": [text] * 2}
+    page, plain = parsed(content), parsed({"title": "x"})
+    assert page.tags == plain.tags  # not one element more
+    assert json.loads(page.texts["script", "data"]) == content
+    assert page.texts["title", None] == text
+    assert [attrs for tag, attrs in page.tags if tag == "meta"][1]["content"].startswith("default-src 'none'")
+
+
+def test_the_page_writes_no_html():
+    script = page_of({"title": "x"})
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(|srcdoc", script)
+
+
+# terminal -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a\x1b[2Jb", r"a\x1b[2Jb"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\r\nb\tc", r"a\r\nb\tc"),
+        ("\x9b2J\x7f", r"\x9b2J\x7f"),
+        ("\u202egpj.exe", r"\u202egpj.exe"),
+        ("\udcff", r"\udcff"),
+        ("人 été ✅", "人 été ✅"),
+    ],
+)
+def test_printable(text, seen):
+    assert printable(text) == seen
+
+
+def test_printable_leaves_no_control_character():
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    kinds = {unicodedata.category(c) for c in printable(every)}
+    assert not kinds & {"Cc", "Zl", "Zp", "Cs"}
+    turning = {"RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI"}
+    assert not turning & {unicodedata.bidirectional(c) for c in printable(every)}
+
+
+def test_screen_lets_lines_and_bars_through_only():
+    stream = io.StringIO()
+    screen = Screen(stream)
+    screen.write("\r\x1b[Kval: 10%\n")
+    screen.write("\x1b[34m\x1b[1mtrain: \x1b[0ma\x1b[2J\rb\u202e\r\n")
+    assert stream.getvalue() == "\r\x1b[Kval: 10%\ntrain: a\\x1b[2J\\rb\\u202e\n"
+    assert screen.getvalue() == stream.getvalue()  # all else is the stream's
+
+
+def test_screened_ends_also_after_an_error():
+    before = sys.stdout, sys.stderr
+    with pytest.raises(KeyError), screened():
+        assert isinstance(sys.stdout, Screen)
+        raise KeyError
+    assert (sys.stdout, sys.stderr) == before
+
+
+EVIL = "a\x1b[2J\x1b[31m\rb\u202e"
+
+
+def test_command_line_shows_names_that_would_steer_the_terminal(tmp_path, capfd):
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / f"{EVIL}.png")
+    (tmp_path / f"{EVIL}.jpg").write_bytes(b"no picture")
+    words = ["predict", f"source={tmp_path}", "imgsz=32", "timesteps=1", f"project={tmp_path}/r{EVIL}", "save=false"]
+    assert main(words) == 0
+    for words in (["predict", f"source={EVIL}"], [EVIL], ["info", f"weights={EVIL}"], ["predict", f"{EVIL}=1"]):
+        assert main(words) in (1, 2)
+    out, error = capfd.readouterr()
+    assert r"/a\x1b[2J\x1b[31m\rb\u202e.png: " in out
+    assert len(re.findall(r"a\\x1b\[2J\\x1b\[31m(?: |\\r)b\\u202e", error)) >= 4
+    assert not re.search("\x1b|\u202e|\r(?!\x1b\\[K)", (out + error).replace("\r\x1b[K", "").replace("\x1b[0m", ""))
