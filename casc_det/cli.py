@@ -1,12 +1,16 @@
 """The command line `casc-det VERB key=value ...` (or `--key value`): parses, calls one function, sets the exit code.
 
-Exit codes: 0 done, 1 an argument, file or network cannot work, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 an argument, file or network cannot work, 2 wrong usage, 128 + n ended by signal n (Ctrl-C: 130,
+SIGTERM: 143, SIGHUP: 129): what was done until then is written.
 """
 
 import ast
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from casc_det import __version__
@@ -117,9 +121,48 @@ def dispatch(words: list[str]) -> int:
         return spec.run(options)
 
 
-def main(argv: list[str] | None = None) -> int:
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: ends the work as Ctrl-C does."""
+
+
+@contextmanager
+def signals_as_interrupts() -> Iterator[list[int]]:
+    """Raise `Terminated` at the first SIGTERM or SIGHUP and ignore later ones, so that what is done can be written.
+
+    A signal that is ignored (nohup) or handled by someone else stays so. Yields a list that holds the signal that came.
+    """
+    came: list[int] = []
+
+    def handle(number, frame):
+        if not came:
+            came.append(number)
+            raise Terminated(signal.Signals(number).name)
+
+    caught = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {}
+    for number in caught:
+        if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            before[number] = signal.signal(number, handle)
     try:
-        return dispatch(sys.argv[1:] if argv is None else argv)
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(argv: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8, a file name that is no text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    with signals_as_interrupts() as came:
+        code = run(sys.argv[1:] if argv is None else argv)
+    return 128 + came[0] if came else code
+
+
+def run(words: list[str]) -> int:
+    """`dispatch`, with every error that can be expected as one line on stderr and an exit code."""
+    try:
+        return dispatch(words)
     except CascError as error:
         print(f"casc-det: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return error.exit_code
@@ -127,8 +170,9 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):  # the reader of our output went away
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"casc-det: '{printable(error.filename)}' cannot be read or written ({error.strerror})", file=sys.stderr)
+        what = f"'{printable(error.filename)}' cannot" if error.filename else "a file cannot"
+        print(f"casc-det: {what} be read or written ({error.strerror or error})", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("casc-det: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"casc-det: interrupted{f' ({error})' if str(error) else ''}", file=sys.stderr)
         return 130

@@ -1,5 +1,6 @@
 """What each verb of the command line does: calls one function of the library and prints what came of it."""
 
+import json
 import sys
 import textwrap
 from pathlib import Path
@@ -12,12 +13,17 @@ MODEL = ("weights", "device", "precision", "engine", "hysteresis", "delay")  # a
 
 def run_predict(options: dict) -> int:
     from casc_det.files import run_folder
+
+    with run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok")) as folder:
+        return predict_into(folder, options)
+
+
+def predict_into(folder: Path, options: dict) -> int:
     from casc_det.model import SpikingYOLO
     from casc_det.runs import count_boxes, predict_to_folder
     from casc_det.yolo.progress import Progress
     from casc_det.zoo import DEFAULT
 
-    folder = run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok"))
     made_with = {key: options.pop(key) for key in MODEL}
     model = SpikingYOLO(**made_with)
     made_with["weights"] = str(made_with["weights"] or DEFAULT)
@@ -48,11 +54,16 @@ def run_predict(options: dict) -> int:
 
 def run_demo(options: dict) -> int:
     from casc_det.files import run_folder
+
+    with run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok")) as folder:
+        return demo_into(folder, options)
+
+
+def demo_into(folder: Path, options: dict) -> int:
     from casc_det.model import SpikingYOLO
     from casc_det.runs import count_boxes, demo_to_folder, verdict
     from casc_det.yolo.progress import Progress, demo_picture
 
-    folder = run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok"))
     model = SpikingYOLO(**{key: options.pop(key) for key in MODEL})
     source = options.pop("source") or demo_picture()
     with Progress("time steps") as bar:
@@ -76,7 +87,7 @@ def run_demo(options: dict) -> int:
 
 def run_val(options: dict) -> int:
     from casc_det.evaluation.energy import EnergyModel
-    from casc_det.evaluation.report import table, write_csv
+    from casc_det.evaluation.report import table
     from casc_det.model import SpikingYOLO
     from casc_det.yolo.progress import Progress
 
@@ -88,7 +99,6 @@ def run_val(options: dict) -> int:
     if content is None:
         return 0
     folder = Path(content["settings"]["folder"])
-    write_csv(folder / "results.csv", content)
     for problem in content["problems"]:
         print(printable(problem), file=sys.stderr)
     for key, words in (
@@ -145,8 +155,6 @@ def run_convert(options: dict) -> int:
 
 
 def run_info(options: dict) -> int:
-    import json
-
     from casc_det.operations import describe
     from casc_det.storage import load_graph
     from casc_det.zoo import find
@@ -165,14 +173,14 @@ def run_info(options: dict) -> int:
 
 def run_study(options: dict) -> int:
     from casc_det.evaluation.energy import EnergyModel
-    from casc_det.study.run import read_settings, study
+    from casc_det.study.run import study
     from casc_det.study.summary import table
     from casc_det.yolo.progress import Progress
 
     energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
     with Progress("study") as bar:
         folder, _ = study(energy=energy, progress=bar.cells, **options)
-    summary = read_settings(folder / "summary.json")
+    summary = json.loads((folder / "summary.json").read_text())
     print("\n".join([table(summary["cells"]), *summary["answers"]]))
     print(f"Written to {folder}; open {folder / 'report.html'}")
     return 0
@@ -180,7 +188,6 @@ def run_study(options: dict) -> int:
 
 def run_models(options: dict) -> int:
     import hashlib
-    import json
 
     from casc_det.zoo import DEFAULT, folders, shipped
 

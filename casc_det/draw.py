@@ -64,7 +64,7 @@ def draw_boxes(image: np.ndarray, boxes, labels, names: list[str], scores=None) 
         x1, y1, x2, y2 = (round(v) for v in box)
         colour = COLOURS[label % len(COLOURS)]
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, width, cv2.LINE_AA)
-        text = names[label] if scores is None else f"{names[label]} {scores[i]:.2f}"
+        text = literal(names[label]) + ("" if scores is None else f" {scores[i]:.2f}")
         size = width * 0.28
         (w, h), _ = cv2.getTextSize(text, FONT, size, max(width // 2, 1))
         top = max(y1 - h - 6, 0)
@@ -73,13 +73,18 @@ def draw_boxes(image: np.ndarray, boxes, labels, names: list[str], scores=None) 
     return drawn
 
 
+def literal(text: str) -> str:
+    """Text as OpenCV can draw it: its fonts have ASCII only, and half of a surrogate pair crashes it."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
 def panel(image: np.ndarray, title: str, note: str = "", good: bool = False, width: int = 320) -> np.ndarray:
     """A picture with a title line above and a note below."""
     height = round(image.shape[0] * width / image.shape[1])
     picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     top, bottom = np.full((38, width, 3), 255, np.uint8), np.full((30, width, 3), 255, np.uint8)
-    cv2.putText(top, title, (4, 26), FONT, 0.6, GREEN if good else INK, 2, cv2.LINE_AA)
-    cv2.putText(bottom, note, (4, 20), FONT, 0.44, GREEN if good else INK, 1, cv2.LINE_AA)
+    cv2.putText(top, literal(title), (4, 26), FONT, 0.6, GREEN if good else INK, 2, cv2.LINE_AA)
+    cv2.putText(bottom, literal(note), (4, 20), FONT, 0.44, GREEN if good else INK, 1, cv2.LINE_AA)
     return np.vstack((top, picture, bottom))
 
 

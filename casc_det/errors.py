@@ -4,6 +4,7 @@
     |-- UsageError           the command line is wrong (exit code 2)
     |-- ArgumentError        an argument has a value that cannot work (also a ValueError)
     |-- SourceError          a picture, video, folder or data set cannot be read
+    |-- OutputError          a file cannot be written: full disk, size limit, no permission (also an OSError)
     |-- WeightsError         a weights file is missing, damaged or of another kind
     |-- ConversionError      an op of the network has no spiking counterpart
     `-- TrainingError        a training cannot go on: its gradients are not finite
@@ -30,6 +31,13 @@ class ArgumentError(CascError, ValueError):
 
 class SourceError(CascError):
     pass
+
+
+class OutputError(CascError, OSError):
+    @classmethod
+    def of(cls, path, error: OSError) -> "OutputError":
+        """The error of a file that could not be written, with the system's reason."""
+        return cls(f"'{path}' cannot be written ({error.strerror or error})")
 
 
 class WeightsError(CascError):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -224,11 +225,12 @@ class SpikingYOLO:
             architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype, trust)
         shard = Shard.join()
-        folder = shard.share(lambda: start_folder(project, name or "val", exist_ok, resume))
         plan = Plan(rows, size, rect, **self.simulation)
-        return evaluate(
-            self.graph, truth, plan, folder, floats, protocol, mapping, batch, bootstrap, energy, shard, progress
-        )
+        with ExitStack() as stack:
+            folder = shard.share(lambda: stack.enter_context(start_folder(project, name or "val", exist_ok, resume)))
+            return evaluate(
+                self.graph, truth, plan, folder, floats, protocol, mapping, batch, bootstrap, energy, shard, progress
+            )
 
     def to(self, device) -> "SpikingYOLO":
         """Move the network to a device, in place."""

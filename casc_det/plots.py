@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from casc_det.errors import OutputError
 from casc_det.evaluation.bootstrap import RECALLS, Outcomes
 from casc_det.evaluation.truth import Picture
 from casc_det.files import write_bytes
@@ -45,6 +47,44 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     FigureCanvasAgg(figure)
     figure.savefig(stream, format=Path(path).suffix[1:], dpi=150)
     return write_bytes(path, stream.getvalue())
+
+
+def save_figures(folder: Path, figures: dict[str, Callable[[], Figure | None]], suffixes=(".png",)) -> list[str]:
+    """Draw each figure and write it as `folder/name` with each suffix; one that is None, or fails, is removed there.
+
+    Returns:
+        A line for each figure that failed: matplotlib can raise anything, and a figure is never worth the numbers.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    problems = []
+    for name, draw in figures.items():
+        figure = None
+        files = [folder / f"{name}{suffix}" for suffix in suffixes]
+        try:
+            figure = draw()
+            for file in files if figure else ():
+                save_figure(figure, file)
+        except OutputError:
+            raise
+        except Exception as error:
+            figure = None
+            problems.append(f"{name}: could not be drawn ({type(error).__name__}: {' '.join(str(error).split())})")
+        for file in files if figure is None else ():
+            file.unlink(missing_ok=True)
+    return problems
+
+
+def literal(text: str, longest: int = 200) -> str:
+    """Text from data (class, file and network names) as matplotlib shows it as it is, cut where it is too long.
+
+    There is no mathtext in it, no lone surrogate or line break, and no underscore in front, which would hide an entry
+    of a legend.
+    """
+    text = "".join(c if c.isprintable() else " " for c in str(text))
+    text = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
@@ -114,8 +154,8 @@ def plot_confusion(matrix: np.ndarray, names: list[str], title: str) -> Figure:
     present = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
     present = present if len(present) else np.array([len(names)])  # nothing at all: an empty background
     shown = matrix[np.ix_(present, present)].astype(np.float64)
-    labels = [[*names, "background"][i] for i in present]
-    side = max(4.0, 0.22 * len(present) + 1.8)
+    labels = [literal([*names, "background"][i], 40) for i in present]
+    side = min(max(4.0, 0.22 * len(present) + 1.8), 40.0)  # inches
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     ax = figure.add_subplot()
     image = ax.imshow(shown / np.maximum(shown.sum(0), 1), cmap="Blues", vmin=0, vmax=1)

@@ -119,11 +119,11 @@ def live_yolo(name: str, levels: int = 4):
     return model.eval(), images
 
 
-def float_yolo(name: str):
+def float_yolo(name: str, classes: int = 5):
     """An Ultralytics detection model as it is built from its YAML."""
     from ultralytics.nn.tasks import DetectionModel
 
-    return DetectionModel(f"{name}.yaml", nc=5, verbose=False).eval()
+    return DetectionModel(f"{name}.yaml", nc=classes, verbose=False).eval()
 
 
 @pytest.fixture(params=YOLOS)

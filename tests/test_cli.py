@@ -264,7 +264,7 @@ def test_predict_refuses_wrong_values_before_it_writes(capsys, weights, picture,
     assert "casc-det train" in fails(capsys, *base, f"weights={float_file}")
     assert not (tmp_path / "r").exists()
     (tmp_path / "r").write_text("a file where the run folders should go")
-    assert "cannot be read or written" in fails(capsys, *base, f"weights={weights}", "timesteps=1")
+    assert "cannot be written" in fails(capsys, *base, f"weights={weights}", "timesteps=1")
 
 
 def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, picture, tmp_path):

@@ -62,7 +62,7 @@ def done(weights, data, tmp_path_factory):
 
 def test_grid_has_corrections_and_corruptions_for_cif_with_wsc_only():
     grid = make_grid("a,b", "cif,if", "wsc,constant", "0,0.25", 0.5, "noise", "1,3")
-    assert len(grid) == len({variant.key for variant in grid}) == 2 * (4 + 2 + 2)
+    assert len(grid) == len({(variant.weights, variant.key("")) for variant in grid}) == 2 * (4 + 2 + 2)
     assert all(variant.rests for variant in grid if variant.hysteresis or variant.delay or variant.severity)
     assert grid[0] == Variant("a") and grid[0].plain and grid[0].method == "CIF + WSC"
     grid = make_grid("x/a.safetensors", hysteresis=0.25, corruptions="fog", severities=1, levels="4,8")

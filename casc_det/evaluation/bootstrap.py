@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from casc_det.errors import ArgumentError
+
 RECALLS = np.linspace(0, 1, 101)
-BLOCK = 1 << 22  # draws worked on at once: so many values at most for the largest class
+BLOCK = 1 << 22  # draws worked on at once: so many values at most for the largest class, or pictures
+LARGEST = 100_000  # draws; an interval of 1000 is known to a few percent of its width
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,13 @@ class Outcomes:
     outcome: np.ndarray
     picture: np.ndarray
     positives: np.ndarray
+
+
+def check_draws(draws) -> int:
+    """A number of draws, or ArgumentError."""
+    if isinstance(draws, bool) or not isinstance(draws, int) or not 0 <= draws <= LARGEST:
+        raise ArgumentError(f"bootstrap: expected an integer from 0 (no interval) to {LARGEST}, got {draws!r}")
+    return draws
 
 
 def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> np.ndarray:
@@ -78,15 +88,15 @@ def bootstrap_gap(rows: dict, reference: str, draws: int, seed: int = 0) -> dict
         draws: how many times.
 
     Returns:
-        For each row but the reference (2.5 %, 97.5 %) of the differences.
+        For each row but the reference (2.5 %, 97.5 %) of the differences; NaN where no draw has an object.
     """
     rng = np.random.default_rng(seed)
     pictures = len(rows[reference][0].positives)
-    longest = max((len(c.picture) for classes in rows.values() for c in classes), default=0)
+    longest = max([pictures, *(len(c.picture) for classes in rows.values() for c in classes)])
     gaps: dict[str, list[np.ndarray]] = {name: [] for name in rows if name != reference}
     left = draws
     while left:
-        block = min(left, max(1, BLOCK // max(1, longest)))
+        block = min(left, max(1, BLOCK // longest))
         drawn = rng.integers(0, pictures, (block, pictures))
         weights = np.array([np.bincount(draw, minlength=pictures) for draw in drawn], dtype=np.float64)
         aps = {id(row): weighted_ap(row, weights) for row in {id(row): row for row in rows.values()}.values()}

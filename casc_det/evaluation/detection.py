@@ -4,11 +4,8 @@ All time steps of the spiking network come from one simulation. Each finished ba
 the run folder; a line that a kill cut short is dropped when the run is resumed, and its picture is done again.
 """
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -181,26 +178,3 @@ def same_boxes(first: dict, second: dict) -> bool:
     boxes = np.abs(np.array(first["boxes"]) - np.array(second["boxes"]))
     scores = np.abs(np.array(first["scores"]) - np.array(second["scores"]))
     return bool((boxes <= SAME_PIXELS).all() and (scores <= SAME_SCORE).all())
-
-
-def append_records(file: Path, records: list[dict]) -> None:
-    """Append records as lines and force them to the disk."""
-    with file.open("a") as stream:
-        stream.write("".join(json.dumps(record) + "\n" for record in records))
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def read_lines(file: Path) -> list[dict]:
-    """All whole records of a file of lines; one that ends in a cut line is mended."""
-    data = file.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(file, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def read_records(folder: Path) -> dict:
-    """All whole records of a run folder by picture key."""
-    files = sorted(folder.glob("detections.*.jsonl"))
-    return {record["key"]: record for file in files for record in read_lines(file)}

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from casc_det.draw import board, draw_boxes, panel, write_picture
+from casc_det.errors import OutputError
 from casc_det.evaluation.classes import ClassMap, mapped
 from casc_det.evaluation.truth import Truth
-from casc_det.files import write_bytes
-from casc_det.plots import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall, save_figure
+from casc_det.files import write_text
+from casc_det.plots import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall, save_figures
 
 EXAMPLES = 6
 COLUMNS = (
@@ -64,20 +65,37 @@ def write_csv(path: Path, content: dict) -> Path:
     for row in content["rows"]:
         low, high = row.get("gap_95", (None, None))
         writer.writerow({**row, "gap_low": low, "gap_high": high})
-    return write_bytes(path, text.getvalue().encode())
+    return write_text(path, text.getvalue())
 
 
 def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: dict, outcomes: dict, folder: Path):
-    """Precision-recall curves, confusion matrix of the last row, and a page of example pictures."""
-    from casc_det.yolo.sources import read_picture
+    """Precision-recall curves, confusion matrix of the last row, and a page of example pictures.
 
+    Returns:
+        A line for each that could not be drawn.
+    """
     last = list(rows)[-1]
     found = {row: [mapped(r["rows"][row], maps["snn"]) for r in records] for row in ("ann", last)}
-    save_figure(plot_precision_recall(outcomes), folder / "precision_recall.png")
-    matrix = confusion(truth.pictures, found[last], len(truth.names))
-    save_figure(plot_confusion(matrix, truth.names, last), folder / "confusion.png")
+
+    def matrix():
+        return plot_confusion(confusion(truth.pictures, found[last], len(truth.names)), truth.names, last)
+
+    problems = save_figures(folder, {"precision_recall": lambda: plot_precision_recall(outcomes), "confusion": matrix})
+    try:
+        write_picture(folder / "examples.png", examples(truth, found))
+    except OutputError:
+        raise
+    except Exception as error:  # what is drawn comes from data; no example is worth the numbers
+        problems.append(f"examples: could not be drawn ({type(error).__name__}: {' '.join(str(error).split())})")
+    return problems
+
+
+def examples(truth: Truth, found: dict[str, list[tuple]]) -> np.ndarray:
+    """A board of pictures spread over the data set: ground truth and what each row found."""
+    from casc_det.yolo.sources import read_picture
+
     panels = []
-    for i in np.unique(np.linspace(0, len(records) - 1, EXAMPLES).astype(int)):
+    for i in np.unique(np.linspace(0, len(truth.pictures) - 1, EXAMPLES).astype(int)):
         picture = truth.pictures[i]
         image = read_picture(picture.path).image
         drawn = draw_boxes(image, picture.boxes, picture.labels, truth.names)
@@ -90,4 +108,4 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
             panels.append(
                 panel(drawn, row.replace("snn", "SNN, T =").replace("ann", "ANN"), f"boxes: {len(boxes)}", width=420)
             )
-    write_picture(folder / "examples.png", board(panels))
+    return board(panels)

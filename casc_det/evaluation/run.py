@@ -3,6 +3,8 @@
 import hashlib
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +14,17 @@ import torch
 from casc_det import __version__
 from casc_det.engine import check_timesteps
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.evaluation.bootstrap import bootstrap_gap, picture_aps
+from casc_det.evaluation.bootstrap import bootstrap_gap, check_draws, picture_aps
 from casc_det.evaluation.classes import ClassMap, mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
-from casc_det.evaluation.detection import Plan, append_records, detect_batch, read_records, scoring
+from casc_det.evaluation.detection import Plan, detect_batch, scoring
 from casc_det.evaluation.energy import EnergyModel, energy_mj
-from casc_det.evaluation.report import figures
+from casc_det.evaluation.report import figures, write_csv
+from casc_det.evaluation.resume import data_settings, fingerprint, fingerprint_network, keep_settings, read_settings
 from casc_det.evaluation.shard import Shard
 from casc_det.evaluation.truth import Truth
 from casc_det.evaluation.voc import evaluate_voc
-from casc_det.files import run_folder, write_bytes, write_json
+from casc_det.files import append_lines, read_lines, run_folder, write_json, write_text
 from casc_det.graph import SpikingGraph
 from casc_det.operations import count_operations
 
@@ -44,24 +47,13 @@ def check_rows(timesteps, graph: SpikingGraph) -> tuple[int | str, ...]:
     return tuple(dict.fromkeys(timesteps))
 
 
-def fingerprint(graph: SpikingGraph) -> str:
-    """A hash of everything in a graph that its answers depend on."""
-    digest = hashlib.sha256()
-    for node in graph.nodes:
-        digest.update(f"{type(node).__name__} {node.name} {node.inputs}".encode())
-        for value in vars(node).values():
-            tensor = isinstance(value, torch.Tensor)
-            digest.update(value.cpu().contiguous().numpy().tobytes() if tensor else repr(value).encode())
-    return digest.hexdigest()
-
-
 def detect_all(graph, floats, truth: Truth, plan: Plan, folder: Path, batch: int, shard: Shard, progress) -> list[dict]:
     """The records of all pictures in the order of `truth`, on the first process; those of the run folder are kept.
 
     Args:
         progress: called with (done, to do) on the first process.
     """
-    known = read_records(folder) if shard.rank == 0 else None
+    known = read_records(folder, truth.problems.append) if shard.rank == 0 else None
     done = shard.share(lambda: list(known))
     left = [picture for picture in truth.pictures if picture.key not in set(done)]
     mine = left[shard.rank :: shard.size]
@@ -77,7 +69,7 @@ def detect_all(graph, floats, truth: Truth, plan: Plan, folder: Path, batch: int
                     records += detect_batch(graph, floats, [picture], plan)
                 except SourceError as error:
                     problems.append(f"{Path(picture.path).name}: {error}; skipped")
-        append_records(file, records)
+        append_lines(file, records)
         fresh += records
         if shard.rank == 0:
             progress(len(fresh), len(mine))
@@ -109,7 +101,7 @@ def score(truth: Truth, records: list[dict], maps: dict[str, ClassMap], protocol
         found = [mapped(record["rows"][row], classes) for record in records]
         predictions = to_results(truth, found)
         file = f"predictions_{row.replace(' ', '_')}.json"
-        write_bytes(folder / file, json.dumps(predictions).encode())
+        write_text(folder / file, json.dumps(predictions))
         same = next((r for r in rows if all(record["rows"][r] == record["rows"][row] for record in records)), None)
         if same and same != "float":
             rows[row], outcomes[row] = {**rows[same], "predictions": file}, outcomes[same]
@@ -179,34 +171,34 @@ def as_row(name: str, values: dict) -> dict:
     return {"network": network, "timesteps": int(t) if t.isdigit() else t or None, **values}
 
 
-def start_folder(project: str | None, name: str, exist_ok: bool, resume: str | Path | None) -> Path:
+@contextmanager
+def start_folder(project: str | None, name: str, exist_ok: bool, resume: str | Path | None) -> Iterator[Path]:
     """The run folder: that of `resume`, or a fresh one; with `exist_ok` what an old run left in it is removed."""
     if resume:
-        if not (Path(resume) / SETTINGS).is_file():
-            raise ArgumentError(f"resume: '{resume}' is no run folder of casc-det val")
-        return Path(resume).absolute()
-    folder = run_folder(project, name, exist_ok)
-    for old in (*folder.glob("detections.*.jsonl"), folder / SETTINGS, folder / RESULTS):
-        old.unlink(missing_ok=True)
-    return folder
-
-
-def check_resumed(folder: Path, settings: dict) -> None:
-    """Raise where a run folder was made with other settings; a fresh one gets them written."""
-    file = folder / SETTINGS
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, settings)
+        read_settings(Path(resume) / SETTINGS, "val")
+        yield Path(resume).absolute()
         return
-    try:
-        old = json.loads(file.read_text())
-    except ValueError:
-        raise SourceError(f"resume: '{file}' is damaged; start a new run") from None
-    for key, value in json.loads(json.dumps(settings)).items():
-        if old.get(key) != value:
-            raise ArgumentError(
-                f"resume: the run in '{folder}' has {key}={old.get(key)!r}, not {value!r}; start a new one"
-            )
+    with run_folder(project, name, exist_ok) as folder:
+        for old in (*folder.glob("detections.*.jsonl"), folder / SETTINGS, folder / RESULTS):
+            old.unlink(missing_ok=True)
+        yield folder
+
+
+def read_records(folder: Path, damaged) -> dict:
+    """The records of a run folder by picture key; damaged: see `read_lines`."""
+    files = sorted(folder.glob("detections.*.jsonl"))
+    return {record["key"]: record for file in files for record in read_lines(file, damaged)}
+
+
+def run_settings(graph: SpikingGraph, plan: Plan, floats, protocol: str, maps: dict[str, ClassMap]) -> dict:
+    """Everything but the data that the numbers of a run depend on, as JSON values."""
+    labels = {name: [kind.label_of.tolist(), kind.missing] for name, kind in maps.items()}
+    settings = {"casc_det": __version__, "dtype": str(graph.dtype).removeprefix("torch."), "graph": fingerprint(graph)}
+    settings |= {"float": floats is not None, "against": fingerprint_network(floats) if floats is not None else None}
+    settings |= {"levels": graph.levels, "integer": graph.integer, "timesteps": plan.timesteps, "imgsz": plan.imgsz}
+    settings |= {"rect": plan.rect, "hysteresis": plan.hysteresis, "delay": plan.delay, "engine": plan.engine}
+    settings |= {"device": graph.device.type, "protocol": protocol}
+    return settings | {"classes": hashlib.sha256(json.dumps(labels).encode()).hexdigest()}
 
 
 def evaluate(
@@ -233,17 +225,18 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise ArgumentError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}")
+    check_draws(bootstrap)
     shard = shard or Shard()
     maps = {"snn": match_classes(graph.names, truth.names, mapping)}
     if floats is not None:
         maps["float"] = match_classes(floats.names, truth.names, mapping)
         if maps["float"].missing != maps["snn"].missing:
             raise ArgumentError("against: the float network knows other classes of the data set than the spiking one")
-    settings = {"graph": fingerprint(graph), "data": truth.name, "pictures": len(truth.pictures), "protocol": protocol}
-    settings |= {"hysteresis": plan.hysteresis, "delay": plan.delay, "classes": maps["snn"].label_of.tolist()}
-    settings |= {"timesteps": plan.timesteps, "imgsz": plan.imgsz, "rect": plan.rect, "float": floats is not None}
-    settings |= {"dtype": str(graph.dtype).removeprefix("torch."), "levels": graph.levels, "integer": graph.integer}
-    shard.share(lambda: check_resumed(folder, settings))
+    settings = run_settings(graph, plan, floats, protocol, maps)
+    resumed = (folder / SETTINGS).exists()
+    data = shard.share(lambda: data_settings(truth))
+    settings |= data
+    shard.share(lambda: keep_settings(folder / SETTINGS, settings, "val", resumed))
     plan = replace(plan, scoring=scoring(maps["snn"]), float_scoring=scoring(maps.get("float", maps["snn"])))
     records = detect_all(graph, floats, truth, plan, folder, batch, shard, progress)
     if shard.rank:
@@ -269,8 +262,11 @@ def evaluate(
         "damaged": truth.damaged,
         "images": [picture.key for picture in truth.pictures],
     }
-    figures(truth, records, maps, rows, outcomes, folder)
     write_json(folder / RESULTS, content)
+    write_csv(folder / "results.csv", content)
+    if failed := figures(truth, records, maps, rows, outcomes, folder):
+        content["problems"] = [*content["problems"], *failed]
+        write_json(folder / RESULTS, content)
     return content
 
 

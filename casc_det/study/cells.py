@@ -158,7 +158,12 @@ def policy_point(
 
 
 def smallest_step(cell: dict, share: float, kept: bool = True) -> int | None:
-    """The first step with `share` of the ANN's mAP50-95; kept: and with no less at all later steps. None: never."""
+    """The first step with `share` of the ANN's mAP50-95; kept: and with no less at all later steps.
+
+    None: never, or the ANN itself finds nothing, so that there is nothing to be reached.
+    """
+    if not cell["ann"]["mAP50-95"]:
+        return None
     goal = share * cell["ann"]["mAP50-95"] - 1e-12
     reached = np.array(cell["curves"]["mAP50-95"]) >= goal
     if kept:

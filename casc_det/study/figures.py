@@ -5,7 +5,7 @@ import torch
 
 from casc_det.activation import cqrelu_counts
 from casc_det.neurons import NeuronParams, initial_state, neuron_step
-from casc_det.plots import new_figure
+from casc_det.plots import literal, new_figure
 from casc_det.schedule import wsc
 from casc_det.study.cells import ERROR_POINTS
 from casc_det.study.variants import Variant
@@ -53,7 +53,7 @@ def _scored_label(record: dict, records: list[dict]) -> str:
     """`label`, and its largest mAP where the curve cannot be seen."""
     best = max(record["result"]["curves"]["mAP50-95"])
     unseen = best < UNSEEN * record["result"]["ann"]["mAP50-95"]
-    return label(record, records) + (f" (at most {best:.1g})" if unseen else "")
+    return literal(label(record, records)) + (f" (at most {best:.1g})" if unseen else "")
 
 
 def _style(i: int) -> dict:
@@ -66,7 +66,7 @@ def _measured_on(figure, records: list[dict], note: str = "dashed: the ANN") -> 
     record = records[0]
     sizes = "x".join(map(str, record["imgsz"]))
     text = f"{record['data']}, {record['result']['pictures']} pictures, {sizes} px; {note}"
-    figure.suptitle(text, fontsize=9)
+    figure.suptitle(literal(text), fontsize=9)
 
 
 def _wake(ax, records: list[dict]) -> None:
@@ -128,7 +128,7 @@ def plot_curves(records: list[dict]):
             values = np.array(curves[key], dtype=float) * factor
             if "yscale" in options:
                 values[values <= 0] = np.nan
-            ax.plot(curves["T"], values, label=label(record, shown), **_style(i))
+            ax.plot(curves["T"], values, label=literal(label(record, shown)), **_style(i))
         if key == "energy_mJ":
             for energy in {record["result"]["ann"]["energy_mJ"] for record in shown}:
                 ax.axhline(energy, color=GREY, linestyle="--", linewidth=1)
@@ -166,7 +166,7 @@ def plot_pareto(records: list[dict]):
                 ax.scatter(ann["energy_mJ"], ann["mAP50-95"], **star)
                 if len({identity(r) for r in shown}) > 1:
                     place = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 7}
-                    ax.annotate(network(record), (ann["energy_mJ"], ann["mAP50-95"]), **place)
+                    ax.annotate(literal(network(record)), (ann["energy_mJ"], ann["mAP50-95"]), **place)
             elif key == "T":
                 ax.axhline(ann["mAP50-95"], color=GREY, linestyle="--", linewidth=1)
             anns.add((ann["mAP50-95"], ann["energy_mJ"]))
@@ -263,11 +263,12 @@ def plot_neurons(paths: list[dict], record: dict):
             ax.scatter(chosen, np.full(len(chosen), at), color=colour, s=22, zorder=3, label=f"spike {name}")
         ax.set_ylabel("in thresholds", fontsize=8)
         text = f"layer {path['number']} ({path['layer']}), channel {path['channel']}: "
-        ax.set_title(text + f"count {path['count']} at the end, ANN {path['ann']}", fontsize=8, loc="left")
+        text += f"count {path['count']} at the end, ANN {path['ann']}"
+        ax.set_title(literal(text), fontsize=8, loc="left")
         ax.set_xlim(0.5, len(t) + 0.5)
     _legend(figure, axes[0, 0])
     axes[-1, 0].set_xlabel("time step t")
-    figure.suptitle(f"{network(record)}, {record['method']}, {paths[0]['picture']}", fontsize=9)
+    figure.suptitle(literal(f"{network(record)}, {record['method']}, {paths[0]['picture']}"), fontsize=9)
     return figure
 
 

@@ -9,16 +9,17 @@ import re
 from pathlib import Path
 
 from casc_det.draw import jpeg_of
-from casc_det.files import without_nan, write_bytes, write_json
-from casc_det.plots import save_figure
+from casc_det.errors import OutputError
+from casc_det.files import without_nan, write_json, write_text
+from casc_det.plots import save_figures
 from casc_det.study import figures
 from casc_det.study.cells import SHOWN
 from casc_det.study.neurons import neuron_paths
 from casc_det.study.summary import answers, summarise
-from casc_det.study.traces import Trace, as_boxes
+from casc_det.study.traces import as_boxes
 from casc_det.study.variants import Variant
 
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE, PAGE = Path(__file__).with_name("page.html"), "report.html"
 PICTURE_SIDE = 480  # pixels, of the example pictures in the page
 PLAYED = 8  # cells whose boxes the page plays, at most: it stays below 8 MB
 
@@ -39,48 +40,58 @@ CAPTIONS = {
 }
 
 
-def write_report(it, records: list[dict]) -> Path:
-    """Write figures, tables and `report.html` into the folder of a `Study`; returns the page."""
+def write_report(it, records: list[dict]) -> list[str]:
+    """Write tables, then figures, then `report.html` into the folder of a `Study`.
+
+    Returns:
+        A line for each figure, or the page, that could not be made.
+    """
     records = figures.clean(records) + [record for record in records if record["variant"]["severity"]]
-    base = (figures.plain(records) or figures.clean(records))[0]
-    made = {
-        "map": figures.plot_map(records),
-        "curves": figures.plot_curves(records),
-        "pareto": figures.plot_pareto(records),
-        "robustness": figures.plot_robustness(records),
-        "more_fewer": figures.plot_more_fewer(base),
-        "layer_error": figures.plot_layer_error(base),
-        "neurons": figures.plot_neurons(paths(it, base), base),
-        "mapping": figures.plot_mapping(base["result"]["levels"]),
-    }
-    for name, figure in made.items():
-        for file in (it.folder / f"{name}.png", it.folder / f"{name}.pdf"):
-            if figure is None:
-                file.unlink(missing_ok=True)
-            else:
-                save_figure(figure, file)
     write_curves(it.folder, records)
     cells = summarise(records)
     summary = {"answers": answers(records, cells), "cells": cells}
     write_json(it.folder / "summary.json", summary)
-    played = figures.clean(records)[:PLAYED]
+    base = (figures.plain(records) or figures.clean(records))[0]
+    made = {
+        "map": lambda: figures.plot_map(records),
+        "curves": lambda: figures.plot_curves(records),
+        "pareto": lambda: figures.plot_pareto(records),
+        "robustness": lambda: figures.plot_robustness(records),
+        "more_fewer": lambda: figures.plot_more_fewer(base),
+        "layer_error": lambda: figures.plot_layer_error(base),
+        "neurons": lambda: figures.plot_neurons(paths(it, base), base),
+        "mapping": lambda: figures.plot_mapping(base["result"]["levels"]),
+    }
+    problems = save_figures(it.folder, made, (".png", ".pdf"))
+    try:
+        write_page(it, records, summary)
+    except OutputError:
+        raise
+    except Exception as error:  # it shows what comes from data; no page is worth the numbers
+        (it.folder / PAGE).unlink(missing_ok=True)
+        problems.append(f"{PAGE}: could not be made ({type(error).__name__}: {' '.join(str(error).split())})")
+    return problems
+
+
+def write_page(it, records: list[dict], summary: dict) -> Path:
+    """Write the page of figures, tables and examples; it plays cells whose network is still at hand."""
+    played = [record for record in figures.clean(records) if it.at_hand(record)][:PLAYED]
     stills = [still(picture) for picture in it.examples()]
     content = {
         "title": f"Spiking detection on {it.truth.name}",
         "about": about(it, records),
         "answers": summary["answers"],
-        "summary": cells,
+        "summary": summary["cells"],
         "records": [page_record(record, records) for record in records],
         "examples": stills,
         "networks": [network(it, record, played, [image["scale"] for image in stills]) for record in played],
         "figures": [
-            {"name": name, "title": CAPTIONS[name], "uri": uri("image/png", (it.folder / f"{name}.png").read_bytes())}
-            for name, figure in made.items()
-            if figure is not None
+            {"name": name, "title": title, "uri": uri("image/png", (it.folder / f"{name}.png").read_bytes())}
+            for name, title in CAPTIONS.items()
+            if (it.folder / f"{name}.png").is_file()
         ],
     }
-    page = page_of(content)
-    return write_bytes(it.folder / "report.html", page.encode("utf-8", "backslashreplace"))
+    return write_text(it.folder / PAGE, page_of(content))
 
 
 def page_of(content: dict) -> str:
@@ -122,7 +133,7 @@ def write_curves(folder: Path, records: list[dict]) -> None:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_bytes(folder / file, text.getvalue().encode())
+        write_text(folder / file, text.getvalue())
 
 
 def curve_rows(records: list[dict]) -> list[dict]:
@@ -178,7 +189,7 @@ def network(it, record: dict, records: list[dict], scales: list[float]) -> dict:
 
 def played_run(it, variant: Variant, picture, scale: float) -> dict:
     """The ANN's boxes, and boxes and spikes by layer at each time step."""
-    trace = Trace.load(it.trace_file(variant, picture))
+    trace = it.trace(variant, picture)
 
     def shown(found) -> list:
         rows = zip(found.boxes, found.scores, found.labels, strict=True)

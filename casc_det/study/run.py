@@ -1,10 +1,9 @@
 """`casc-det study`: run the grid, resumably; then the figures, tables and the page."""
 
 import hashlib
-import json
+import logging
 import platform
 import shutil
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -16,14 +15,15 @@ from casc_det import __version__
 from casc_det.ann import ann_forward
 from casc_det.arguments import check_counts, check_texts
 from casc_det.engine import check_exact, check_timesteps, exact_dtype, first_answer
-from casc_det.errors import ArgumentError, SourceError
+from casc_det.errors import ArgumentError, OutputError, SourceError, WeightsError
 from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
-from casc_det.evaluation.detection import append_records, read_lines, scoring
+from casc_det.evaluation.detection import scoring
 from casc_det.evaluation.energy import EnergyModel
-from casc_det.evaluation.run import fingerprint, limited
+from casc_det.evaluation.resume import data_settings, fingerprint, keep_settings, read_settings
+from casc_det.evaluation.run import limited
 from casc_det.evaluation.truth import Picture, Truth, read_truth
-from casc_det.files import run_folder, safe_name, without_nan, write_json
+from casc_det.files import append_lines, read_lines, run_folder, safe_name, without_nan, write_json
 from casc_det.graph import SpikingGraph, moved
 from casc_det.integer import to_integer, with_levels
 from casc_det.model import check_device
@@ -36,6 +36,7 @@ from casc_det.study.traces import Trace, trace_picture
 from casc_det.study.variants import Variant, listed, make_grid, read_timesteps
 from casc_det.zoo import find
 
+LOGGER = logging.getLogger("casc_det")
 VERSION = 4
 SETTINGS, CELLS, TRACES = "study.json", "cells.jsonl", "traces"
 EXAMPLES = 6
@@ -56,6 +57,7 @@ class Study:
         self.truth, self.steps, self.size, self.policies, self.energy = truth, steps, size, policies, energy
         self.folder = Path()
         self.graphs: dict[tuple, SpikingGraph] = {}
+        self.fingerprints: dict[tuple, str] = {}
         self.curves: dict[tuple, CocoCurve] = {}
 
     def graph(self, variant: Variant, device="cpu") -> SpikingGraph:
@@ -66,7 +68,25 @@ class Study:
             graph = to_integer(with_levels(graph, variant.levels or graph.levels))
             dtype = exact_dtype(graph, self.steps[-1], variant.neuron, variant.schedule)
             self.graphs[key] = moved(graph, dtype, device)
+            self.fingerprints[variant.weights, variant.levels] = fingerprint(graph)
         return self.graphs[key]
+
+    def fingerprint(self, variant: Variant) -> str:
+        """A hash of what the graph of a variant holds."""
+        self.graph(variant)
+        return self.fingerprints[variant.weights, variant.levels]
+
+    def key(self, variant: Variant) -> str:
+        """The name of a cell: it tells contents apart, not paths."""
+        return variant.key(self.fingerprint(variant))
+
+    def at_hand(self, record: dict) -> bool:
+        """Whether the graph that a cell was made with is still where it was."""
+        variant = Variant(**record["variant"])
+        try:
+            return self.fingerprint(variant) == record["made"]["graph"]
+        except WeightsError:
+            return False
 
     def examples(self) -> list[Picture]:
         """Pictures that are shown: spread over the data set, each the one of its part with most objects to see."""
@@ -74,7 +94,19 @@ class Study:
         return [max((self.truth.pictures[i] for i in part), key=visible_objects) for part in parts]
 
     def trace_file(self, variant: Variant, picture: Picture) -> Path:
-        return self.folder / TRACES / variant.key / f"{safe_name(picture.key)}.npz"
+        return self.folder / TRACES / self.key(variant) / f"{safe_name(picture.key)}.npz"
+
+    def trace(self, variant: Variant, picture: Picture) -> Trace:
+        """The trace of a picture from its file; made again where that is damaged or absent."""
+        file = self.trace_file(variant, picture)
+        trace_one(self, variant, picture)
+        try:
+            return Trace.load(file)
+        except ValueError:
+            LOGGER.warning(f"'{file}' is damaged; its picture is simulated again")
+            file.unlink()
+            trace_one(self, variant, picture)
+            return Trace.load(file)
 
     def classes(self, graph: SpikingGraph) -> ClassMap:
         return match_classes(graph.names, self.truth.names)
@@ -163,72 +195,83 @@ def study(
         check_timesteps("auto", graph, variant.delay)
         check_exact(graph, steps[-1], variant.neuron, variant.schedule)
         check_objects(truth, it.classes(graph))
-    it.folder = open_folder(it, project, name, resume)
+    grid = distinct(it, grid)
+    it.folder = open_folder(it, grid, project, name, resume)
     done = read_cells(it.folder)
-    total = sum(len(truth.pictures) for variant in grid if variant.key not in done)
-    count = 0
     try:
-        for number, variant in enumerate(grid, 1):
-            if variant.key in done:
-                continue
-            if count == 0:
-                trace_of(it, variant, truth.pictures[0])  # loads the compiled loops, which is not to be timed
-            text = f"{number}/{len(grid)} {variant.network}, {variant.method}, {variant.disturbance}"
-            for picture in truth.pictures:
-                count += 1
-                trace_one(it, variant, picture)
-                progress(count, total, text)
-            done[variant.key] = finish_cell(it, variant)
-        asked = {variant.key: done[variant.key] for variant in grid}
+        run_cells(it, grid, done, progress)
+        records = [done[it.key(variant)] | {"variant": asdict(variant)} for variant in grid]
         if report:
             from casc_det.study.report import write_report
 
-            write_report(it, list((asked | done).values()))
-    except OSError as error:
-        reason = error.strerror or error
-        raise SourceError(
-            f"study: '{it.folder}' cannot be written ({reason}); finished cells are kept, go on with resume={it.folder}"
-        ) from error
-    return it.folder, list(asked.values())
+            others = [record for key, record in done.items() if key not in map(it.key, grid)]
+            for problem in write_report(it, records + renamed(others, records)):
+                LOGGER.warning(problem)
+    except OutputError as error:
+        raise OutputError(f"study: {error}; finished cells are kept, go on with resume={it.folder}") from error
+    return it.folder, records
 
 
-def read_settings(file: Path):
-    """The JSON of a study's file."""
-    return json.loads(file.read_text())
+def distinct(it: Study, grid: list[Variant]) -> list[Variant]:
+    """The cells of the grid; one network under two names is studied once."""
+    cells: dict[str, Variant] = {}
+    for variant in grid:
+        first = cells.setdefault(it.key(variant), variant)
+        if first.weights != variant.weights:
+            LOGGER.warning(f"weights: '{variant.weights}' is the same network as '{first.weights}'; it is studied once")
+    return list(cells.values())
 
 
-def open_folder(it: Study, project, name, resume) -> Path:
-    """A fresh run folder, or that of `resume` if its settings are the same."""
-    settings = {"version": VERSION, "data": it.truth.name, "pictures": len(it.truth.pictures), "timesteps": it.steps}
-    settings |= {"imgsz": list(it.size), "policies": list(map(str, it.policies)), "energy": vars(it.energy)}
+def renamed(records: list[dict], asked: list[dict]) -> list[dict]:
+    """Finished cells that were not asked for, under the name that their network has now."""
+    names = {record["made"]["graph"]: record["variant"]["weights"] for record in asked}
+    new = [names.get(record["made"]["graph"], record["variant"]["weights"]) for record in records]
+    return [r | {"variant": {**r["variant"], "weights": name}} for r, name in zip(records, new, strict=True)]
+
+
+def run_cells(it: Study, grid: list[Variant], done: dict[str, dict], progress) -> None:
+    """Trace and score the cells that are not done yet; their records are added to `done`."""
+    pictures = it.truth.pictures
+    count, total = 0, sum(len(pictures) for variant in grid if it.key(variant) not in done)
+    for number, variant in enumerate(grid, 1):
+        if it.key(variant) in done:
+            continue
+        if count == 0:
+            trace_of(it, variant, pictures[0])  # loads the compiled loops, which is not to be timed
+        text = f"{number}/{len(grid)} {variant.network}, {variant.method}, {variant.disturbance}"
+        for picture in pictures:
+            count += 1
+            trace_one(it, variant, picture)
+            progress(count, total, text)
+        done[it.key(variant)] = finish_cell(it, variant)
+
+
+def open_folder(it: Study, grid: list[Variant], project, name, resume) -> Path:
+    """A fresh run folder, or that of `resume` if its settings are the same and its networks hold the same."""
+    graphs = {f"{variant.weights} {variant.levels}".strip(): it.fingerprint(variant) for variant in grid}
+    settings = {"version": VERSION, "casc_det": __version__, "timesteps": it.steps, "imgsz": list(it.size)}
+    settings |= {"policies": list(map(str, it.policies)), "energy": vars(it.energy), **data_settings(it.truth)}
     if not resume:
-        folder = run_folder(project, name or "study")
-        write_json(folder / SETTINGS, settings)
+        with run_folder(project, name or "study") as folder:
+            keep_settings(folder / SETTINGS, settings | {"graphs": graphs}, "study", False)
         return folder
     folder = Path(resume).absolute()
-    try:
-        old = read_settings(folder / SETTINGS)
-    except (OSError, ValueError):
-        raise ArgumentError(f"resume: '{resume}' is no folder of casc-det study") from None
-    for key, value in settings.items():
-        if old.get(key) != value:
-            first, second = (shortened(v) for v in (old.get(key), value))
-            what = f"has {key} {first}, not {second}"
-            raise ArgumentError(f"resume: the study in '{resume}' {what}; start a new one")
+    keep_settings(folder / SETTINGS, settings, "study", True)
+    old = read_settings(folder / SETTINGS, "study")
+    for name, value in graphs.items():
+        if old["graphs"].get(name, value) != value:
+            weights = name.rpartition(" ")[0]
+            raise ArgumentError(
+                f"resume: in the study in '{resume}' weights={weights} was another network; start a new one"
+            )
+    write_json(folder / SETTINGS, old | {"graphs": old["graphs"] | graphs})
     return folder
 
 
-def shortened(value) -> str:
-    """A value for a message; long lists by their ends."""
-    if isinstance(value, list) and len(value) > 8:
-        return f"[{value[0]}, {value[1]}, ..., {value[-1]}] ({len(value)})"
-    return repr(value)
-
-
 def read_cells(folder: Path) -> dict[str, dict]:
-    """The finished cells of a study by key; a line that a full disk or a kill cut short is dropped."""
+    """The finished cells of a study by key; lines that are damaged are named and left out."""
     file = folder / CELLS
-    return {record["key"]: record for record in read_lines(file)} if file.exists() else {}
+    return {record["key"]: record for record in read_lines(file, LOGGER.warning)} if file.exists() else {}
 
 
 def trace_one(it: Study, variant: Variant, picture: Picture) -> None:
@@ -252,14 +295,7 @@ def trace_of(it: Study, variant: Variant, picture: Picture) -> Trace:
 def finish_cell(it: Study, variant: Variant) -> dict:
     """Score a variant whose pictures are all traced, note it, and let go of what is not shown."""
     graph = it.graph(variant)
-    traces = []
-    for picture in it.truth.pictures:
-        try:
-            traces.append(Trace.load(it.trace_file(variant, picture)))
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            it.trace_file(variant, picture).unlink()
-            trace_one(it, variant, picture)
-            traces.append(Trace.load(it.trace_file(variant, picture)))
+    traces = [it.trace(variant, picture) for picture in it.truth.pictures]
     operations = [count_operations(graph, *it.size)] * len(traces)
     classes = it.classes(graph)
     start = perf_counter()
@@ -276,24 +312,24 @@ def finish_cell(it: Study, variant: Variant) -> dict:
         it.energy,
     )
     result["seconds"]["scoring"] = perf_counter() - start
-    record = {"key": variant.key, "variant": asdict(variant), "method": variant.method, "result": result}
+    record = {"key": it.key(variant), "variant": asdict(variant), "method": variant.method, "result": result}
     record |= {"disturbance": variant.disturbance, "imgsz": list(it.size), "data": it.truth.name, "seed": 0}
     record["made"] = {
         "casc_det": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "graph": fingerprint(graph),
+        "graph": it.fingerprint(variant),
         "file_sha256": hashlib.sha256(find(variant.weights).read_bytes()).hexdigest(),
         "machine": platform.machine(),
         "device": str(graph.device),
         "threads": torch.get_num_threads(),
     }
     record = without_nan(record)
-    append_records(it.folder / CELLS, [record])
+    append_lines(it.folder / CELLS, [record])
     shown = {picture.key for picture in it.examples()} if not variant.severity else set()
     for picture in it.truth.pictures:
         if picture.key not in shown:
             it.trace_file(variant, picture).unlink(missing_ok=True)
     if not shown:
-        shutil.rmtree(it.folder / TRACES / variant.key, ignore_errors=True)
+        shutil.rmtree(it.folder / TRACES / it.key(variant), ignore_errors=True)
     return record

@@ -11,8 +11,8 @@ def summarise(records: list[dict]) -> list[dict]:
     Returns:
         Dictionaries with `name`, `network`, `method`, `disturbance`, `levels`, `pictures`, `ann`, `best` (largest
         mAP50-95), `reached` ({"99%": {"first": point, "kept": point}, ...}; a point is {"T", "energy_mJ", "gap_95"}, or
-        None where it is never reached; kept: and never falls below again), `rest` ({"pictures", "first", "last",
-        "energy_mJ"} or None).
+        None where it is never reached or the ANN's mAP is 0; kept: and never falls below again), `rest` ({"pictures",
+        "first", "last", "energy_mJ"} or None).
     """
     result = []
     for record in records:
@@ -36,13 +36,16 @@ def summarise(records: list[dict]) -> list[dict]:
 
 def rows(summary: list[dict]) -> list[list[str]]:
     """The cells of `summarise` in words, a row each, below a row of heads."""
-    at = lambda point: f"{point['T']} ({point['energy_mJ']:.2f})" if point else "never"
+
+    def at(point: dict | None, ann: dict) -> str:
+        return f"{point['T']} ({point['energy_mJ']:.2f})" if point else "never" if ann["mAP50-95"] else "no mAP"
+
     result = [["cell; T (mJ a picture)", "99 %", "for good", "100 %", "for good", "at rest", "largest mAP", "ANN"]]
     for entry in summary:
         rest, ann = entry["rest"], entry["ann"]
         end = f"{rest['first']}-{rest['last']} ({rest['energy_mJ']:.2f})" if rest else "never"
         end += f", {rest['pictures']} of {entry['pictures']}" if rest and rest["pictures"] < entry["pictures"] else ""
-        points = [at(entry["reached"][share][kind]) for share in ("99%", "100%") for kind in ("first", "kept")]
+        points = [at(entry["reached"][share][kind], ann) for share in ("99%", "100%") for kind in ("first", "kept")]
         last = [f"{entry['best']:.4f}", f"{ann['mAP50-95']:.4f} ({ann['energy_mJ']:.2f})"]
         result.append([entry["name"], *points, end, *last])
     return result
@@ -83,6 +86,11 @@ def _answer(cells: list[tuple[dict, dict]]) -> str:
     entries = [entry for _, entry in cells]
     network, ann, pictures = (entries[0][key] for key in ("network", "ann", "pictures"))
     whole = f"the ANN's mAP50-95 ({ann['mAP50-95']:.4f})"
+    if not ann["mAP50-95"]:
+        return (
+            f"{network}: the ANN itself has an mAP50-95 of 0 on these {pictures} pictures, so no number of time steps "
+            "can be held against it; are these the right weights, pictures and class names?"
+        )
     found = [(entry["reached"]["99%"]["first"], entry) for entry in entries if entry["reached"]["99%"]["first"]]
     if not found:
         return f"{network}: no cell has 99 % of {whole} at any time step."

@@ -1,5 +1,6 @@
 """Everything that one picture gives in one variant: all time steps of one simulation, as arrays in one file."""
 
+import hashlib
 import io
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -76,13 +77,19 @@ class Trace:
         return result
 
     def save(self, path: Path) -> None:
+        """Write an .npz file with its SHA-256 behind it."""
         stream = io.BytesIO()
         np.savez_compressed(stream, **{f.name: getattr(self, f.name) for f in fields(self)})
-        write_bytes(path, stream.getvalue())
+        write_bytes(path, stream.getvalue() + hashlib.sha256(stream.getvalue()).digest())
 
     @classmethod
     def load(cls, path: Path) -> "Trace":
-        with np.load(path) as file:
+        """Read a file of `save`; ValueError where it is not as it was written."""
+        data = path.read_bytes()
+        content, digest = data[:-32], data[-32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError(f"'{path}' is damaged")
+        with np.load(io.BytesIO(content)) as file:
             return cls(**{f.name: file[f.name] for f in fields(cls)})
 
 

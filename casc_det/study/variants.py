@@ -39,10 +39,10 @@ class Variant:
         name = self.weights.rsplit("/", 1)[-1].removesuffix(".safetensors")
         return f"{name} at Q = {self.levels}" if self.levels else name
 
-    @property
-    def key(self) -> str:
-        """Short and unique: the name of its folder."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+    def key(self, graph: str) -> str:
+        """Short and unique: the name of the folder of this variant of a graph with the fingerprint `graph`."""
+        content = {**asdict(self), "weights": graph}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def rests(self) -> bool:

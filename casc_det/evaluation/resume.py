@@ -1,0 +1,149 @@
+"""What a run is made of, as hashes of content, and the file that says so: only the same run goes on in a folder."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from casc_det.errors import ArgumentError, SourceError
+from casc_det.evaluation.truth import Truth
+from casc_det.files import write_json
+from casc_det.graph import SpikingGraph
+
+# What a hash stands for, and the argument that it comes from.
+HASHED = {
+    "graph": "another network (weights=)",
+    "against": "another float network (against=)",
+    "objects": "other objects, classes or image sizes (data=, split=, limit=)",
+    "image_files": "other content of its image files (data=, images=)",
+    "classes": "another assignment of classes (map=)",
+}
+NAMES_ONLY = ("data", "graphs")  # kept to be read, not compared
+
+
+def _hashed(update: Callable) -> str:
+    digest = hashlib.sha256()
+    update(digest)
+    return digest.hexdigest()
+
+
+def _add_tensor(digest, value: torch.Tensor) -> None:
+    digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+    digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+
+
+def fingerprint(graph: SpikingGraph) -> str:
+    """A hash of everything in a graph that its answers depend on; of its values, whatever dtype holds them."""
+
+    def update(digest):
+        kind = (graph.names, graph.strides, graph.reg_max, graph.levels, graph.integer)
+        digest.update(repr(kind).encode("utf-8", "backslashreplace"))
+        for node in graph.nodes:
+            digest.update(f"{type(node).__name__} {node.name} {node.inputs}".encode("utf-8", "backslashreplace"))
+            for value in vars(node).values():
+                if isinstance(value, torch.Tensor):
+                    _add_tensor(digest, value.double())
+                else:
+                    digest.update(repr(value).encode("utf-8", "backslashreplace"))
+
+    return _hashed(update)
+
+
+def fingerprint_network(network) -> str:
+    """A hash of the layers, tensors and class names of a `FloatNetwork`."""
+
+    def update(digest):
+        digest.update(f"{network.model}{network.names}".encode("utf-8", "backslashreplace"))
+        for name, value in network.model.state_dict().items():
+            digest.update(name.encode("utf-8", "backslashreplace"))
+            _add_tensor(digest, value)
+
+    return _hashed(update)
+
+
+def fingerprint_objects(truth: Truth) -> str:
+    """A hash of everything in a data set but the paths and the content of its image files."""
+
+    def update(digest):
+        digest.update(repr((truth.kind, truth.names, truth.category_ids)).encode("utf-8", "backslashreplace"))
+        for picture in truth.pictures:
+            for field in fields(picture):
+                value = getattr(picture, field.name)
+                if isinstance(value, np.ndarray):
+                    digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+                elif field.name != "path":
+                    digest.update(f"{field.name} {value!r}".encode("utf-8", "backslashreplace"))
+
+    return _hashed(update)
+
+
+def fingerprint_images(truth: Truth) -> str:
+    """A hash of the content of all image files.
+
+    Size and time would be quicker, but a copy of a data set has other times, and a replaced image may have both in
+    common. Simulating an image takes a hundred times as long as reading it.
+    """
+
+    def update(digest):
+        for picture in truth.pictures:
+            try:
+                content = Path(picture.path).read_bytes()
+            except OSError:  # it is named when it is to be simulated
+                content = b"cannot be read"
+            digest.update(hashlib.sha256(content).digest())
+
+    return _hashed(update)
+
+
+def data_settings(truth: Truth) -> dict:
+    """What tells a data set apart from others; its name is for people."""
+    settings = {"data": truth.name, "pictures": len(truth.pictures)}
+    return settings | {"objects": fingerprint_objects(truth), "image_files": fingerprint_images(truth)}
+
+
+def read_settings(file: Path, verb: str) -> dict:
+    """The settings of a run folder.
+
+    Raises:
+        ArgumentError: there is no such file. SourceError: it is damaged.
+    """
+    if not file.is_file():
+        raise ArgumentError(f"resume: '{file.parent}' is no folder of casc-det {verb} (it has no {file.name})")
+    try:
+        old = json.loads(file.read_bytes())
+        if not isinstance(old, dict):
+            raise ValueError
+    except (ValueError, RecursionError):
+        raise SourceError(f"resume: '{file}' is damaged; start a new run") from None
+    return old
+
+
+def keep_settings(file: Path, settings: dict, verb: str, resumed: bool) -> None:
+    """Write the settings of a fresh run; for one that goes on, hold them against those of its folder.
+
+    Raises:
+        ArgumentError: the run was made with others; the message names the first that differs.
+    """
+    settings = json.loads(json.dumps(settings))
+    if not resumed:
+        write_json(file, settings)
+        return
+    old = read_settings(file, verb)
+    for key, value in settings.items():
+        if key in NAMES_ONLY or old.get(key) == value:
+            continue
+        what = f"has {key} {shortened(old.get(key))}, not {shortened(value)}"
+        if key in HASHED and key in old:
+            what = f"was made with {HASHED[key]}"
+        raise ArgumentError(f"resume: the {verb} in '{file.parent}' {what}; start a new one")
+
+
+def shortened(value) -> str:
+    """A value for a message; long lists by their ends."""
+    if isinstance(value, list) and len(value) > 8:
+        return f"[{value[0]}, {value[1]}, ..., {value[-1]}] ({len(value)})"
+    return repr(value)
