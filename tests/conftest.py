@@ -1,13 +1,27 @@
 """Helpers of the tests: small random networks, and live YOLO models with random weights."""
 
+import os
 from functools import cache
+from pathlib import Path
 
+import no_network  # noqa: F401  before anything else
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics, before anything imports it
 from casc_det import graph as g
+
+
+@pytest.fixture(autouse=True)
+def attempts():
+    """The file that notes attempts to reach the network, also swallowed ones; a test that leaves any in it fails."""
+    log = Path(os.environ["NO_NETWORK_LOG"])
+    yield log
+    tried = log.read_text() if log.exists() else ""
+    log.unlink(missing_ok=True)
+    assert not tried, f"attempts to reach the network: {tried}"
+
 
 settings.register_profile(
     "casc_det",
