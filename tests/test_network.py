@@ -56,7 +56,7 @@ def test_every_verb_stays_offline(data, tmp_path, attempts):
         ["demo", f"weights={graph}", "imgsz=64", "timesteps=4", "conf=0.0", project],
         ["info", f"weights={graph}"],
     ]
-    code = f"from casc_det.cli import main\\nfor words in {verbs!r}: assert main(words) == 0, words"
+    code = f"from casc_det.cli import main\nfor words in {verbs!r}: assert main(words) == 0, words"
     environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config"), "MPLBACKEND": "agg"}
     for name in ("YOLO_CONFIG_DIR", "YOLO_OFFLINE", "NO_ALBUMENTATIONS_UPDATE"):
         environment.pop(name, None)
