@@ -111,9 +111,8 @@ def run_val(options: dict) -> int:
     print(table(content))
     print(f"Written to {folder}")
     if content["damaged"] and strict:
-        print(
-            f"casc-det: data: {content['damaged']} files could not be used (strict=false accepts that)", file=sys.stderr
-        )
+        files = f"{content['damaged']} files could not be used or do not fit, see above"
+        print(f"casc-det: data: {files} (strict=false accepts that)", file=sys.stderr)
         return 1
     return 0
 

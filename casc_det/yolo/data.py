@@ -1,11 +1,15 @@
 """Data sets: Ultralytics dataset YAMLs, read safely, and pictures without labels for distillation."""
 
 import hashlib
+import tarfile
+import zipfile
+from glob import escape, glob
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, exif_size
 from ultralytics.utils import LOGGER, YAML
 
 from casc_det.errors import ArgumentError, SourceError
@@ -22,9 +26,11 @@ def list_pictures(source: str) -> list[str]:
     for part in (p.strip() for p in str(source).split(",")):
         path = Path(part)
         if path.is_dir():
-            files += [f for f in sorted(path.rglob("*")) if f.suffix[1:].lower() in IMG_FORMATS]
+            found = sorted(glob(f"{escape(part)}/**/*.*", recursive=True))  # as Ultralytics: follows links
+            files += [f for f in found if f.rpartition(".")[-1].lower() in IMG_FORMATS]
         elif path.suffix == ".txt" and path.is_file():
-            files += [path.parent / line.strip() for line in path.read_text().splitlines() if line.strip()]
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            files += [path.parent / line.strip() for line in lines if line.strip()]
         elif path.is_file():
             files.append(path)
         else:
@@ -48,13 +54,18 @@ def read_dataset(path) -> dict:
     if not Path(path).is_file():
         raise SourceError(f"data: '{path}' does not exist; give a dataset YAML, a folder of pictures or a .txt list")
     try:
+        if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):  # Ultralytics would unpack it somewhere
+            raise SourceError(f"data: '{path}' is an archive; unpack it and give the dataset YAML in it")
         return check_det_dataset(str(path), autodownload=False)
+    except SourceError:
+        raise
     except FileNotFoundError as error:
         script = YAML.load(path).get("download")
         hint = f"; its download entry is not run by casc_det, it says: {str(script).strip()[:120]!r}" if script else ""
         raise SourceError(f"data: {str(error).splitlines()[0]}{hint}") from error
-    except (SyntaxError, TypeError, ValueError) as error:
-        raise SourceError(f"data: '{path}' is no dataset YAML ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # Ultralytics and the YAML parser fail in many ways at files of other kinds
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
+        raise SourceError(f"data: '{path}' is no dataset YAML ({reason or type(error).__name__})") from error
 
 
 def is_yaml(data) -> bool:
@@ -88,15 +99,13 @@ def teacher_names(path, trust: bool = False) -> dict[int, str]:
     return dict(read_checkpoint(path, trust, "teacher").names)
 
 
-def label_files(pictures: list[str]) -> list[str]:
-    """The YOLO label file of each picture: `labels` in place of `images`, suffix .txt."""
-    return img2label_paths(pictures)
-
-
 def picture_size(file: str) -> tuple[int, int]:
-    """(width, height) in pixels from the file's header; OSError where it is no picture."""
-    with open_picture(file) as picture:
-        return picture.size
+    """(width, height) in pixels as the file is decoded, turned as EXIF says; OSError where it is no picture."""
+    try:
+        with open_picture(file) as picture:
+            return tuple(exif_size(picture))
+    except Image.DecompressionBombError as error:
+        raise OSError(str(error)) from error
 
 
 class PictureDataset(YOLODataset):
