@@ -7,10 +7,16 @@ Ultralytics. Feature maps are (B, C, H, W).
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from typing import Annotated
 
 import torch
 
+from casc_det import rules as r
 from casc_det.errors import ConversionError
+
+PIXEL_LEVELS = 255
+POINTWISE = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "hardsigmoid": torch.nn.functional.hardsigmoid}
+MOST_NODES = 4096
 
 
 @dataclass
@@ -25,7 +31,7 @@ class Node:
 class Input(Node):
     """The picture, (B, 3, H, W) RGB in 0..1."""
 
-    channels: int = 3
+    channels: Annotated[int, r.Rule("3", lambda x: type(x) is int and x == 3)] = 3
 
 
 @dataclass
@@ -34,10 +40,10 @@ class Conv(Node):
 
     weight: torch.Tensor = None
     bias: torch.Tensor = None
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
+    stride: r.From1 = (1, 1)
+    padding: r.From0 = (0, 0)
+    dilation: r.From1 = (1, 1)
+    groups: r.Groups = 1
 
 
 @dataclass
@@ -52,8 +58,8 @@ class BatchNorm(Node):
 class Activation(Node):
     """CQReLU with clip `lam` (see `casc_det.activation`); only in a Graph."""
 
-    lam: float = 1.0
-    levels: int = 8
+    lam: r.Positive = 1.0
+    levels: r.Levels = 8
 
 
 @dataclass
@@ -64,30 +70,30 @@ class Neuron(Node):
     spikes stand for, the clip of its CQReLU.
     """
 
-    theta: float | torch.Tensor = 1.0
-    levels: int = 8
-    lam: float = 1.0
+    theta: r.Threshold = 1.0
+    levels: r.Levels = 8
+    lam: r.Positive = 1.0
 
 
 @dataclass
 class MaxPool(Node):
     """Max pool; on spike trains maxpool(count at t) - maxpool(count at t-1)."""
 
-    kernel: tuple[int, int] = (2, 2)
-    stride: tuple[int, int] = (2, 2)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    ceil_mode: bool = False
+    kernel: r.From1 = (2, 2)
+    stride: r.From1 = (2, 2)
+    padding: r.From0 = (0, 0)
+    dilation: r.From1 = (1, 1)
+    ceil_mode: r.Flag = False
 
 
 @dataclass
 class AvgPool(Node):
     """Average pool, linear: the same on spikes, whose mean is graded. In an integer graph `divisor` is 1: a sum."""
 
-    kernel: tuple[int, int] = (2, 2)
-    stride: tuple[int, int] = (2, 2)
-    padding: tuple[int, int] = (0, 0)
-    divisor: int | None = None
+    kernel: r.From1 = (2, 2)
+    stride: r.From1 = (2, 2)
+    padding: r.From0 = (0, 0)
+    divisor: r.Divisor = None
 
 
 @dataclass
@@ -97,8 +103,8 @@ class Pointwise(Node):
     `scale` per channel, (C, 1, 1), turns summed spikes into the real value; only in a SpikingGraph.
     """
 
-    function: str = "sigmoid"
-    scale: torch.Tensor | None = None
+    function: Annotated[str, r.one_of(*POINTWISE)] = "sigmoid"
+    scale: r.Scale = None
 
 
 @dataclass
@@ -123,22 +129,22 @@ class Concat(Node):
 class Upsample(Node):
     """Nearest-neighbour upsampling by integer factors (rows, columns)."""
 
-    scale: tuple[int, int] = (2, 2)
+    scale: r.From1 = (2, 2)
 
 
 @dataclass
 class ZeroPad(Node):
     """Zero padding (left, right, top, bottom)."""
 
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding: r.Border = (0, 0, 0, 0)
 
 
 @dataclass
 class Slice(Node):
     """Channels `start` to `stop` (exclusive)."""
 
-    start: int = 0
-    stop: int = 0
+    start: r.Channels = 0
+    stop: r.Channels = 0
 
 
 @dataclass
@@ -148,13 +154,11 @@ class Readout(Node):
     `scale` per channel, (C, 1, 1), turns the sum of an integer graph into real values; None where it is real already.
     """
 
-    kind: str = "boxes"
-    level: int = 0
-    scale: torch.Tensor | None = None
+    kind: Annotated[str, r.one_of("boxes", "scores")] = "boxes"
+    level: r.Channels = 0
+    scale: r.Scale = None
 
 
-PIXEL_LEVELS = 255
-POINTWISE = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "hardsigmoid": torch.nn.functional.hardsigmoid}
 NODE_TYPES = {
     kind.__name__: kind
     for kind in (
@@ -165,18 +169,29 @@ NODE_TYPES = {
 
 
 def _check_node(node: Node) -> None:
-    """Raise ConversionError where a node has the wrong number of inputs or no usable weights."""
+    """Raise ConversionError where a node has the wrong number of inputs, a wrong value or no usable weights."""
+    r.check_name(node.name, f"a node ({type(node).__name__})")
     fewest, most = {Input: (0, 0), Add: (2, 2), Concat: (1, None), Unsupported: (0, None)}.get(type(node), (1, 1))
+    if type(node.inputs) is not tuple or not all(isinstance(name, str) for name in node.inputs):
+        raise ConversionError(f"graph: node '{node.name}' has inputs={r.shown(node.inputs)}, expected a tuple of names")
     if not fewest <= len(node.inputs) <= (len(node.inputs) if most is None else most):
         expected = fewest if most == fewest else f"at least {fewest}"
         raise ConversionError(
             f"graph: node '{node.name}' ({type(node).__name__}) has {len(node.inputs)} inputs, expected {expected}"
         )
-    if isinstance(node, Conv) and (node.weight.ndim != 4 or node.bias.shape != node.weight.shape[:1]):
-        raise ConversionError(
-            f"graph: node '{node.name}' (Conv) has a weight of shape {tuple(node.weight.shape)} and a bias of shape "
-            f"{tuple(node.bias.shape)}, expected (out, in, height, width) and (out,)"
-        )
+    r.check_fields(f"node '{node.name}' ({type(node).__name__}) has", node)
+    if isinstance(node, Conv):
+        shapes = [tuple(x.shape) if isinstance(x, torch.Tensor) else None for x in (node.weight, node.bias)]
+        weight, bias = shapes
+        if weight is None or len(weight) != 4 or bias != weight[:1] or 0 in weight:
+            raise ConversionError(
+                f"graph: node '{node.name}' (Conv) has a weight of shape {weight} and a bias of shape {bias}, expected "
+                "(out, in, height, width) and (out,)"
+            )
+        if max(weight[2:]) > r.LARGEST:
+            raise ConversionError(
+                f"graph: node '{node.name}' (Conv) has a kernel of {weight[2:]}, expected at most {r.LARGEST}"
+            )
 
 
 @dataclass
@@ -193,25 +208,26 @@ class Graph:
     """
 
     nodes: list[Node]
-    names: list[str]
-    strides: list[int]
-    reg_max: int
-    imgsz: int
+    names: r.Names
+    strides: r.Strides
+    reg_max: r.Bins
+    imgsz: r.Side
     meta: dict = field(default_factory=dict)
 
     def __post_init__(self):
         if not self.nodes or not isinstance(self.nodes[0], Input):
             raise ConversionError("graph: expected an Input as its first node")
-        if not self.strides or any(type(s) is not int or s < 1 for s in self.strides):
-            raise ConversionError(f"graph: expected strides as whole numbers above 0, got {self.strides!r}")
+        if len(self.nodes) > MOST_NODES:
+            raise ConversionError(f"graph: it has {len(self.nodes)} nodes, expected at most {MOST_NODES}")
+        r.check_fields("it has", self)
         seen = set()
         for node in self.nodes:
             _check_node(node)
             for name in node.inputs:
                 if name not in seen:
                     raise ConversionError(
-                        f"graph: node '{node.name}' ({type(node).__name__}) reads '{name}', which is no earlier node; "
-                        "nodes must be in topological order"
+                        f"graph: node '{node.name}' ({type(node).__name__}) reads {r.shown(name)}, which is no earlier "
+                        "node; nodes must be in topological order"
                     )
             if node.name in seen:
                 raise ConversionError(f"graph: two nodes are named '{node.name}'; names must be unique")
@@ -250,17 +266,8 @@ class SpikingGraph(Graph):
     methods below are all that differs between the two.
     """
 
-    levels: int = 8
-    integer: bool = False
-
-    def __post_init__(self):
-        super().__post_init__()
-        if type(self.levels) is not int or self.levels < 1:
-            raise ConversionError(f"graph: expected levels as a whole number above 0, got {self.levels!r}")
-        for node in self.of_type(Neuron):
-            theta = node.theta.min().item() if isinstance(node.theta, torch.Tensor) else node.theta
-            if not isinstance(theta, int | float) or not theta > 0:
-                raise ConversionError(f"graph: neurons '{node.name}' have theta={theta!r}, expected a number above 0")
+    levels: r.Levels = 8
+    integer: r.Flag = False
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
         """What a wake step injects for pictures (B, 3, H, W) in 0..1."""

@@ -96,7 +96,7 @@ def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
     check_levels(levels)
     if levels == graph.levels:
         return graph
-    nodes = graph.nodes
+    nodes = [replace(node, levels=levels) if isinstance(node, g.Neuron) else node for node in graph.nodes]
     if graph.integer:
         scaled = lambda bias: torch.round(bias.double() * levels / graph.levels).to(bias.dtype)
         nodes = [replace(node, bias=scaled(node.bias)) if isinstance(node, g.Conv) else node for node in nodes]

@@ -19,6 +19,7 @@ from casc_det.graph import SpikingGraph, moved
 from casc_det.policies import read_policy
 from casc_det.prediction import Tally, run_batch
 from casc_det.storage import load_graph
+from casc_det.validate import validate
 from casc_det.zoo import find
 
 ENERGY = EnergyModel()
@@ -59,6 +60,8 @@ class SpikingYOLO:
         check_corrections(hysteresis=hysteresis, delay=delay)
         self.device = check_device(device)
         self.simulation = {"engine": engine, "hysteresis": hysteresis, "delay": delay}  # see `simulate`
+        if isinstance(weights, SpikingGraph):
+            validate(weights)
         graph = weights if isinstance(weights, SpikingGraph) else load_graph(find(weights), torch.float64)
         self.dtype = PRECISIONS[precision or ("float32" if graph.integer else "float64")]
         self.graph = moved(graph, self.dtype, self.device)

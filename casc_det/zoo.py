@@ -5,16 +5,13 @@ Looked through in this order: the folder in the environment variable CASC_DET_WE
 `share/casc_det/weights` of the environment).
 """
 
-import json
 import os
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
-
-from casc_det.errors import WeightsError, nearest
-from casc_det.storage import KEY
+from casc_det.errors import ConversionError, WeightsError, nearest
+from casc_det.storage import opened, read_structure
 
 DEFAULT = "yolov8n-cq16"
 
@@ -82,10 +79,10 @@ def shipped() -> list[Shipped]:
     result = []
     for name, path in named().items():
         try:
-            with safe_open(path, "pt") as file:
-                header = json.loads((file.metadata() or {})[KEY])
-            facts = (len(header["names"]), header["levels"], header.get("integer", False), header["imgsz"])
-        except (SafetensorError, OSError, KeyError, ValueError):
+            with opened(path) as file:
+                graph = read_structure(file)
+            size = path.stat().st_size
+        except (WeightsError, ConversionError, OSError):
             continue
-        result.append(Shipped(name, path, *facts, path.stat().st_size))
+        result.append(Shipped(name, path, len(graph.names), graph.levels, graph.integer, graph.imgsz, size))
     return result

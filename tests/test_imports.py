@@ -12,10 +12,13 @@ import casc_det
 ROOT = Path(casc_det.__file__).parent
 LAYERS = (
     ("errors",),
+    ("rules",),
     ("activation", "caches", "files", "graph", "nms", "terminal"),
     ("neurons", "ops"),
     ("schedule",),
-    ("ann", "conversion", "storage", "decode", "integer"),
+    ("ann", "conversion", "decode", "integer"),
+    ("validate",),
+    ("storage",),
     ("engine",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

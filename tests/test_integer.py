@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import OPS, live_yolo, small_graph, small_images
+from fuzz_models import BLOCKS, small_detector
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -169,7 +170,7 @@ def test_another_q_is_what_conversion_with_it_gives(levels):
 def test_file_holds_8_bit_weights_and_comes_back(tmp_path):
     from safetensors import safe_open
 
-    graph = to_integer(convert_graph(small_graph(*EXACT_OPS))[0])
+    graph = small_detector(*BLOCKS[:8])
     path = save_graph(graph, tmp_path / "integer.safetensors")
     with safe_open(path, "pt") as file:
         kinds = {key.split(".")[-1]: file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118

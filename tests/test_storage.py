@@ -4,19 +4,18 @@ import sys
 
 import pytest
 import torch
-from conftest import OPS, small_graph, small_images
+from fuzz_models import BLOCKS, small_detector
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from casc_det import graph as g
 from casc_det.ann import ann_forward
-from casc_det.conversion import convert_graph
-from casc_det.errors import WeightsError
-from casc_det.storage import KEY, VERSION, load_graph, save_graph
+from casc_det.errors import ArgumentError, ConversionError, WeightsError
+from casc_det.storage import CHECKSUM, KEY, VERSION, checksum, load_graph, save_graph
 
 
-def spiking(*ops) -> g.SpikingGraph:
-    return convert_graph(small_graph(*ops))[0]
+def spiking(*blocks) -> g.SpikingGraph:
+    return small_detector(*blocks, integer=False)
 
 
 def refusal(path) -> str:
@@ -30,21 +29,27 @@ def refusal(path) -> str:
 
 @pytest.fixture
 def saved(tmp_path):
-    return save_graph(spiking("conv", "add"), tmp_path / "model.safetensors", torch.float64)
+    return save_graph(spiking("add"), tmp_path / "model.safetensors", torch.float64)
 
 
-def rewrite(path, change) -> None:
-    """Save the file again with `change(header, tensors)` applied."""
+def read(path) -> tuple[dict, dict]:
+    """(metadata, tensors) of a file."""
     with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()[KEY])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def rewrite(path, change, sign: bool = True) -> None:
+    """Save the file again with `change(header, tensors)` applied; `sign`: with a checksum that fits."""
+    metadata, tensors = read(path)
+    header = json.loads(metadata[KEY])
     change(header, tensors)
-    save_file(tensors, path, {KEY: json.dumps(header)})
+    text = json.dumps(header)
+    save_file(tensors, path, {KEY: text, CHECKSUM: checksum(text, tensors) if sign else metadata[CHECKSUM]})
 
 
-@pytest.mark.parametrize("ops", [(), *((op,) for op in OPS), OPS], ids=lambda ops: "+".join(ops) or "plain")
-def test_round_trip_keeps_everything(ops, tmp_path):
-    graph = spiking(*ops)
+@pytest.mark.parametrize("blocks", [(), *((block,) for block in BLOCKS), BLOCKS], ids=lambda x: "+".join(x) or "plain")
+def test_round_trip_keeps_everything(blocks, tmp_path):
+    graph = spiking(*blocks)
     loaded = load_graph(save_graph(graph, tmp_path / "model.safetensors", torch.float64), torch.float64)
     assert len(loaded.nodes) == len(graph.nodes)
     for node, old in zip(loaded.nodes, graph.nodes, strict=True):
@@ -54,19 +59,19 @@ def test_round_trip_keeps_everything(ops, tmp_path):
         assert all(torch.equal(value, g.tensors(old)[key]) for key, value in g.tensors(node).items())
     for field in ("names", "strides", "reg_max", "imgsz", "levels", "meta"):
         assert getattr(loaded, field) == getattr(graph, field)
-    images = small_images()
+    images = torch.rand(2, 3, 16, 24, dtype=torch.float64)
     answer, expected = ann_forward(loaded, images), ann_forward(graph, images)
     assert all(torch.equal(answer.readout[name], value) for name, value in expected.readout.items())
     assert all(torch.equal(answer.counts[name], value) for name, value in expected.counts.items())
 
 
 def test_round_trip_covers_every_node_type_of_a_spiking_graph():
-    seen = {type(node) for node in spiking(*OPS).nodes}
+    seen = {type(node) for node in spiking(*BLOCKS).nodes}
     assert seen == set(g.NODE_TYPES.values()) - {g.BatchNorm, g.Activation, g.Unsupported}
 
 
 def test_dtype_is_chosen_when_saving_and_when_loading(tmp_path):
-    graph = spiking("conv")
+    graph = spiking()
     path = save_graph(graph, tmp_path / "half.safetensors", torch.float16)
     for node, old in zip(load_graph(path).of_type(g.Conv), graph.of_type(g.Conv), strict=True):
         assert node.weight.dtype == torch.float32 and torch.equal(node.weight, old.weight.half().float())
@@ -74,8 +79,8 @@ def test_dtype_is_chosen_when_saving_and_when_loading(tmp_path):
 
 def test_saving_replaces_the_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "new" / "model.safetensors"
-    for ops in (("conv",), ("max",)):
-        save_graph(spiking(*ops), path)
+    for blocks in ((), ("max",)):
+        save_graph(spiking(*blocks), path)
         assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
     assert len(load_graph(path).of_type(g.MaxPool)) == 1
 
@@ -154,7 +159,7 @@ def test_header_that_is_no_json_is_refused(tmp_path):
 def test_loading_and_running_needs_no_ultralytics(saved):
     code = (
         "import sys, torch; from casc_det.storage import load_graph; from casc_det.engine import simulate\n"
-        "graph = load_graph(sys.argv[1]); *_, last = simulate(graph, torch.ones(1, 3, 6, 6))\n"
+        "graph = load_graph(sys.argv[1]); *_, last = simulate(graph, torch.ones(1, 3, 8, 8))\n"
         "assert last.quiescent.all() and not {'ultralytics', 'cv2', 'matplotlib'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=False)
@@ -162,17 +167,17 @@ def test_loading_and_running_needs_no_ultralytics(saved):
 
 
 def test_tensors_may_be_shared_between_nodes(tmp_path):
-    weight, bias = torch.ones(4, 3, 1, 1), torch.zeros(4)
-    nodes = [g.Input("image", ()), *(g.Conv(name, ("image",), weight, bias) for name in "ab")]
-    path = save_graph(g.SpikingGraph(nodes, ["thing"], [1], 1, 64), tmp_path / "m.safetensors")
-    assert torch.equal(load_graph(path).of_type(g.Conv)[1].weight, weight)
+    graph = spiking("add")
+    first, second = [node for node in graph.of_type(g.Conv) if node.weight.shape == (8, 8, 3, 3)][:2]
+    second.weight = first.weight
+    loaded = load_graph(save_graph(graph, tmp_path / "m.safetensors", torch.float64), torch.float64)
+    assert torch.equal(next(node for node in loaded.nodes if node.name == second.name).weight, first.weight)
 
 
 def test_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("x")
-    graph = convert_graph(small_graph("conv"))[0]
     with pytest.raises(WeightsError, match="^out: .* cannot be written"):
-        save_graph(graph, tmp_path / "file" / "m.safetensors")
+        save_graph(spiking(), tmp_path / "file" / "m.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -186,11 +191,66 @@ def test_place_that_cannot_be_written_is_one_line(tmp_path):
         lambda header: header.pop("names"),
     ],
 )
-def test_damaged_header_is_refused(tmp_path, damage):
-    path = save_graph(convert_graph(small_graph("conv"))[0], tmp_path / "m.safetensors")
-    with safe_open(path, "pt") as file:
-        header, tensors = json.loads(file.metadata()[KEY]), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    damage(header)
-    save_file(tensors, path, {KEY: json.dumps(header)})
+def test_damaged_header_is_refused(saved, damage):
+    rewrite(saved, lambda header, tensors: damage(header))
     with pytest.raises(WeightsError, match="is damaged"):
-        load_graph(path)
+        load_graph(saved)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
+def test_a_flipped_bit_is_found_by_the_checksum(saved, place):
+    content = bytearray(saved.read_bytes())
+    length = int.from_bytes(content[:8], "little")
+    content[8 + length + int(place * (len(content) - length - 8))] ^= 1
+    saved.write_bytes(content)
+    assert "checksum" in refusal(saved)
+
+
+def test_a_changed_description_is_found_by_the_checksum(saved):
+    rewrite(saved, lambda header, tensors: header.update(names=["cat", "dog", "dove"]), sign=False)
+    assert "checksum" in refusal(saved)
+
+
+def test_version_and_checksum_belong_together(saved):
+    """A bit that makes version 2 of 3 does not switch the checksum off."""
+    rewrite(saved, lambda header, tensors: header.update(version=2))
+    assert "checksum" in refusal(saved)
+    metadata, tensors = read(saved)
+    save_file(tensors, saved, {KEY: metadata[KEY].replace('"version": 2', '"version": 3')})
+    assert "checksum" in refusal(saved)
+
+
+def test_files_of_version_2_without_checksum_are_read(saved):
+    expected = load_graph(saved).of_type(g.Conv)
+    rewrite(saved, lambda header, tensors: header.update(version=2))
+    metadata, tensors = read(saved)
+    save_file(tensors, saved, {KEY: metadata[KEY]})
+    found = load_graph(saved).of_type(g.Conv)
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(expected, found, strict=True))
+
+
+def test_values_that_do_not_fit_the_chosen_dtype_are_refused(tmp_path):
+    graph = spiking()
+    graph.of_type(g.Conv)[0].bias[0] = 1e5
+    with pytest.raises(ConversionError, match="do not fit into torch.float16"):
+        save_graph(graph, tmp_path / "m.safetensors", torch.float16)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["NaN", "[" * 5000 + "]" * 5000, "1" * 5000, '{"a": 1, "a": 2}', '"\\ud800"'])
+def test_odd_json_is_refused(saved, text):
+    metadata, tensors = read(saved)
+    changed = metadata[KEY].replace('"meta": {', f'"meta": {{"odd": {text}, ')
+    save_file(tensors, saved, {KEY: changed, CHECKSUM: checksum(changed, tensors)})
+    assert "damaged" in refusal(saved)
+
+
+def test_header_beyond_all_measure_is_refused_before_it_is_read(saved):
+    saved.write_bytes((2**40).to_bytes(8, "little") + saved.read_bytes()[8:])
+    assert "a header of 1099511627776 bytes" in refusal(saved)
+
+
+def test_integer_graph_is_read_only_in_a_type_that_holds_it(tmp_path):
+    path = save_graph(small_detector(), tmp_path / "m.safetensors")
+    with pytest.raises(ArgumentError, match="float32 or float64"):
+        load_graph(path, torch.float16)

@@ -26,6 +26,7 @@ from casc_det.engine.step import (
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
 from casc_det.schedule import SCHEDULES
+from casc_det.validate import check_simulation
 
 ENGINES = ("fast", "reference")
 __all__ = [
@@ -73,6 +74,7 @@ def simulate(
     Raises:
         ArgumentError: an argument is none of these, "auto" without CIF and WSC, which alone come to rest, or more steps
             than counts and potentials are exact for.
+        ConversionError: the graph cannot be simulated exactly, see `casc_det.validate`.
     """
     for name, value, known in (
         ("neuron", neuron, NEURONS),
@@ -84,6 +86,7 @@ def simulate(
     if timesteps == "auto" and (neuron, schedule) != ("cif", "wsc"):
         raise ArgumentError("timesteps: 'auto' needs neuron='cif' and schedule='wsc'; give a number of steps")
     check_corrections(hysteresis=hysteresis, delay=delay)
+    check_simulation(graph)
     limit = check_timesteps(timesteps, graph, delay)
     check_images(graph, images)
     check_exact(graph, limit, neuron, schedule)

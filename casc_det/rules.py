@@ -1,0 +1,115 @@
+"""What the fields of a graph may hold: types that carry the rule their values are held against.
+
+A rule is the metadata of an `Annotated` type, so that a dataclass says with each field what it accepts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, get_args
+
+import torch
+
+from casc_det.errors import ConversionError
+
+LARGEST = 64  # level, kernel, stride, padding, dilation, factor of an upsampling
+MOST_CHANNELS = 2**20
+LARGEST_SIDE = 8192  # pixels
+LONGEST_NAME = 256
+
+
+@dataclass(frozen=True)
+class Rule:
+    """expected: in words. test: of a value."""
+
+    expected: str
+    test: Callable[[object], bool]
+
+
+def whole(low: int, high: int) -> Rule:
+    """An integer from `low` to `high`."""
+    return Rule(f"an integer from {low} to {high}", lambda x: is_whole(x, low, high))
+
+
+def wholes(count: int, low: int) -> Rule:
+    """A tuple of `count` integers from `low` to `LARGEST`."""
+    test = lambda x: type(x) is tuple and len(x) == count and all(is_whole(part, low, LARGEST) for part in x)
+    return Rule(f"{count} integers from {low} to {LARGEST}", test)
+
+
+def is_whole(value, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def is_positive(value) -> bool:
+    """Whether it is a number from 1e-9 to 1e9; booleans are none."""
+    return type(value) in (int, float) and 1e-9 <= value <= 1e9
+
+
+def is_per_channel(value) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim == 3 and value.shape[1:] == (1, 1) and len(value) > 0
+
+
+def is_text(value) -> bool:
+    """Whether it is a text that can be written in UTF-8: no half of a surrogate pair."""
+    try:
+        return isinstance(value, str) and bool(value.encode() or True)
+    except UnicodeEncodeError:
+        return False
+
+
+Flag = Annotated[bool, Rule("true or false", lambda x: type(x) is bool)]
+Levels = Annotated[int, whole(1, LARGEST)]
+Channels = Annotated[int, whole(0, MOST_CHANNELS)]
+Groups = Annotated[int, whole(1, MOST_CHANNELS)]
+From0 = Annotated[tuple[int, int], wholes(2, 0)]
+From1 = Annotated[tuple[int, int], wholes(2, 1)]
+Border = Annotated[tuple[int, int, int, int], wholes(4, 0)]
+Positive = Annotated[float, Rule("a number above 0, from 1e-9 to 1e9", is_positive)]
+Divisor = Annotated[int | None, Rule("an integer above 0 or none", lambda x: x is None or is_whole(x, 1, LARGEST**2))]
+Threshold = Annotated[
+    float | torch.Tensor,
+    Rule("a number above 0, from 1e-9 to 1e9, or a tensor (C, 1, 1)", lambda x: is_positive(x) or is_per_channel(x)),
+]
+Scale = Annotated[torch.Tensor | None, Rule("a tensor (C, 1, 1) or none", lambda x: x is None or is_per_channel(x))]
+Names = Annotated[
+    list[str],
+    Rule("a list of 1 to 65536 texts", lambda x: type(x) is list and 0 < len(x) <= 2**16 and all(map(is_text, x))),
+]
+Strides = Annotated[
+    list[int],
+    Rule("a list of integers from 1 to 4096", lambda x: type(x) is list and x and all(is_whole(s, 1, 4096) for s in x)),
+]
+Bins = Annotated[int, whole(1, 1024)]
+Side = Annotated[int, whole(1, LARGEST_SIDE)]
+
+
+def one_of(*values: str) -> Rule:
+    return Rule(f"one of {', '.join(values)}", lambda x: isinstance(x, str) and x in values)
+
+
+def shown(value) -> str:
+    """A value for an error message, in one short line."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # integers of thousands of digits, deep lists
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check_fields(owner: str, item) -> None:
+    """Raise ConversionError where a field of a dataclass is not what the rule of its type expects."""
+    for f in fields(item):
+        for rule in get_args(f.type)[1:]:
+            value = getattr(item, f.name)
+            if isinstance(rule, Rule) and not rule.test(value):
+                raise ConversionError(f"graph: {owner} {f.name}={shown(value)}, expected {rule.expected}")
+
+
+def check_name(name, what: str) -> None:
+    """Raise ConversionError where a name is no text that can be printed in one line."""
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise ConversionError(
+            f"graph: {what} is named {shown(name)}, expected 1 to {LONGEST_NAME} printable characters"
+        )
