@@ -30,7 +30,10 @@ from casc_det.storage import load_graph, save_graph
 from casc_det.study import figures as study_figures
 from casc_det.study import report as study_report
 from casc_det.study.run import study
+from casc_det.yolo import whole
 from casc_det.yolo.progress import Progress
+from casc_det.yolo.train import CascTrainer
+from casc_det.yolo.whole import WholePath, strip_whole, trim_results
 
 VAL = ("timesteps=4,auto", "bootstrap=10")
 STUDY = ("timesteps=2,4,12", "policies=quiescent,boxes-stable(2)")
@@ -341,6 +344,13 @@ def test_run_folders_are_made_at_once_and_never_twice(tmp_path):
     assert sorted(int((f / "x").read_text()) for f in folders) == list(range(64))
 
 
+def test_the_longest_names_can_be_written(tmp_path):
+    assert write_bytes(tmp_path / ("x" * 255), b"1").read_bytes() == b"1"
+    with pytest.raises(OutputError, match="File name too long"):
+        write_bytes(tmp_path / ("x" * 256), b"1")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_run_folder_without_anything_in_it_is_removed(tmp_path):
     with pytest.raises(KeyError), run_folder(tmp_path / "new" / "runs", "val") as folder:
         assert folder.is_dir()
@@ -389,6 +399,60 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(place, spiking, ca
             if file.suffix == ".png":
                 Image.open(file).load()
         shutil.rmtree(place / "runs", ignore_errors=True)
+
+
+# training ---------------------------------------------------------------------------------------------------------
+
+
+def test_results_are_cut_back_to_the_checkpoint(tmp_path):
+    file = tmp_path / "results.csv"
+    file.write_text("epoch,x\n1,0.1\n2,0.2\n2,0.25\n3,0.3\n4,0.")
+    trim_results(file, 2)
+    assert file.read_text() == "epoch,x\n1,0.1\n2,0.2\n"
+    trim_results(tmp_path / "none.csv", 2)
+
+
+def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, size_limit, monkeypatch):
+    file = WholePath(tmp_path) / "weights" / "last.pt"
+    file.write_bytes(b"old")
+    size_limit(1000)
+    with pytest.raises(OutputError, match="last.pt' cannot be written"):
+        file.write_bytes(bytes(5000))
+    assert file.read_bytes() == b"old" and len(list(file.parent.iterdir())) == 1
+
+    def full(file, s, updates):
+        Path(s).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(whole, "strip_optimizer", full)
+    assert strip_whole(file) == {} and file.read_bytes() == b"old" and len(list(file.parent.iterdir())) == 1
+
+
+def test_training_that_was_ended_goes_on_and_a_finished_one_says_so(place, monkeypatch, capsys):
+    (place / "labels").mkdir()
+    for k in range(3):
+        (place / "labels" / f"{k}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    (place / "d.yaml").write_text(f"path: {place}\ntrain: images\nval: images\nnames: [cat, dog]\n")
+    common = [f"data={place / 'd.yaml'}", "model=yolov8n.yaml", "imgsz=32", "epochs=3", "batch=4", "plots=false"]
+    inner = CascTrainer.save_metrics
+
+    def save_metrics(self, metrics):
+        inner(self, metrics)
+        if self.epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # behind the line of epoch 2, before its checkpoint
+
+    with monkeypatch.context() as context:
+        context.setattr(CascTrainer, "save_metrics", save_metrics)
+        assert main(["train", *common, "levels=4", f"project={place / 'runs'}"]) == 143
+    folder = place / "runs" / "train"
+    assert [line.split(",")[0] for line in (folder / "results.csv").read_text().split()] == ["epoch", "1", "2"]
+    resume = f"resume={folder / 'weights' / 'last.pt'}"
+    assert main(["train", resume]) == 0
+    assert [line.split(",")[0] for line in (folder / "results.csv").read_text().split()] == ["epoch", "1", "2", "3"]
+    assert [path.name for path in (place / "runs").iterdir()] == ["train"]
+    assert "is finished, there is nothing to go on with" in fails(capsys, "train", resume)
+    (folder / "weights" / "last.pt").write_bytes(b"garbage")
+    assert "last.pt" in fails(capsys, "train", resume)
 
 
 # figures ----------------------------------------------------------------------------------------------------------

@@ -4,22 +4,26 @@ Everything that is not named in `OWN` is Ultralytics' (augmentation, run folder,
 patience, seed, device, EMA).
 """
 
+from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import torch
+from ultralytics.engine import trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, TQDM, YAML
 from ultralytics.utils.files import get_latest_run
 from ultralytics.utils.patches import override_configs
-from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
+from ultralytics.utils.torch_utils import unwrap_model
 
 from casc_det.activation import check_levels
 from casc_det.arguments import check_texts
 from casc_det.conversion import REFUSED, audit
 from casc_det.errors import ArgumentError, CascError, ConversionError, UsageError, WeightsError, nearest
+from casc_det.files import PROJECT, run_folder
 from casc_det.storage import load_graph
 from casc_det.yolo.architecture import check_description, read_architecture
 from casc_det.yolo.capture import capture
@@ -30,6 +34,7 @@ from casc_det.yolo.guard import guarded
 from casc_det.yolo.health import Health
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
 from casc_det.yolo.regularise import FakeInt8, SpikePenalty
+from casc_det.yolo.whole import WholePath, strip_whole, trim_results
 from casc_det.zoo import find
 
 OWN = {
@@ -99,6 +104,8 @@ class CascTrainer(DetectionTrainer):
         with guarded(self.own["trust"]):
             super().__init__(cfg, overrides, _callbacks)
         torch.set_num_threads(threads)  # Ultralytics leaves one core out when it selects a CPU
+        self.wdir = WholePath(self.wdir)
+        self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
         self.asked_amp = self.args.amp
         self.cpu_bf16 = self.device.type == "cpu" and self.args.amp == "bf16"
         if self.cpu_bf16:
@@ -114,6 +121,16 @@ class CascTrainer(DetectionTrainer):
             folder = Path(self.args.resume).absolute().parent
             self.args.project, self.args.name = overrides.get("project"), overrides.get("name")
             self.args.save_dir = str(folder.parent) if folder.name == "weights" else None
+
+    def resume_training(self, ckpt):
+        if ckpt is not None and self.resume and not 0 <= ckpt.get("epoch", -1) < self.epochs - 1:
+            raise ArgumentError(
+                f"resume: the training of '{self.args.model}' is finished, there is nothing to go on with; start a new "
+                f"one from it with model={self.args.model}"
+            )
+        super().resume_training(ckpt)
+        if self.resume:
+            trim_results(self.csv, self.start_epoch)
 
     # data ---------------------------------------------------------------------------------------------------------
 
@@ -306,10 +323,11 @@ class CascTrainer(DetectionTrainer):
 
     def final_eval(self):
         if not self.unlabelled:
-            return super().final_eval()
+            with patch.object(engine, "strip_optimizer", strip_whole):
+                return super().final_eval()
         for file in (self.last, self.best):
             if file.exists():
-                strip_optimizer(file)
+                strip_whole(file)
         return None
 
 
@@ -364,9 +382,17 @@ def train(**arguments) -> Path:
     if not arguments.get("resume"):  # everything that can be wrong is looked at before a run folder is made
         check_architecture(arguments["model"], trust)
         read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"), trust)
-    project = Path(arguments.pop("project", None) or "runs/detect").absolute()
+    project = Path(arguments.pop("project", None) or PROJECT).absolute()
+    with ExitStack() as stack:
+        if not arguments.get("resume"):
+            folder = run_folder(project, arguments.get("name") or "train", bool(arguments.get("exist_ok")))
+            arguments["save_dir"] = str(stack.enter_context(folder))
+        return _train({**arguments, "project": str(project), "task": "detect", "mode": "train"})
+
+
+def _train(overrides: dict) -> Path:
     try:
-        trainer = CascTrainer(overrides={**arguments, "project": str(project), "task": "detect", "mode": "train"})
+        trainer = CascTrainer(overrides=overrides)
     except (TypeError, ValueError, FileNotFoundError) as error:  # Ultralytics' own checks of its arguments
         if isinstance(error, CascError):
             raise
