@@ -1,6 +1,11 @@
 """The fast engine against the reference engine: the same numbers at every step, however it is cut and computed."""
 
+import os
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -348,6 +353,66 @@ def test_prepared_network_lives_as_long_as_its_graph():
     assert prepare(graph) is prepare(graph) and key in network._prepared
     del graph
     assert key not in network._prepared
+
+
+def test_changes_of_a_graph_that_was_simulated_count():
+    graph, images = wide_graph(), small_images(1, 12).float()
+    nodes = {node.name: node for node in graph.nodes}
+    conv, neuron, other = nodes["c.conv"], nodes["b"], wide_graph(1).nodes
+
+    def set_(node, key, value):
+        return lambda: setattr(node, key, value)
+
+    changes = [
+        lambda: conv.weight.mul_(-1),
+        lambda: conv.weight.data.mul_(-1),
+        lambda: conv.weight.numpy().__setitem__(0, 3.0),
+        lambda: conv.bias.add_(700),
+        lambda: nodes["head"].bias.data.zero_(),
+        lambda: neuron.theta.mul_(2),
+        set_(neuron, "theta", neuron.theta * 3),
+        set_(conv, "weight", conv.weight.flip(0)),
+        set_(conv, "dilation", (1, 1)),
+        set_(nodes["d.conv"], "inputs", ("both",)),
+        set_(graph, "levels", 6),
+        lambda: graph.nodes.__setitem__(slice(None), other),
+    ]
+    before = prepare(graph)
+    for change in changes:
+        change()
+        if conv.dilation == (1, 1):
+            conv.padding = (1, 1)
+        assert_equal_runs(graph, images, 9)
+        assert prepare(graph) is not before
+        before = prepare(graph)
+    assert prepare(graph) is before
+
+
+def at_once() -> None:
+    """Four Python threads that simulate at once, against one after the other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    graph, images = wide_graph(), [small_images(2, 16, seed=i).float() for i in range(6)]
+    run = lambda x: [(step.fired, step.readout["boxes0"]) for step in simulate(graph, x)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(run, images * 3))
+    for got, want in zip(found, [run(x) for x in images] * 3, strict=True):
+        assert all(torch.equal(a, b) for x, y in zip(got, want, strict=True) for a, b in zip(x, y, strict=True))
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+def test_several_python_threads_at_once():
+    at_once()
+
+
+@pytest.mark.skipif(kernels.numba is None, reason="these are numba's threads")
+def test_several_python_threads_at_once_without_openmp():
+    code = "import test_fast; test_fast.at_once(); print(test_fast.kernels.numba.threading_layer())"
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue"}
+    options = {"env": environment, "cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run([sys.executable, "-c", code], **options)
+    assert done.returncode == 0 and done.stdout.split() == ["workqueue"], done.stderr
 
 
 def test_sigmoid_agrees_within_rounding():

@@ -10,6 +10,7 @@ import torch
 
 from casc_det import graph as g
 from casc_det.engine.fast import run_fast
+from casc_det.engine.network import prepare
 from casc_det.engine.reference import run_reference
 from casc_det.engine.step import (
     Step,
@@ -89,7 +90,10 @@ def simulate(
     check_simulation(graph)
     limit = check_timesteps(timesteps, graph, delay)
     check_images(graph, images)
-    check_exact(graph, limit, neuron, schedule)
+    network, run = prepare(graph), (limit, neuron, schedule)
+    if run not in network.checked:
+        check_exact(graph, *run)
+        network.checked.add(run)
     plan = SCHEDULES[schedule](graph.levels, hysteresis, delay)
     if engine == "reference":
         return run_reference(graph, images, limit, timesteps == "auto", neuron, plan, record, compare)

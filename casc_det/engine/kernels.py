@@ -6,7 +6,9 @@ else the torch versions run. All give the same numbers.
 """
 
 import importlib.util
-from functools import partial
+from contextlib import nullcontext
+from functools import cache, partial
+from threading import Lock
 
 import numpy as np
 import torch
@@ -37,6 +39,23 @@ def follow_threads() -> None:
         torch.set_num_threads(threads)
 
 
+@cache
+def one_at_a_time():
+    """A lock for the compiled loops where two Python threads may not be in one at a time, else nothing.
+
+    Numba's threading layer "workqueue", which it takes where it finds neither OpenMP nor TBB, ends the process then.
+    """
+    threads = torch.get_num_threads()
+    numba.get_num_threads()  # starts the layer
+    torch.set_num_threads(threads)
+    return nullcontext() if numba.threading_layer() in ("omp", "tbb") else Lock()
+
+
+def run_loop(loop, *arguments) -> None:
+    with one_at_a_time():
+        loop(*arguments)
+
+
 def tile(values: torch.Tensor) -> torch.Tensor:
     """Values per channel (..., C), repeated along the last dimension to the length of a block."""
     return values.repeat(*[1] * (values.ndim - 1), max(1, BLOCK // values.shape[-1]))
@@ -54,7 +73,7 @@ def scan(current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired
     """
     arguments = (current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired)
     if compiled(v.device):
-        _scan(*(x.numpy() for x in arguments))
+        run_loop(_scan, *(x.numpy() for x in arguments))
     elif v.device.type == "cuda" and has_triton():
         from casc_det.engine.cuda import scan_triton
 
@@ -83,14 +102,15 @@ def events(spikes, zero, some, weight, geometry, hot, theta, v, n, pictures, lim
     arrays = [x.numpy() for x in (some, weight, hot, theta, v, n, pictures, sent, fired)]
     words = spikes.numpy().view(np.uint64)
     pattern = np.uint64(int.from_bytes(bytes([zero] * 8), "little"))
-    _events(spikes.numpy(), words, pattern, zero, np.array(geometry), limits.numpy()[0], lows.numpy()[0], *arrays)
+    rules = (limits.numpy()[0], lows.numpy()[0])
+    run_loop(_events, spikes.numpy(), words, pattern, zero, np.array(geometry), *rules, *arrays)
 
 
 def weigh(spikes: torch.Tensor, zero: int, fan: torch.Tensor) -> torch.Tensor:
     """(R,) int64: sum over positions and channels of |spike| * fan. spikes: (R, P, C) uint8; fan: (P,) int64."""
     if compiled(spikes.device):
         out = torch.empty(len(spikes), dtype=torch.int64)
-        _weigh(spikes.numpy(), np.int32(zero), fan.numpy(), out.numpy())
+        run_loop(_weigh, spikes.numpy(), np.int32(zero), fan.numpy(), out.numpy())
         return out
     return weigh_torch(spikes, zero, fan)
 
@@ -105,7 +125,7 @@ def count_gaps(spikes, zero, start, wanted, scale, out) -> None:
         out: (K, B, 3) int64 zeros, written: neurons with more, neurons with fewer, sum of the differences' magnitudes.
     """
     if compiled(spikes.device):
-        _count_gaps(*(x.numpy() for x in (spikes, start, wanted, scale, out)), np.int16(zero))
+        run_loop(_count_gaps, *(x.numpy() for x in (spikes, start, wanted, scale, out)), np.int16(zero))
         return
     counts = start.long()
     for k in range(len(spikes)):
@@ -125,7 +145,7 @@ def pool(spikes, zero, counts, before, pictures, geometry, out) -> None:
         out: (K, B, H', W', C) uint8, written at zero point `zero`.
     """
     arrays = [x.numpy() for x in (spikes, counts, before, pictures, out)]
-    _pool(*arrays, np.int16(zero), np.array(geometry))
+    run_loop(_pool, *arrays, np.int16(zero), np.array(geometry))
 
 
 def scan_torch(current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired, channels: int) -> None:
