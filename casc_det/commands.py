@@ -8,7 +8,7 @@ from pathlib import Path
 from casc_det.errors import ArgumentError
 from casc_det.terminal import printable
 
-MODEL = ("weights", "device", "precision", "engine", "hysteresis", "delay")  # arguments of SpikingYOLO
+MODEL = ("weights", "device", "precision", "engine", "hysteresis", "delay", "threads")  # arguments of SpikingYOLO
 
 
 def run_predict(options: dict) -> int:

@@ -19,6 +19,7 @@ from casc_det.graph import SpikingGraph, moved
 from casc_det.policies import read_policy
 from casc_det.prediction import Tally, run_batch
 from casc_det.storage import load_graph
+from casc_det.threads import check_threads, computing, stepwise
 from casc_det.validate import validate
 from casc_det.zoo import find
 
@@ -38,6 +39,8 @@ class SpikingYOLO:
             change others, so that boxes may differ from the ANN's.
         engine: "fast" or "reference", see `casc_det.engine`.
         hysteresis, delay: fewer corrections for the same answer at rest, see `casc_det.schedule`; 0 for none.
+        threads: of the processor; "auto": as many as cores are free, at most `torch.get_num_threads()`. No answer
+            depends on it.
 
     Example:
         >>> model = SpikingYOLO()
@@ -53,11 +56,13 @@ class SpikingYOLO:
         engine: str = "fast",
         hysteresis: float = 0.0,
         delay: float = 0.0,
+        threads: int | str = "auto",
     ):
         for name, value, known in (("precision", precision, (*PRECISIONS, None)), ("engine", engine, ENGINES)):
             if value not in known:
                 raise ArgumentError(f"{name}: expected one of {', '.join(filter(None, known))}, got {value!r}")
         check_corrections(hysteresis=hysteresis, delay=delay)
+        self.threads = check_threads(threads)
         self.device = check_device(device)
         self.simulation = {"engine": engine, "hysteresis": hysteresis, "delay": delay}  # see `simulate`
         if isinstance(weights, SpikingGraph):
@@ -132,7 +137,8 @@ class SpikingYOLO:
             begun = perf_counter()
             images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
             start = perf_counter()
-            found, infos, deciding = run_batch(self.graph, images, timesteps, settings, policy, **self.simulation)
+            with computing(self.threads):
+                found, infos, deciding = run_batch(self.graph, images, timesteps, settings, policy, **self.simulation)
             speed = {
                 "preprocess": (start - begun) * 1e3 / len(images),
                 "inference": (perf_counter() - start - deciding) * 1e3 / len(images),
@@ -153,7 +159,8 @@ class SpikingYOLO:
         """
         frame, x, settings = self._single(image, conf, iou, imgsz)
         tally, last = Tally(1), check_timesteps(timesteps, self.graph, self.simulation["delay"])
-        for step in simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, **self.simulation):
+        steps = simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, **self.simulation)
+        for step in stepwise(self.threads, steps):
             tally.add(step)
             done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
             if at is None or step.t in at or done:
@@ -163,7 +170,8 @@ class SpikingYOLO:
     def ann(self, image, conf: float = 0.25, iou: float = 0.7, imgsz=None):
         """`Results` of the ANN twin for one picture (path or BGR array): what the spiking network converges to."""
         frame, x, settings = self._single(image, conf, iou, imgsz)
-        output = ann_forward(self.graph, x[None].to(self.device, self.dtype), keep_counts=False)
+        with computing(self.threads):
+            output = ann_forward(self.graph, x[None].to(self.device, self.dtype), keep_counts=False)
         boxes, scores = decode_maps(output.readout, self.graph.strides, self.graph.reg_max)
         return self._results(detect(boxes[0], scores[0], settings), frame, x, None)
 
@@ -228,7 +236,7 @@ class SpikingYOLO:
             architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype, trust)
         shard = Shard.join()
-        plan = Plan(rows, size, rect, **self.simulation)
+        plan = Plan(rows, size, rect, threads=self.threads, **self.simulation)
         with ExitStack() as stack:
             folder = shard.share(lambda: stack.enter_context(start_folder(project, name or "val", exist_ok, resume)))
             return evaluate(

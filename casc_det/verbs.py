@@ -56,7 +56,9 @@ SAVING = {
 PRECISION = Option(
     choice("float32", "float64"), None, "default: float32 for integer graphs, float64 (exact) for real-valued ones"
 )
+THREADS = Option(STEPS, "auto", "of the processor; auto: the cores that other processes leave free")
 RUNNING = {
+    "threads": THREADS,
     "engine": Option(choice("fast", "reference"), "fast", "reference: step by step; the same spikes"),
     "hysteresis": Option(
         NUMBER, 0.0, "take back only below so many thresholds during wake: fewer spikes, the same answer at rest"
@@ -181,6 +183,7 @@ VERBS = {
             "imgsz": DETECTING["imgsz"],
             "limit": Option(INTEGER, None, "only the first so many pictures"),
             "device": DETECTING["device"],
+            "threads": THREADS,
             "mac_pj": Option(NUMBER, 4.6, "energy of a multiply-accumulate, pJ (45 nm)"),
             "ac_pj": Option(NUMBER, 0.9, "energy of an accumulate, pJ (45 nm)"),
             "resume": Option(PATH, None, "folder of a study to go on with; finished cells are kept"),

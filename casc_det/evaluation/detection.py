@@ -17,6 +17,7 @@ from casc_det.engine import simulate, spiking_convolutions
 from casc_det.evaluation.classes import ClassMap
 from casc_det.evaluation.truth import Picture
 from casc_det.graph import SpikingGraph
+from casc_det.threads import computing
 
 SCORING = DetectionSettings(conf=0.001, iou=0.7, max_det=300, multi_label=True)  # as Ultralytics validates
 SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be called the ANN's
@@ -30,7 +31,7 @@ class Plan:
         timesteps: whole numbers and "auto", the rows of the spiking network.
         imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only.
         scoring, float_scoring: which detections of the graph and of the float network count, see `scoring`.
-        engine, hysteresis, delay: see `simulate`.
+        engine, hysteresis, delay: see `simulate`. threads: see `casc_det.threads`.
     """
 
     timesteps: tuple[int | str, ...]
@@ -41,6 +42,7 @@ class Plan:
     engine: str = "fast"
     hysteresis: float = 0.0
     delay: float = 0.0
+    threads: int | str = "auto"
 
     @property
     def last(self) -> int | str:
@@ -79,7 +81,9 @@ def detect_batch(graph: SpikingGraph, floats, pictures: list[Picture], plan: Pla
         image = letterbox(frame.image, plan.imgsz, max(graph.strides), plan.rect)
         by_size.setdefault(tuple(image.shape), []).append((picture, frame, image))
     for same in by_size.values():
-        yield from _detect_same_size(graph, floats, *zip(*same, strict=True), plan)
+        with computing(plan.threads):
+            records = _detect_same_size(graph, floats, *zip(*same, strict=True), plan)
+        yield from records
 
 
 def _detect_same_size(graph: SpikingGraph, floats, pictures, frames, images, plan: Plan) -> list[dict]:

@@ -34,6 +34,7 @@ from casc_det.study.cells import build_cell
 from casc_det.study.corruptions import corrupt
 from casc_det.study.traces import Trace, trace_picture
 from casc_det.study.variants import Variant, listed, make_grid, read_timesteps
+from casc_det.threads import check_threads, computing
 from casc_det.zoo import find
 
 LOGGER = logging.getLogger("casc_det")
@@ -50,12 +51,12 @@ class Study:
 
     Attributes:
         truth: the pictures and what is in them. steps: the time steps of the curves. size: (height, width).
-        folder: where everything goes.
+        folder: where everything goes. threads: see `casc_det.threads`.
     """
 
     def __init__(self, truth: Truth, steps: list[int], size: tuple[int, int], policies: list, energy: EnergyModel):
         self.truth, self.steps, self.size, self.policies, self.energy = truth, steps, size, policies, energy
-        self.folder = Path()
+        self.folder, self.threads = Path(), "auto"
         self.graphs: dict[tuple, SpikingGraph] = {}
         self.fingerprints: dict[tuple, str] = {}
         self.curves: dict[tuple, CocoCurve] = {}
@@ -151,6 +152,7 @@ def study(
     imgsz: int | tuple[int, int] | None = None,
     limit: int | None = None,
     device="cpu",
+    threads: int | str = "auto",
     energy: EnergyModel = ENERGY,
     project: str | None = None,
     name: str | None = None,
@@ -165,7 +167,7 @@ def study(
         data, images, split: the data set, see `casc_det.evaluation.truth.read_truth`.
         timesteps: `1..64` or `8,16,32`, in rising order. policies: see `casc_det.policies`, comma-separated.
         neurons, schedule, hysteresis, delay, corruptions, severities, levels: axes of the grid, see `make_grid`.
-        imgsz: default: that of the first graph. limit: the first so many pictures.
+        imgsz: default: that of the first graph. limit: the first so many pictures. threads: see `casc_det.threads`.
         resume: folder of a study to go on with; finished cells are kept, new ones are added.
         report: make figures, tables and the page of all cells in the folder, too.
         progress: called with (done, total, text) after each picture.
@@ -181,12 +183,14 @@ def study(
     if data is None:
         raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
     check_texts(project=project, name=name)
+    check_threads(threads)
     if limit is not None:
         check_counts(limit=limit)
     grid = make_grid(weights or find(None).stem, neurons, schedule, hysteresis, delay, corruptions, severities, levels)
     chosen, device = [read_policy(part, "policies") for part in listed("policies", policies)], check_device(device)
     steps, truth = read_timesteps(timesteps), limited(read_truth(data, images, split), limit)
     it = Study(truth, steps, (0, 0), chosen, energy)
+    it.threads = threads
     graphs = [it.graph(variant, device) for variant in grid]
     first = graphs[0]
     it.size = check_imgsz(first.imgsz if imgsz is None else imgsz, max(first.strides))
@@ -289,7 +293,8 @@ def trace_of(it: Study, variant: Variant, picture: Picture) -> Trace:
     image = corrupt(frame.image, variant.corruption, variant.severity, str(picture.key))
     x = letterbox(image, it.size, max(graph.strides), False)[None].to(graph.device, graph.dtype)
     settings = scoring(it.classes(graph))
-    return trace_picture(graph, x, image.shape, ann_forward(graph, x), variant, it.steps, settings)
+    with computing(it.threads):
+        return trace_picture(graph, x, image.shape, ann_forward(graph, x), variant, it.steps, settings)
 
 
 def finish_cell(it: Study, variant: Variant) -> dict:
