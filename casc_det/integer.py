@@ -49,20 +49,12 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
     """
     if graph.integer:
         return graph
-    for node in graph.of_type(g.Pointwise):
-        raise ConversionError(
-            f"precision: '{node.name}' ({node.function}) is no op on whole numbers; use precision=float"
-        )
+    if problem := integer_problem(graph):
+        raise ConversionError(f"precision: {problem}; use precision=float")
     units, tops, thetas, nodes = units_of(graph), _largest_counts(graph), {}, []
-    targets = {node.name: kind for node in graph.nodes for kind in [[type(n) for n in graph.consumers()[node.name]]]}
     for node in graph.nodes:
         match node:
             case g.Conv():
-                if len(targets[node.name]) != 1 or targets[node.name][0] not in (g.Neuron, g.Readout):
-                    raise ConversionError(
-                        f"precision: convolution '{node.name}' drives more than one neuron layer or output; "
-                        "use precision=float"
-                    )
                 weight = node.weight.double() * g.per_weight(node, units)
                 bias = graph.levels * node.bias.double()
                 top = g.per_weight(node, tops)
@@ -83,6 +75,23 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
     result = replace(graph, nodes=nodes, integer=True)
     proved_range(result)
     return result
+
+
+def integer_problem(graph: g.Graph) -> str | None:
+    """Why a graph, captured or converted, cannot become an integer graph, whatever its weights are; None: it can."""
+    readers = graph.consumers()
+    for node in graph.nodes:
+        if isinstance(node, g.Pointwise):
+            return f"'{node.name}' ({node.function}) is no op on integers"
+        if not isinstance(node, g.Conv):
+            continue
+        targets = readers[node.name]
+        if [type(target) for target in targets] == [g.BatchNorm]:
+            targets = readers[targets[0].name]
+        if len(targets) != 1 or not isinstance(targets[0], g.Activation | g.Neuron | g.Readout):
+            driven = ", ".join(sorted({type(target).__name__ for target in targets})) or "nothing"
+            return f"convolution '{node.name}' drives {driven}, expected one CQReLU or output that is its own"
+    return None
 
 
 def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:

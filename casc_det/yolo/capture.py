@@ -19,6 +19,7 @@ from casc_det.errors import ConversionError
 ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardswish, nn.GELU, nn.Mish)
 POINTWISE_MODULES = {nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.Hardsigmoid: "hardsigmoid"}
 POINTWISE_CALLS = {torch.sigmoid: "sigmoid", "sigmoid": "sigmoid", torch.tanh: "tanh", "tanh": "tanh"}
+DIVERGED = "its training has diverged: convert an earlier checkpoint, or train again with a smaller lr0"
 
 
 class _Body(nn.Module):
@@ -138,16 +139,23 @@ class _Builder:
                 _refuse(f"Conv2d with padding {m.padding_mode} {m.padding}", "use numeric zero padding")
             weight = m.weight.detach().double().clone()
             bias = torch.zeros(m.out_channels).double() if m.bias is None else m.bias.detach().double().clone()
+            self.check_finite(node, weight=weight, bias=bias)
             conv = g.Conv(name, (source,), weight, bias, m.stride, m.padding, m.dilation, m.groups)
             self.emit(conv, m.out_channels)
         elif isinstance(m, nn.BatchNorm2d):
             scale = 1 / torch.sqrt(m.running_var.double() + m.eps) * (1 if m.weight is None else m.weight.detach())
             shift = (0 if m.bias is None else m.bias.detach()) - m.running_mean * scale
+            self.check_finite(node, statistics=scale, shift=shift)
             self.emit(g.BatchNorm(name, (source,), scale, shift), same)
         elif isinstance(m, CQReLU):
             if m.alpha < 1:
                 _refuse(f"CQReLU with alpha={m.alpha:.3g}", "it is still mixed with another activation; set alpha to 1")
-            lam = max(float(m.lam.detach()), MIN_CLIP)
+            self.check_finite(node, clip=m.lam.detach())
+            if (clip := float(m.lam.detach())) <= 0:
+                raise ConversionError(
+                    f"model: layer '{node.target}' has the clip lam={clip:.4g}, expected a number above 0; {DIVERGED}"
+                )
+            lam = max(clip, MIN_CLIP)
             self.emit(g.Activation(name, (source,), lam, m.levels), same)
         elif isinstance(m, nn.MaxPool2d):
             geometry = (_pair(m.kernel_size), _pair(m.stride), _pair(m.padding), _pair(m.dilation), m.ceil_mode)
@@ -170,6 +178,14 @@ class _Builder:
             _refuse(what, "train with CQReLU first: casc-det train model=... weights=... teacher=...")
         else:
             _refuse(f"module {type(m).__name__}", "replace it, or use yolov3-tiny, yolov5n or yolov8n")
+
+    def check_finite(self, node: fx.Node, **values: torch.Tensor) -> None:
+        """Raise ConversionError where a value of a layer is NaN or infinite."""
+        for what, value in values.items():
+            if not bool(value.isfinite().all()):
+                raise ConversionError(
+                    f"model: layer '{node.target}' has values of {what} that are not finite (NaN, infinity); {DIVERGED}"
+                )
 
     def function(self, node: fx.Node):
         name, target = node.name, node.target
@@ -217,9 +233,10 @@ def capture(model: DetectionModel, imgsz: int = 640) -> g.Graph:
     Ops without a counterpart become `Unsupported` nodes, which conversion lists and refuses.
 
     Raises:
-        ConversionError: the model is no detector, or its forward pass cannot be traced at all.
+        ConversionError: the model is no detector, its forward pass cannot be traced at all, or a value of it is not
+            finite.
     """
     nodes = _Builder(trace(model)).build()  # tracing runs no layer, so BatchNorm statistics stay as they are
     head, names = model.model[-1], model.names
-    names = [str(names[i]) for i in range(len(names))]
+    names = [str(name) for _, name in sorted(names.items() if isinstance(names, dict) else enumerate(names))]
     return g.Graph(nodes, names, [int(s) for s in head.stride], head.reg_max, imgsz)

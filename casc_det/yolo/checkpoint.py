@@ -6,8 +6,6 @@ A `.pt` file is a pickle. Without `trust` only what detection models are made of
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 
@@ -15,20 +13,29 @@ from casc_det.conversion import real_weights
 from casc_det.errors import WeightsError
 from casc_det.graph import Neuron
 from casc_det.integer import to_real
-from casc_det.storage import KEY, load_graph
+from casc_det.storage import KEY, load_graph, opened
 from casc_det.yolo.architecture import read_architecture
 from casc_det.yolo.guard import guarded
 
 
 def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors file in float32, or WeightsError."""
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"weights: '{path}' cannot be read as safetensors ({error}); is the file complete?"
-        ) from error
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    with opened(path) as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    check_finite(state, path, "weights")
+    return state
+
+
+def check_finite(state: dict[str, torch.Tensor], path: str | Path, argument: str) -> None:
+    """Raise WeightsError where a tensor of a network holds NaN, or an infinity that is no variance."""
+    for key, value in state.items():
+        wrong = value.isnan() if key.endswith("running_var") else ~value.isfinite()
+        if bool(wrong.any()):
+            raise WeightsError(
+                f"{argument}: '{path}' has values of '{key}' that are not finite (NaN or infinite); its training has "
+                "diverged: use an earlier checkpoint"
+            )
 
 
 def read_checkpoint(path: str | Path, trust: bool = False, argument: str = "weights") -> DetectionModel:
@@ -48,6 +55,7 @@ def read_checkpoint(path: str | Path, trust: bool = False, argument: str = "weig
         raise WeightsError(f"{argument}: '{path}' is no Ultralytics checkpoint ({reason})") from error
     if not isinstance(model, DetectionModel):
         raise WeightsError(f"{argument}: '{path}' holds a {type(model).__name__}, expected a detection model")
+    check_finite(model.state_dict(), path, argument)
     return model
 
 
@@ -59,9 +67,9 @@ def is_folded(state: dict[str, torch.Tensor]) -> bool:
 def is_spiking(path: str | Path) -> bool:
     """Whether a file is a spiking graph of `casc-det convert`."""
     try:
-        with safe_open(path, "pt") as file:
+        with opened(path) as file:
             return KEY in (file.metadata() or {})
-    except (OSError, SafetensorError):
+    except WeightsError:
         return False
 
 

@@ -21,18 +21,17 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from casc_det.activation import check_levels
 from casc_det.arguments import check_texts
-from casc_det.conversion import REFUSED, audit
-from casc_det.errors import ArgumentError, CascError, ConversionError, UsageError, WeightsError, nearest
+from casc_det.errors import ArgumentError, CascError, UsageError, WeightsError, nearest
 from casc_det.files import PROJECT, run_folder
 from casc_det.storage import load_graph
 from casc_det.yolo.architecture import check_description, read_architecture
-from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint, read_state
 from casc_det.yolo.data import PictureDataset, is_yaml, read_data
 from casc_det.yolo.distill import FEATURE_GAIN, DistillationLoss, mean_losses
 from casc_det.yolo.guard import guarded
 from casc_det.yolo.health import Health
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.preflight import check_convertible
 from casc_det.yolo.regularise import FakeInt8, SpikePenalty
 from casc_det.yolo.whole import WholePath, strip_whole, trim_results
 from casc_det.zoo import find
@@ -58,14 +57,20 @@ CALIBRATION_PICTURES = 128
 
 
 def check_architecture(model, trust: bool = False) -> None:
-    """Raise WeightsError where `model` is neither an architecture (.yaml) that Ultralytics knows nor a .pt file."""
+    """Raise CascError where `model` is no known architecture and no .pt file, or cannot be converted."""
     path = Path(str(model))
-    if path.suffix != ".pt":
-        read_architecture(model, trust)
-        return
-    if not path.is_file():
-        raise WeightsError(f"model: '{model}' does not exist (nothing is downloaded); give a file")
-    read_checkpoint(path, trust, "model")
+    if path.suffix == ".pt":
+        if not path.is_file():
+            raise WeightsError(f"model: '{model}' does not exist (nothing is downloaded); give a file")
+        network = read_checkpoint(path, trust, "model")
+    else:
+        description = read_architecture(model, trust)
+        try:
+            network = DetectionModel(description, verbose=False)
+        except Exception as error:  # the layers' own
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise WeightsError(f"model: '{model}' describes no network that can be built ({reason})") from error
+    check_convertible(network, str(model))
 
 
 class CQReLUModel(DetectionModel):
@@ -176,13 +181,7 @@ class CascTrainer(DetectionTrainer):
         count = install_cqrelu(model, self.args.levels)
         with override_configs(self.args, {"amp": self.asked_amp}):
             YAML.save(self.save_dir / "args.yaml", vars(self.args))  # again, now that the defaults are settled
-        refused = [row for row in audit(capture(model)) if row.status == REFUSED]
-        if refused:
-            named = ", ".join(dict.fromkeys(row.op for row in refused[:3]))
-            raise ConversionError(
-                f"model: {len(refused)} ops of {self.args.model} have no spiking counterpart ({named}, ...), so "
-                "what is trained could not be converted; use yolov3-tiny, yolov5 or yolov8"
-            )
+        check_convertible(model, self.args.model)
         LOGGER.info(f"CQReLU: {count} activations replaced, {self.args.levels} levels")
 
     def setup_model(self):
