@@ -99,8 +99,7 @@ def run_val(options: dict) -> int:
     if content is None:
         return 0
     folder = Path(content["settings"]["folder"])
-    for problem in content["problems"]:
-        print(printable(problem), file=sys.stderr)
+    name_problems(content)
     for key, words in (
         ("classes_not_in_model", "the model does not know"),
         ("classes_not_in_data", "not in the data set"),
@@ -110,11 +109,22 @@ def run_val(options: dict) -> int:
             print(printable(f"{len(content[key])} classes {words}: {named}"), file=sys.stderr)
     print(table(content))
     print(f"Written to {folder}")
-    if content["damaged"] and strict:
-        files = f"{content['damaged']} files could not be used or do not fit, see above"
-        print(f"casc-det: data: {files} (strict=false accepts that)", file=sys.stderr)
-        return 1
-    return 0
+    return damage(content, strict)
+
+
+def name_problems(content: dict) -> None:
+    """Print what of a data set could not be used."""
+    for problem in content["problems"]:
+        print(printable(problem), file=sys.stderr)
+
+
+def damage(content: dict, strict: bool) -> int:
+    """The exit code: 1 where images could not be used, which is said, unless that is accepted."""
+    if not content["damaged"] or not strict:
+        return 0
+    files = f"{content['damaged']} files could not be used or do not fit, see above"
+    print(f"casc-det: data: {files} (strict=false accepts that)", file=sys.stderr)
+    return 1
 
 
 def parse_mapping(text) -> dict[str, list[str]]:
@@ -176,13 +186,14 @@ def run_study(options: dict) -> int:
     from casc_det.study.summary import table
     from casc_det.yolo.progress import Progress
 
-    energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
+    energy, strict = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj")), options.pop("strict")
     with Progress("study") as bar:
         folder, _ = study(energy=energy, progress=bar.cells, **options)
     summary = json.loads((folder / "summary.json").read_text())
+    name_problems(summary)
     print("\n".join([table(summary["cells"]), *summary["answers"]]))
     print(f"Written to {folder}; open {folder / 'report.html'}")
-    return 0
+    return damage(summary, strict)
 
 
 def run_models(options: dict) -> int:

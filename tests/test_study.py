@@ -21,6 +21,7 @@ from casc_det.evaluation.truth import Truth, make_picture
 from casc_det.study.cells import smallest_step
 from casc_det.study.corruptions import corrupt
 from casc_det.study.run import ENERGY, Study, read_cells, study
+from casc_det.study.traces import Trace
 from casc_det.study.variants import CORRUPTIONS, Variant, make_grid, read_timesteps
 
 
@@ -176,6 +177,7 @@ def test_study_and_val_cap_detections_alike(weights, data, tmp_path, monkeypatch
     """Classes that the data set lacks are dropped first, then the best are kept: here 3 of one class, where the best 3
     of all classes are others."""
     monkeypatch.setattr("casc_det.evaluation.detection.SCORING", DetectionSettings(0.001, 0.7, 3, None, True))
+    monkeypatch.setattr("casc_det.study.traces.SHOWN", 0.002)  # other classes are in the traces, for policies and page
     model, content, file = SpikingYOLO(weights), json.loads(data.read_text()), tmp_path / "one.json"
     content["categories"], content["annotations"] = [{"id": 0, "name": model.names[3]}], []
     file.write_text(json.dumps(content))
@@ -194,6 +196,28 @@ def test_study_and_val_cap_detections_alike(weights, data, tmp_path, monkeypatch
     assert (records[0]["result"]["ann"]["mAP50-95"], records[0]["result"]["ann"]["mAP50"]) == ann and ann[0] > 0
     kept = [json.loads(line)["rows"]["ann"] for line in (tmp_path / "val/detections.0.jsonl").read_text().splitlines()]
     assert [row["labels"] for row in kept] == [[3] * 3] * 3
+    shown = [set(Trace.load(file).detections[:, 5]) for file in (tmp_path / "study/traces").rglob("*.npz")]
+    assert len(shown) == 3 and all(3 in labels and len(labels) > 1 for labels in shown)
+
+
+def test_images_that_cannot_be_used_are_named_and_left_out_before_the_study(weights, data, tmp_path, capsys):
+    content = json.loads(data.read_text())
+    for image in content["images"]:
+        shutil.copy(data.parent / image["file_name"], tmp_path)
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:500])
+    (tmp_path / "2.png").unlink()
+    words = ["study", f"data={data}", f"images={tmp_path}", f"weights={weights}", "timesteps=4", "imgsz=64"]
+    assert main([*words, f"project={tmp_path}"]) == 1
+    error = capsys.readouterr().err
+    assert (
+        "2.png: listed, but the picture is absent; skipped" in error and "1.png: cannot be read as a picture" in error
+    )
+    assert "2 files could not be used" in error
+    assert json.loads((tmp_path / "study/summary.json").read_text())["damaged"] == 2
+    assert main([*words, f"project={tmp_path}", "strict=false"]) == 0
+    (tmp_path / "0.png").write_bytes(b"")
+    assert main([*words, f"project={tmp_path}/none"]) == 1
+    assert "data: none of the images can be read" in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 def test_folder_holds_figures_tables_and_one_page_without_network(done):
@@ -287,7 +311,7 @@ def test_study_verb(weights, data, tmp_path, capsys):
     assert main(again) == 0 and "live at Q = 2 " in capsys.readouterr().out
     for bad, message in (
         ("neurons=lif", "neurons: expected"),
-        ("device=tpu", "device: 'tpu' cannot be used here"),
+        ("device=tpu", "device: expected cpu, cuda"),
         ("mac_pj=x", "mac_pj: expected a number"),
         ("policies=", "policies: expected a text, got nothing"),
         ("policies=foo", "policies: expected quiescent"),

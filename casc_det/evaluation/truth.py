@@ -121,7 +121,7 @@ def _check_sizes(truth: Truth) -> None:
     for picture in truth.pictures:
         try:
             size = picture_size(picture.path)
-        except (OSError, ValueError, SyntaxError):  # named when it is read
+        except OSError:  # named when it is read
             continue
         annotated = (picture.width, picture.height)
         picture.width, picture.height = size

@@ -8,9 +8,8 @@ from casc_det.evaluation.coco import CocoCurve
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.operations import Operations
 from casc_det.policies import Policy
-from casc_det.study.traces import Boxes, Trace, as_boxes
+from casc_det.study.traces import SHOWN, Boxes, Trace, as_boxes
 
-SHOWN = 0.25  # score from which boxes are shown: what the policies look at
 ENOUGH = (0.99, 1.0)  # shares of the ANN's mAP that a summary asks for
 ERROR_POINTS = (1.0, 1.25, 1.5, 2.0)  # in Q: where the error of each layer is kept, picture by picture
 

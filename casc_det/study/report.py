@@ -13,10 +13,9 @@ from casc_det.errors import OutputError
 from casc_det.files import without_nan, write_json, write_text
 from casc_det.plots import save_figures
 from casc_det.study import figures
-from casc_det.study.cells import SHOWN
 from casc_det.study.neurons import neuron_paths
 from casc_det.study.summary import answers, summarise
-from casc_det.study.traces import as_boxes
+from casc_det.study.traces import SHOWN, as_boxes
 from casc_det.study.variants import Variant
 
 TEMPLATE, PAGE = Path(__file__).with_name("page.html"), "report.html"
@@ -50,6 +49,7 @@ def write_report(it, records: list[dict]) -> list[str]:
     write_curves(it.folder, records)
     cells = summarise(records)
     summary = {"answers": answers(records, cells), "cells": cells}
+    summary |= {"problems": it.truth.problems, "damaged": it.truth.damaged}
     write_json(it.folder / "summary.json", summary)
     base = (figures.plain(records) or figures.clean(records))[0]
     made = {

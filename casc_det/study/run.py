@@ -120,6 +120,23 @@ class Study:
         return self.curves[labels]
 
 
+def leave_out_unreadable(truth: Truth) -> None:
+    """Take images that cannot be read out of a data set and name them, before the hours of simulation."""
+    from casc_det.yolo.sources import read_picture
+
+    readable = []
+    for picture in truth.pictures:
+        try:
+            read_picture(picture.path)
+            readable.append(picture)
+        except SourceError as error:
+            truth.problems.append(f"{Path(picture.path).name}: {error}; skipped")
+            truth.damaged += 1
+    if not readable:
+        raise SourceError(f"data: none of the images can be read; the last is {truth.problems[-1]}")
+    truth.pictures = readable
+
+
 def check_objects(truth: Truth, classes: ClassMap) -> None:
     """Raise SourceError where there is nothing that accuracy could be measured on."""
     known = np.unique(classes.label_of[classes.label_of >= 0])
@@ -189,6 +206,7 @@ def study(
     grid = make_grid(weights or find(None).stem, neurons, schedule, hysteresis, delay, corruptions, severities, levels)
     chosen, device = [read_policy(part, "policies") for part in listed("policies", policies)], check_device(device)
     steps, truth = read_timesteps(timesteps), limited(read_truth(data, images, split), limit)
+    leave_out_unreadable(truth)
     it = Study(truth, steps, (0, 0), chosen, energy)
     it.threads = threads
     graphs = [it.graph(variant, device) for variant in grid]

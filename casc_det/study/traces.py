@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from casc_det.files import write_bytes
 from casc_det.graph import SpikingGraph
 from casc_det.study.variants import Variant
 
+SHOWN = 0.25  # score from which boxes are shown: what the policies look at, whatever the class
 BY_STEP = ("sent", "taken_back", "sops", "more", "fewer", "count_gap", "mse", "relative_error")
 
 
@@ -121,12 +122,16 @@ def trace_picture(
         image: (1, 3, H, W), letterboxed. original: shape (height, width, ...) of the picture it was made of.
         ann: the ANN's answer to it, with counts.
         steps: those whose detections are wanted; other steps get those of the step before.
-        settings: which detections count, see `casc_det.evaluation.detection.scoring`.
+        settings: which detections are scored, see `casc_det.evaluation.detection.scoring`; of other classes those that
+            are shown are kept, too.
     """
+    scored = settings.classes or ()
+    others = replace(settings, conf=SHOWN, classes=tuple(c for c in range(len(graph.names)) if c not in scored))
 
     def boxes(readout) -> np.ndarray:
         maps, scores = decode_maps(readout, graph.strides, graph.reg_max)
-        return as_table(detect(maps[0], scores[0], settings), image.shape[2:], original)
+        found = [detect(maps[0], scores[0], choice) for choice in (settings, others) if choice.classes]
+        return np.concatenate([as_table(part, image.shape[2:], original) for part in found])
 
     wanted, rows = set(steps), {name: [] for name in BY_STEP}
     target = {name: channels_last(y) for name, y in ann.readout.items()}  # as the engine lays them out

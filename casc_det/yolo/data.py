@@ -7,7 +7,6 @@ from glob import escape, glob
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, exif_size
 from ultralytics.utils import LOGGER, YAML
@@ -104,7 +103,7 @@ def picture_size(file: str) -> tuple[int, int]:
     try:
         with open_picture(file) as picture:
             return tuple(exif_size(picture))
-    except Image.DecompressionBombError as error:
+    except Exception as error:  # Pillow's decoders fail in many ways at damaged files
         raise OSError(str(error)) from error
 
 
