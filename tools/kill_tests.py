@@ -124,6 +124,9 @@ def start(work: Callable[[], int], log: Path) -> int:
         os.close(ready)
         return pid
     code = 99
+    for number in (signal.SIGTERM, signal.SIGHUP):  # nohup and a shell's background ignore some
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(stream, 1)
