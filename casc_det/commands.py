@@ -39,7 +39,7 @@ def predict_into(folder: Path, options: dict) -> int:
     results, skipped = content["results"], f", {len(content['skipped'])} skipped" if content["skipped"] else ""
     if json_to_screen:
         print((folder / "predictions.json").read_text(), end="")
-        return 130 if content["interrupted"] else 0
+        return exit_code(content)
     for result in results if len(results) <= 50 and all(r["frame"] is None for r in results) else []:
         info = result["spiking"]
         rest = ", at rest" if info["quiescent"] else ""
@@ -49,7 +49,16 @@ def predict_into(folder: Path, options: dict) -> int:
     seen = f"{len(results)} {kind}{'' if len(results) == 1 else 's'}"
     boxes = count_boxes(sum(len(r["boxes"]) for r in results))
     print(f"{'interrupted after ' if content['interrupted'] else ''}{seen}, {boxes}{skipped}; written to {folder}")
-    return 130 if content["interrupted"] else 0
+    return exit_code(content)
+
+
+def exit_code(content: dict) -> int:
+    """Of `predict`: 130 interrupted, 1 a part of a video could not be read or a file not be written."""
+    for fault in content["unwritten"]:
+        print(printable(f"casc-det: '{fault['file']}' could not be written: {fault['reason']}"), file=sys.stderr)
+    if content["interrupted"]:
+        return 130
+    return 1 if content["incomplete"] or content["unwritten"] else 0
 
 
 def run_demo(options: dict) -> int:

@@ -1,6 +1,5 @@
-"""Pictures and videos on disk: annotated results, video files, the demo's board. The only place that uses OpenCV."""
+"""Pictures on disk: annotated results and the demo's board. Beside it only `video` uses OpenCV."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -30,27 +29,6 @@ def jpeg_of(image: np.ndarray, side: int) -> tuple[bytes, float]:
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes(), scale
-
-
-class VideoFile:
-    """An mp4 that appears under its name when it is closed. Frames are BGR, all of the first one's size."""
-
-    def __init__(self, path: str | Path, fps: float):
-        self.path, self.fps, self.writer = Path(path), fps or 25.0, None
-        self.temporary = self.path.with_name(f".{self.path.stem}.tmp{self.path.suffix}")
-
-    def write(self, image: np.ndarray) -> None:
-        if self.writer is None:
-            size = (image.shape[1], image.shape[0])
-            self.writer = cv2.VideoWriter(str(self.temporary), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, size)
-            if not self.writer.isOpened():
-                raise SourceError(f"out: a video cannot be written to '{self.path}'")
-        self.writer.write(image)
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.release()
-            os.replace(self.temporary, self.path)
 
 
 COLOURS = ((56, 56, 255), (255, 149, 0), (31, 170, 255), (52, 147, 26), (200, 55, 255), (187, 212, 0), (134, 34, 255))

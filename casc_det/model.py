@@ -97,7 +97,8 @@ class SpikingYOLO:
         """Detect objects with the spiking network.
 
         Args:
-            source: picture, folder, glob, .txt list, video, webcam index, URL, array, PIL picture, or a list of these.
+            source: picture, folder, glob, .txt list, video, webcam index, URL, PIL image, array (H, W, 3) BGR or (H, W)
+                of integers 0..255 or floats 0..1, tensor (3, H, W) or (B, 3, H, W) RGB of these, or a list of these.
             timesteps: number of time steps, or "auto": until the network is quiescent, when the answer is the ANN's.
             conf: smallest score. iou: NMS threshold. max_det: most boxes a picture.
             classes: labels or class names to keep.
@@ -151,14 +152,18 @@ class SpikingYOLO:
         """The answer to one picture at every time step, from one simulation.
 
         Args:
-            image: a path or a BGR array (H, W, 3).
+            image: one image, see `predict`.
             at: the steps to yield; None yields all. The last one is always yielded.
 
         Yields:
             `Results` with `result.spiking`, in the order of the steps.
         """
-        frame, x, settings = self._single(image, conf, iou, imgsz)
-        tally, last = Tally(1), check_timesteps(timesteps, self.graph, self.simulation["delay"])
+        frame, x, settings = self._single("anytime", image, conf, iou, imgsz)
+        last = check_timesteps(timesteps, self.graph, self.simulation["delay"])
+        return self._anytime(frame, x, settings, timesteps, last, None if at is None else set(at))
+
+    def _anytime(self, frame, x, settings, timesteps, last: int, at: set[int] | None) -> Iterator:
+        tally = Tally(1)
         steps = simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, **self.simulation)
         for step in stepwise(self.threads, steps):
             tally.add(step)
@@ -168,8 +173,8 @@ class SpikingYOLO:
                 yield self._results(detect(boxes[0], scores[0], settings), frame, x, tally.info(0, step.t))
 
     def ann(self, image, conf: float = 0.25, iou: float = 0.7, imgsz=None):
-        """`Results` of the ANN twin for one picture (path or BGR array): what the spiking network converges to."""
-        frame, x, settings = self._single(image, conf, iou, imgsz)
+        """`Results` of the ANN twin for one image (see `predict`): what the spiking network converges to."""
+        frame, x, settings = self._single("ann", image, conf, iou, imgsz)
         with computing(self.threads):
             output = ann_forward(self.graph, x[None].to(self.device, self.dtype), keep_counts=False)
         boxes, scores = decode_maps(output.readout, self.graph.strides, self.graph.reg_max)
@@ -249,11 +254,11 @@ class SpikingYOLO:
         self.graph = moved(self.graph, self.dtype, self.device)
         return self
 
-    def _single(self, image, conf, iou, imgsz):
+    def _single(self, what, image, conf, iou, imgsz):
         from casc_det.yolo.sources import Source, check_imgsz
 
-        frame = next(iter(Source(image)))
         size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
+        frame = Source(image).single(f"{what}()")
         return frame, self._input(frame.image, size, True), DetectionSettings(conf, iou)
 
     def _input(self, image, size, rect):

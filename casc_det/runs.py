@@ -1,19 +1,27 @@
 """Run folders and the work of `casc-det predict` and `casc-det demo`: annotated pictures, videos, JSON of boxes."""
 
-from dataclasses import dataclass
+import errno
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from casc_det.arguments import check_flags
-from casc_det.draw import VideoFile, board, panel, write_picture
-from casc_det.files import write_json
+from casc_det.arguments import check_flags, shown
+from casc_det.draw import board, panel, write_picture
+from casc_det.errors import SourceError
+from casc_det.files import safe_name, write_bytes, write_json
 from casc_det.model import SpikingYOLO
+from casc_det.video import VideoFile
+from casc_det.yolo.results import crops, label_lines
 from casc_det.yolo.sources import Source
 
 EQUAL = 1e-6  # pixels, or score: what float64 may differ by at quiescence
+OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # after other errors nothing can be written any more
 
 
 def record(result) -> dict:
-    """One result as JSON values; boxes are xyxy pixels of the original picture, `frame` counts from 1 in a video."""
+    """One result as JSON values; boxes are xyxy pixels of the original picture.
+
+    `frame` counts all frames of a video from 1, `time` is in seconds from its start; both are null for a picture.
+    """
     height, width = result.orig_shape
     boxes = [
         {"name": result.names[int(label)], "class": int(label), "confidence": score, "box": xyxy}
@@ -22,9 +30,104 @@ def record(result) -> dict:
         )
     ]
     spiking = None if result.spiking is None else vars(result.spiking)
-    size = {"width": width, "height": height}
+    place = {"path": result.path, "frame": result.frame, "time": result.time, "width": width, "height": height}
     summary = result.verbose().strip().rstrip(",") if len(result) else "no boxes"
-    return {"path": result.path, "frame": result.frame, **size, "summary": summary, "boxes": boxes, "spiking": spiking}
+    return {**place, "summary": summary, "boxes": boxes, "spiking": spiking}
+
+
+@dataclass
+class Outputs:
+    """Writes what belongs to each result into a run folder, under names that no two inputs share.
+
+    Attributes:
+        save, save_txt, save_conf, save_crop: as in Ultralytics.
+        one_by_one: a video is finished when the next input begins; streams come in turn.
+        unwritten: (file, reason) of what could not be written.
+    """
+
+    folder: Path
+    save: bool
+    save_txt: bool
+    save_conf: bool
+    save_crop: bool
+    one_by_one: bool
+    unwritten: list[tuple[str, str]] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+    stems: dict[int, str] = field(default_factory=dict)
+    videos: dict[int, VideoFile | None] = field(default_factory=dict)
+
+    def free(self, stem: str, suffix: str) -> str:
+        """A name that was not given before in this run: `stem.suffix`, `stem2.suffix`, ..."""
+        name = next(n for i in range(1, 10**9) if (n := f"{stem}{i if i > 1 else ''}{suffix}") not in self.taken)
+        self.taken.add(name)
+        return name
+
+    def write(self, result) -> dict:
+        """Write the files of one result; {"saved": ..., "labels": ...}, paths in the run folder or None.
+
+        Raises:
+            OSError: nothing can be written any more.
+        """
+        suffix = ".jpg" if result.frame is None else ".mp4"
+        if result.number not in self.stems:
+            if self.one_by_one:
+                self.close()
+            stem = Path(result.path).stem or "stream"
+            safe = safe_name(stem)
+            self.stems[result.number] = self.free(stem if safe.startswith(stem) else safe, suffix).removesuffix(suffix)
+        stem = self.stems[result.number]
+        written = {"saved": None, "labels": None}
+        name = stem if result.frame is None else f"{stem}_{result.frame}"
+        if self.save:
+            written["saved"] = self._try(f"{stem}{suffix}", self._video if result.frame else self._picture, result)
+        if self.save_txt:
+            written["labels"] = self._try(self.free(f"labels/{name}", ".txt"), self._labels, result)
+        if self.save_crop:
+            for label, crop in crops(result):
+                file = self.free(f"crops/{safe_name(label)}/{name}", ".jpg")
+                self._try(file, lambda path, image: write_picture(path, image), crop)
+        return written
+
+    def _try(self, name: str, write, what) -> str | None:
+        """The name, where it could be written; a fault of this one file is noted."""
+        try:
+            return name if write(self.folder / name, what) else None
+        except (SourceError, OSError) as error:
+            number = getattr(error, "errno", None) or getattr(error.__cause__, "errno", None)
+            if isinstance(error, OSError) and number not in OF_ONE_FILE:
+                raise
+            self.unwritten.append((name, str(error)))
+            return None
+
+    def _picture(self, path: Path, result) -> bool:
+        return bool(write_picture(path, result.plot()))
+
+    def _video(self, path: Path, result) -> bool:
+        if result.number not in self.videos:
+            self.videos[result.number] = VideoFile(path, result.fps)
+        video = self.videos[result.number]
+        if video is None:
+            return False
+        try:
+            video.write(result.plot())
+        except SourceError:
+            self.videos[result.number] = None
+            raise
+        return True
+
+    def _labels(self, path: Path, result) -> bool:
+        lines = label_lines(result, self.save_conf)
+        if not lines:
+            path.unlink(missing_ok=True)  # of an earlier run
+            return False
+        return bool(write_bytes(path, "".join(f"{line}\n" for line in lines).encode()))
+
+    def close(self) -> None:
+        """Finish all videos."""
+        for number, video in self.videos.items():
+            if video is not None:
+                self.videos[number] = None
+                self._try(video.path.name, lambda path, video: video.close(), video)
 
 
 def predict_to_folder(
@@ -49,51 +152,41 @@ def predict_to_folder(
         options: those of `SpikingYOLO.predict`.
 
     Returns:
-        The content of `predictions.json`: `{"settings", "results", "skipped", "interrupted"}`. After Ctrl-C it holds
-        what was done until then.
+        The content of `predictions.json`: `{"settings", "results", "skipped", "incomplete", "unwritten",
+        "interrupted"}`. After Ctrl-C, and after an error that ends the run, which is raised again, it holds what was
+        done until then.
     """
     check_flags(save=save, save_txt=save_txt, save_conf=save_conf, save_crop=save_crop)
     frames = Source(source, options.pop("vid_stride", 1))
-    records, video, taken, interrupted = [], None, set(), False
+    outputs = Outputs(folder, save, save_txt, save_conf, save_crop, frames.is_path)
+    records, ended = [], None
     try:
         for result in model.predict(frames, stream=True, **options):
-            folder.mkdir(parents=True, exist_ok=True)
-            records.append(record(result))
-            name = _free_name(result.path, ".jpg", taken) if result.frame is None else f"{Path(result.path).stem}.jpg"
-            if save_txt:
-                label = f"{Path(name).stem}{'' if result.frame is None else f'_{result.frame}'}.txt"
-                result.save_txt(folder / "labels" / label, save_conf=save_conf)
-            if save_crop:
-                result.save_crop(folder / "crops", Path(name))
-            if save and result.frame is None:
-                write_picture(folder / name, result.plot())
-            elif save:
-                if video is None or result.frame == 1:
-                    if video is not None:
-                        video.close()
-                    video = VideoFile(folder / _free_name(result.path, ".mp4", taken), result.fps)
-                video.write(result.plot())
+            records.append({**record(result), "saved": None, "labels": None})
+            records[-1] |= outputs.write(result)
             progress(result, frames.total)
-    except KeyboardInterrupt:
-        interrupted = True
-        if not records:
+        outputs.close()
+    except BaseException as error:  # also what ends the process: what was done is written first
+        ended = error
+        if not records and not isinstance(error, KeyboardInterrupt):
             raise
-    finally:
-        if video is not None:
-            video.close()
-    skipped = [{"path": path, "reason": reason} for path, reason in frames.skipped]
-    content = {"settings": {"source": str(source), **settings, **options}, "results": records, "skipped": skipped}
-    content["interrupted"] = interrupted
+        try:
+            outputs.close()
+        except OSError as second:
+            outputs.unwritten.append((str(folder), str(second)))
+    given = str(source) if isinstance(source, str | Path | int) else shown(source)
+    content = {
+        "settings": {"source": given, **settings, **options},
+        "results": records,
+        "skipped": [{"path": path, "reason": reason} for path, reason in frames.skipped],
+        "incomplete": frames.incomplete,
+        "unwritten": [{"file": file, "reason": reason} for file, reason in outputs.unwritten],
+        "interrupted": ended is not None,
+    }
     write_json(folder / "predictions.json", content)
+    if ended is not None and not isinstance(ended, KeyboardInterrupt):
+        raise ended
     return content
-
-
-def _free_name(path: str, suffix: str, taken: set[str]) -> str:
-    """A file name for the annotated copy: the source's stem, numbered where two sources share it."""
-    stem = Path(path).stem or "stream"
-    name = next(n for i in range(1, 10**6) if (n := f"{stem}{i if i > 1 else ''}{suffix}") not in taken)
-    taken.add(name)
-    return name
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,147 @@ def test_predict_keeps_what_was_done_when_interrupted(capsys, weights, picture, 
     assert code == 130 and "interrupted after" in out and content["interrupted"] and content["results"]
 
 
+def clip(path, frames: int, shade: int = 60):
+    import cv2
+
+    path.parent.mkdir(exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for i in range(frames):
+        writer.write(np.full((48, 64, 3), shade * i % 256, np.uint8))
+    writer.release()
+    return path
+
+
+def frames_of(path) -> int:
+    import cv2
+
+    return int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT))
+
+
+def predicted(folder) -> dict:
+    return json.loads((folder / "predictions.json").read_text())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError(28, "No space left on device")])
+def test_whatever_ends_predict_its_video_and_json_are_there(weights, tmp_path, error):
+    from casc_det import SpikingYOLO
+    from casc_det.runs import predict_to_folder
+
+    seen = []
+
+    def progress(result, total):
+        seen.append(result.frame)
+        if len(seen) == 3:
+            raise error
+
+    run_it = lambda: predict_to_folder(
+        SpikingYOLO(weights), clip(tmp_path / "clip.avi", 6), tmp_path / "r", progress, {}, timesteps=2
+    )
+    if error is KeyboardInterrupt:
+        assert run_it()["interrupted"]
+    else:
+        with pytest.raises(error if isinstance(error, type) else OSError):
+            run_it()
+    content = predicted(tmp_path / "r")
+    assert content["interrupted"] and [r["frame"] for r in content["results"]] == [1, 2, 3]
+    assert frames_of(tmp_path / "r" / "clip.mp4") == 3
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["clip.mp4", "predictions.json"]
+
+
+def test_full_disk_ends_predict_and_keeps_what_was_done(capsys, weights, picture, tmp_path, monkeypatch):
+    import casc_det.runs
+
+    (tmp_path / "second.png").write_bytes(picture.read_bytes())
+    real, calls = casc_det.runs.write_picture, []
+
+    def full(path, image):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, image)
+
+    monkeypatch.setattr(casc_det.runs, "write_picture", full)
+    words = ("predict", f"weights={weights}", f"source={tmp_path}/*.png", "timesteps=2", f"project={tmp_path}/r")
+    assert "No space left on device" in fails(capsys, *words)
+    content = predicted(tmp_path / "r" / "predict")
+    assert content["interrupted"] and [r["saved"] for r in content["results"]] == ["picture.jpg", None]
+
+
+def test_one_file_that_cannot_be_written_does_not_end_predict(capsys, weights, picture, tmp_path, monkeypatch):
+    import casc_det.runs
+
+    long = tmp_path / f"{'x' * 246}.png"
+    long.write_bytes(picture.read_bytes())
+    words = ("predict", f"weights={weights}", "timesteps=2", f"project={tmp_path}/r", "save_txt=true", "conf=0")
+    code, _, _ = run(capsys, *words, f"source={tmp_path}/*.png", "save_crop=true", "max_det=2")
+    content = predicted(tmp_path / "r" / "predict")
+    saved = [r["saved"] for r in content["results"]]
+    assert code == 0 and saved[0] == "picture.jpg" and saved[1].startswith("xxx") and len(saved[1]) < 200
+    assert all(
+        (tmp_path / "r" / "predict" / r[key]).is_file() for r in content["results"] for key in ("saved", "labels")
+    )
+    real = casc_det.runs.write_picture
+    refuse = lambda path, image: real(path if "xxx" not in path.name else path.with_name("y" * 300 + ".jpg"), image)
+    monkeypatch.setattr(casc_det.runs, "write_picture", refuse)
+    code, _, error = run(capsys, *words, f"source={tmp_path}/*.png")
+    content = predicted(tmp_path / "r" / "predict-2")
+    assert code == 1 and "could not be written" in error and [bool(r["saved"]) for r in content["results"]] == [1, 0]
+    assert not content["interrupted"] and len(content["unwritten"]) == 1
+
+
+def test_cut_video_has_its_frames_and_exit_code_1(capsys, caplog, weights, tmp_path):
+    data = clip(tmp_path / "whole.avi", 8).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: int(len(data) * 0.8)])
+    words = ("predict", f"weights={weights}", "timesteps=2", f"project={tmp_path}/r", "json=true")
+    code, out, _ = run(capsys, *words, f"source={tmp_path}/cut.avi")
+    content = json.loads(out)  # and nothing beside it
+    assert code == 1 and "is damaged or cut" in caplog.text and content["incomplete"] == 1
+    assert content["skipped"][0]["path"].endswith("cut.avi") and 0 < len(content["results"]) < 8
+    assert frames_of(tmp_path / "r" / "predict" / "cut.mp4") == len(content["results"])
+
+
+def test_every_result_says_which_files_are_its_own(capsys, weights, picture, tmp_path):
+    from ultralytics.engine.results import Results
+
+    from casc_det import SpikingYOLO
+
+    (tmp_path / "clip_2.png").write_bytes(picture.read_bytes())
+    Image.open(picture).save(tmp_path / "picture.bmp")
+    for folder, shade in (("a", 60), ("b", 90)):
+        clip(tmp_path / folder / "clip.avi", 4, shade)
+    (tmp_path / "list.txt").write_text("picture.png\npicture.bmp\nclip_2.png\na/clip.avi\nb/clip.avi\n")
+    words = ("predict", f"weights={weights}", f"source={tmp_path}/list.txt", "timesteps=5", "conf=0", "max_det=3")
+    words += ("vid_stride=2", f"project={tmp_path}/r", "save_txt=true", "save_conf=true", "exist_ok=true")
+    for _ in range(2):  # the second time nothing is appended
+        assert run(capsys, *words)[0] == 0
+        results = predicted(tmp_path / "r" / "predict")["results"]
+        assert [r["saved"] for r in results] == [
+            "picture.jpg",
+            "picture2.jpg",
+            "clip_2.jpg",
+            "clip.mp4",
+            "clip.mp4",
+            "clip2.mp4",
+            "clip2.mp4",
+        ]
+        assert [r["frame"] for r in results] == [None, None, None, 2, 4, 2, 4]
+        assert [r["time"] for r in results][3:] == pytest.approx([0.1, 0.3, 0.1, 0.3])
+        labels = [r["labels"] for r in results]
+        assert len(set(labels)) == 7 and all(label.startswith("labels/") for label in labels)
+        for result in results:
+            lines = (tmp_path / "r" / "predict" / result["labels"]).read_text().splitlines()
+            assert [int(line.split()[0]) for line in lines] == [box["class"] for box in result["boxes"]]
+    (result,) = SpikingYOLO(weights).predict(picture, 5, conf=0, max_det=3)
+    Results.save_txt(result, tmp_path / "theirs.txt", save_conf=True)
+    ours = (tmp_path / "r" / "predict" / labels[0]).read_text()
+    assert (tmp_path / "theirs.txt").read_text() == ours
+    assert run(capsys, *words, "classes=4")[0] == 0  # no boxes: the files of the earlier run are gone
+    assert (
+        not (tmp_path / "r" / "predict" / "labels" / "picture.txt").exists()
+        or predicted(tmp_path / "r" / "predict")["results"][0]["boxes"]
+    )
+
+
 def test_predict_names_what_it_skips(capsys, weights, picture, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"x")
     words = ("predict", f"weights={weights}", f"source={tmp_path}", "timesteps=2", f"project={tmp_path}/r")

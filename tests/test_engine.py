@@ -318,6 +318,14 @@ def test_images_of_another_shape_are_refused(shape):
         simulate(graph, torch.zeros(shape).double())
 
 
+@pytest.mark.parametrize("values", [255.0, -0.1, float("nan"), float("inf")])
+def test_images_of_another_range_are_refused(values):
+    images = small_images()
+    images[0, 0, 0, 0] = values
+    with pytest.raises(ArgumentError, match="images: expected values from 0 to 1, got"):
+        simulate(spiking(), images, 4)
+
+
 def test_simulation_leaves_graph_and_images_alone():
     graph, images = spiking(*OPS), small_images()
     kept = [value.clone() for node in graph.nodes for value in g.tensors(node).values()]

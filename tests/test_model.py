@@ -99,6 +99,27 @@ def test_predict_names_the_wrong_argument(detector, argument, value):
         detector.predict(RANDOM[0], **{argument: value})
 
 
+def test_ann_and_anytime_look_at_one_image(detector):
+    one = detector.ann([RANDOM[0]], conf=0)
+    assert record(one) == record(detector.ann(RANDOM[0], conf=0))
+    tensor = torch.from_numpy(RANDOM[0][..., ::-1].transpose(2, 0, 1).copy())
+    assert record(detector.ann(tensor, conf=0)) == record(one)
+    for several in (list(RANDOM), torch.stack([tensor, tensor])):
+        with pytest.raises(ArgumentError, match=r"ann\(\) looks at one image, got [23] of them"):
+            detector.ann(several)
+        with pytest.raises(ArgumentError, match=r"anytime\(\) looks at one image"):
+            detector.anytime(several)  # at once, not when the first step is asked for
+
+
+def test_every_entry_checks_its_image(detector):
+    for entry in (detector, detector.predict, detector.ann, detector.anytime):
+        for wrong in (RANDOM[0] / 1.0, RANDOM[0].transpose(2, 0, 1), b"x" * 1000, np.zeros((0, 3, 3), np.uint8)):
+            with pytest.raises(ArgumentError, match="^source: ") as caught:
+                entry(wrong)
+            assert len(str(caught.value)) < 300
+    assert record(detector.ann(RANDOM[0] / 255, conf=0)) == record(detector.ann(RANDOM[0], conf=0))
+
+
 def test_classes_that_are_called_like_numbers(detector):
     from dataclasses import replace
 

@@ -187,6 +187,9 @@ def first_answer(graph: g.SpikingGraph, delay: float = 0.0) -> int:
 
 
 def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
+    """Raise ArgumentError where `images` is no tensor (B, 3, H, W) of values in 0..1 that `graph` can take."""
+    if not isinstance(images, torch.Tensor):
+        raise ArgumentError(f"images: expected a tensor (B, 3, H, W), got {type(images).__name__}")
     stride, dtype = max(graph.strides), graph.dtype
     if images.dtype != dtype:
         raise ArgumentError(
@@ -197,6 +200,11 @@ def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
         raise ArgumentError(
             f"images: expected a tensor (B, 3, H, W) with H and W multiples of {stride}, got {tuple(images.shape)}; "
             "letterbox the pictures first"
+        )
+    low, high = (float(v) for v in images.aminmax())
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise ArgumentError(
+            f"images: expected values from 0 to 1, got {low:g} to {high:g}; divide pixels of 0..255 by 255"
         )
 
 

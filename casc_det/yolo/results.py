@@ -1,11 +1,13 @@
 """Ultralytics `Results` with one attribute more: `spiking`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from ultralytics.engine.results import Results
 from ultralytics.utils.ops import scale_boxes
+from ultralytics.utils.plotting import save_one_box
 
 from casc_det.decode import Detections
 from casc_det.files import safe_name
@@ -34,16 +36,21 @@ class SpikingResults(Results):
 
     Attributes:
         spiking: a `SpikingInfo`, or None for the answer of an ANN.
-        frame, fps: number of the frame in its video from 1, and the video's frames per second; None for a picture.
+        frame, fps, time: number of the frame in its video from 1, frames per second of what is made of them, seconds
+            from the video's start; None for a picture.
+        number: which of the source's files or images it is, from 0.
     """
 
     spiking: SpikingInfo | None = None
     frame: int | None = None
     fps: float | None = None
+    time: float | None = None
+    number: int = 0
 
     def new(self):
         fresh = SpikingResults(orig_img=self.orig_img, path=self.path, names=self.names, speed=self.speed)
         fresh.spiking, fresh.frame, fresh.fps = self.spiking, self.frame, self.fps
+        fresh.time, fresh.number = self.time, self.number
         return fresh
 
     def save_crop(self, save_dir, file_name="im.jpg"):
@@ -51,6 +58,22 @@ class SpikingResults(Results):
         crops = self.new()
         crops.boxes, crops.names = self.boxes, {label: safe_name(name) for label, name in self.names.items()}
         Results.save_crop(crops, save_dir, file_name)
+
+
+def label_lines(result: Results, scores: bool = False) -> list[str]:
+    """The boxes as lines of a YOLO label file, `class x y width height [score]` in 0..1, as `Results.save_txt`."""
+    boxes = result.boxes.cpu()
+    rows = zip(boxes.cls.tolist(), boxes.xywhn.tolist(), boxes.conf.tolist(), strict=True)
+    lines = [(int(label), *xywh, *([score] if scores else [])) for label, xywh, score in rows]
+    return [" ".join(f"{value:g}" for value in line) for line in lines]
+
+
+def crops(result: Results) -> Iterator[tuple[str, np.ndarray]]:
+    """Class name and BGR inside of each box, a little larger, as `Results.save_crop`."""
+    for label, xyxy in zip(result.boxes.cls.tolist(), result.boxes.xyxy.cpu(), strict=True):
+        crop = save_one_box(xyxy, result.orig_img, BGR=True, save=False)
+        if crop.size:
+            yield result.names[int(label)], crop
 
 
 def original_boxes(boxes: np.ndarray, shape: tuple[int, int], original: tuple[int, int]) -> torch.Tensor:
@@ -70,4 +93,5 @@ def make_results(
     )
     results = SpikingResults(frame.image, frame.path, dict(enumerate(names)), boxes=torch.cat(columns, 1), speed=speed)
     results.spiking, results.frame, results.fps = spiking, frame.frame, frame.fps
+    results.time, results.number = frame.time, frame.number
     return results

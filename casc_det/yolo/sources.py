@@ -1,38 +1,38 @@
-"""Pictures, folders, globs, list files, videos, webcams, URLs and arrays, through Ultralytics' loaders.
+"""Pictures, folders, globs, list files, videos, cameras, URLs and what is in memory, one frame after the other.
 
 What cannot be read is never dropped in silence: it is kept in `skipped` with its reason, and a source of which
 nothing can be read is an error.
 """
 
 import glob
+import logging
+import os
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from ultralytics.data.augment import LetterBox
-from ultralytics.data.build import load_inference_source
-from ultralytics.data.loaders import LoadImagesAndVideos
 from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS
-from ultralytics.utils import LOGGER
 
+from casc_det.arguments import shown
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.terminal import printable
-from casc_det.yolo import open_picture
+from casc_det.video import TIMEOUT, Stream, VideoReader
+from casc_det.yolo.images import Frame, as_bgr, check_size, read_picture, reason_of
 
-STREAMS = ("rtsp://", "rtmp://", "tcp://", "http://", "https://")
-
-
-@dataclass
-class Frame:
-    """One picture to look at. image: (H, W, 3) BGR uint8. frame: number in its video from 1, None for a picture."""
-
-    image: np.ndarray
-    path: str
-    frame: int | None = None
-    fps: float | None = None
+__all__ = ["Frame", "Source", "check_imgsz", "expand", "letterbox", "read_picture"]
+WEB, LIVE = ("http://", "https://"), ("rtsp://", "rtmp://", "tcp://", "udp://")
+LOGGER = logging.getLogger("casc_det")  # to stderr; that of Ultralytics prints to stdout, between JSON
+KINDS = "picture, folder, glob, .txt list, video, webcam index or URL"
+MOST_BYTES, MOST_SECONDS = 2**28, 60  # of a picture that is fetched
 
 
 @dataclass
@@ -41,102 +41,260 @@ class Source:
 
     Attributes:
         total: number of frames where it is known beforehand, else None.
-        skipped: (file, reason) of what could not be read so far.
+        files: the files that are looked at. skipped: (file, reason) of what could not be read so far.
+        incomplete: videos and streams of which a part could not be read.
     """
 
     given: object
     vid_stride: int = 1
     files: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    incomplete: int = 0
 
     def __post_init__(self):
-        if isinstance(self.given, bool) or self.given is None or (isinstance(self.given, str) and not self.given):
-            raise SourceError("source: missing; give a picture, folder, glob, .txt list, video, webcam index or URL")
-        paths = [self.given] if isinstance(self.given, str | Path) else self.given
-        self.is_path = (
-            isinstance(paths, list | tuple)
-            and len(paths) > 0
-            and all(isinstance(p, str | Path) and not self._is_stream(str(p)) for p in paths)
-        )
-        if self.is_path:
-            for path in paths:
-                files, skipped = expand(str(path))
-                self.files += files
-                for file, reason in skipped:
-                    self._skip(file, reason)
-            if not self.files:
-                raise SourceError(f"source: {_nothing_readable(self.given, self.skipped)}")
+        given, self.items, self.frames_known = self.given, [], None
+        if isinstance(given, bool) or given is None or (isinstance(given, str) and not given.strip()):
+            raise SourceError(f"source: missing; give a {KINDS}")
+        if isinstance(given, int | np.integer):
+            given = str(given)
+        if isinstance(given, list | tuple):
+            if not given:
+                raise SourceError(f"source: an empty {type(given).__name__}; give a {KINDS}")
+            for number, item in enumerate(given):
+                self._add(item, f"source[{number}]")
+        elif isinstance(given, torch.Tensor) and given.ndim == 4:
+            if not len(given):
+                raise ArgumentError("source: a tensor without images")
+            for image in given:
+                self._add(image, "source")
+        else:
+            self._add(given, "source")
+        if not self.items:
+            raise SourceError(f"source: {_nothing_readable(self.given, self.skipped)}")
 
-    def _skip(self, file: str, reason: str) -> None:
+    def _add(self, item, name: str) -> None:
+        """Append to `items` what one item stands for: file names, addresses, or frames that are in memory."""
+        if isinstance(item, str | Path):
+            text = str(item)
+            if _is_address(text):
+                self.items.append(_Address(text))
+                return
+            if text.endswith(".streams") and os.path.isfile(text):
+                self.items += [_Address(line) for line in _lines(Path(text))]
+                return
+            try:
+                files, skipped = expand(text)
+            except (SourceError, OSError) as error:
+                reason = error if isinstance(error, SourceError) else f"source: '{text}' cannot be read ({error})"
+                if name == "source":
+                    raise SourceError(str(reason)) from error
+                files, skipped = [], [(text, str(reason).removeprefix("source: "))]  # one of several
+            self.files += files
+            self.items += files
+            for file, reason in skipped:
+                self._skip(file, reason)
+            return
+        if not isinstance(item, np.ndarray | torch.Tensor | Image.Image):
+            kinds = f"a {KINDS}, an array (H, W, 3), a tensor (B, 3, H, W), a PIL image, or a list of these"
+            raise ArgumentError(f"{name}: expected {kinds}, got {shown(item)}")
+        path = getattr(item, "filename", "") or f"image{len(self.items)}.jpg"  # as Ultralytics calls them
+        self.items.append(Frame(as_bgr(item, name), str(path)))
+
+    def _skip(self, file: str, reason: str, whole: bool = True) -> None:
+        """Note what could not be read: a file, or parts of one (`whole` is false)."""
         self.skipped.append((file, reason))
-        LOGGER.warning(printable(f"skipped '{file}': {reason}"))
+        self.incomplete += not whole
+        LOGGER.warning(printable(f"skipped '{file}': {reason}" if whole else f"'{file}' {reason}"))
 
-    @staticmethod
-    def _is_stream(text: str) -> bool:
-        if text.isdecimal() or text == "screen":  # a camera or the screen, unless a file or folder is called so
-            return not Path(text).exists()
-        return text.lower().startswith(STREAMS) or text.endswith(".streams")
+    @property
+    def is_path(self) -> bool:
+        """Whether all of it are files."""
+        return all(isinstance(item, str) for item in self.items)
 
     @property
     def total(self) -> int | None:
-        if not self.is_path or any(_is_video(f) for f in self.files):
-            return _frame_count(self.files[0], self.vid_stride) if len(self.files) == 1 else None
-        return len(self.files)
+        if any(isinstance(item, _Address) or (isinstance(item, str) and _is_video(item)) for item in self.items):
+            return self.frames_known
+        return len(self.items)
+
+    def single(self, what: str) -> Frame:
+        """The one image that this is; ArgumentError where it is more, for `what` that takes one."""
+        moving = any(isinstance(i, _Address) or (isinstance(i, str) and _is_video(i)) for i in self.items)
+        count = len(self.items) + len(self.skipped)
+        if moving or count > 1:
+            came = f"{count} of them" if count > 1 else "a video or stream"
+            raise ArgumentError(f"source: {what} looks at one image, got {came}; call it for each, or use predict")
+        return next(iter(self))
 
     def __iter__(self) -> Iterator[Frame]:
-        if not self.is_path:
-            yield from self._from_loader()
-            return
         read = 0
-        for file in self.files:
-            try:
-                for frame in _video(file, self.vid_stride) if _is_video(file) else [read_picture(file)]:
+        try:
+            for number, item in enumerate(self.items):
+                if isinstance(item, _Address):
+                    continue
+                for frame in self._open(item):
+                    frame.number = number
                     read += 1
                     yield frame
-            except SourceError as error:
-                self._skip(file, str(error))
+            for frame in self._streams():
+                read += 1
+                yield frame
+        finally:
+            for _, stream in getattr(self, "open_streams", []):
+                stream.close()
         if not read:
             raise SourceError(f"source: {_nothing_readable(self.given, self.skipped)}")
 
-    def _from_loader(self):
+    def _open(self, item) -> Iterator[Frame]:
+        """The frames of a file or of an image in memory; what cannot be read is skipped."""
+        if isinstance(item, Frame):
+            yield item
+            return
         try:
-            loader = load_inference_source(self.given, vid_stride=self.vid_stride)
-        except Exception as error:  # connection, camera, array of a wrong kind
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SourceError(f"source: '{self.given}' cannot be opened ({reason})") from error
-        fps = getattr(loader, "fps", None)
-        fps = fps[0] if isinstance(fps, list) else fps
-        moving = getattr(loader, "mode", "image") in ("stream", "video")
-        for number, (paths, images, _) in enumerate(loader, 1):
-            for path, image in zip(paths, images, strict=True):
-                yield Frame(image, str(path), number if moving else None, fps)
+            if _is_video(item):
+                yield from self._video(item)
+            else:
+                yield read_picture(item)
+        except SourceError as error:
+            self._skip(item, str(error))
+        except Exception as error:  # a decoder may raise anything where the file is damaged
+            self._skip(item, f"cannot be read ({reason_of(error)})")
+
+    def _video(self, file: str) -> Iterator[Frame]:
+        if Path(file).suffix.lower() == ".gif":  # before anything is unpacked
+            _check_gif(file)
+        video = VideoReader(file, check_size)
+        rate, found = video.reading.rate, 0
+        if len(self.items) == 1:
+            self.frames_known = video.reading.count // self.vid_stride or None
+        for number, seconds, image in video.frames(self.vid_stride):
+            found += 1
+            yield Frame(image, file, number, rate / self.vid_stride, seconds if video.reading.forward else None)
+        if not found and video.reading.frames:
+            raise SourceError(f"has only {video.reading.frames} frames, fewer than vid_stride={self.vid_stride}")
+        if not found:
+            raise SourceError("has no frame that can be read")
+        if lost := video.lost():
+            self._skip(file, lost, whole=False)
+
+    def _streams(self) -> Iterator[Frame]:
+        """The frames of all cameras and URLs, in turn."""
+        self.open_streams = []
+        for number, item in enumerate(self.items):
+            if not isinstance(item, _Address):
+                continue
+            try:
+                if (image := item.fetch()) is not None:
+                    image.number = number
+                    yield image
+                else:
+                    self.open_streams.append((number, Stream(item.target, self.vid_stride, item.live)))
+            except SourceError as error:
+                self._skip(item.text, str(error))
+        running = list(self.open_streams)
+        while running:
+            for number, stream in list(running):
+                found = stream.next()
+                if found is None:
+                    running.remove((number, stream))
+                    self._ended(self.items[number], stream)
+                    continue
+                yield Frame(found[1], self.items[number].text, found[0], stream.rate / self.vid_stride, None, number)
+
+    def _ended(self, item: "_Address", stream: Stream) -> None:
+        if stream.silent or item.live or not stream.number:
+            what = "stopped answering" if stream.silent else "ended"
+            self._skip(item.text, f"{what} after {stream.number} frames", whole=False)
+
+
+@dataclass(frozen=True)
+class _Address:
+    """A camera's index or a URL."""
+
+    text: str
+
+    @property
+    def target(self) -> str | int:
+        return int(self.text) if self.text.isdecimal() else self.text
+
+    @property
+    def suffix(self) -> str:
+        return urlsplit(self.text).path.rpartition(".")[2].lower() if self.text.lower().startswith(WEB) else ""
+
+    @property
+    def live(self) -> bool:
+        return self.suffix not in VID_FORMATS
+
+    def fetch(self) -> Frame | None:
+        """The picture behind a URL, None where it is none. Raises SourceError where it does not answer."""
+        if not self.text.lower().startswith(WEB) or self.suffix in VID_FORMATS:
+            return None
+        try:
+            with urlopen(self.text, timeout=TIMEOUT) as answer:
+                kind = answer.headers.get_content_type()
+                if not kind.startswith("image/") and self.suffix not in IMG_FORMATS:
+                    return None
+                data, end = bytearray(), time.monotonic() + MOST_SECONDS
+                while chunk := answer.read1(2**16):
+                    data += chunk
+                    if len(data) > MOST_BYTES or time.monotonic() > end:
+                        raise SourceError(f"is too large or too slow (more than {len(data) >> 20} MiB)")
+        except (OSError, ValueError, URLError) as error:  # http.client's errors are among them or ValueError
+            raise SourceError(f"cannot be opened ({reason_of(error)})") from error
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f"picture.{self.suffix if self.suffix in IMG_FORMATS else kind.partition('/')[2]}")
+            file.write_bytes(data)
+            frame = read_picture(str(file))
+        frame.path = self.text
+        return frame
+
+
+def _is_address(text: str) -> bool:
+    if text.isdecimal():  # a camera, unless a file or folder is called so
+        return not os.path.exists(text)
+    return text.lower().startswith(WEB + LIVE)
 
 
 def _nothing_readable(source, skipped) -> str:
     if len(skipped) == 1:
         return f"'{skipped[0][0]}' {skipped[0][1]}"
-    return f"nothing in '{source}' could be read: {len(skipped)} files were skipped, the first is '{skipped[0][0]}'"
+    return (
+        f"nothing in {shown(source)} could be read: {len(skipped)} files were skipped, the first is '{skipped[0][0]}'"
+    )
 
 
 def _is_video(file: str) -> bool:
     return Path(file).suffix[1:].lower() in VID_FORMATS
 
 
+def _check_gif(file: str) -> None:
+    """Raise SourceError where a GIF says that it is larger than what is safe to unpack."""
+    with open(file, "rb") as stream:
+        head = stream.read(10)
+    if head[:4] == b"GIF8" and len(head) == 10:
+        check_size(int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little"))
+
+
+def _lines(path: Path) -> list[str]:
+    """The file names or addresses of a list, one a line."""
+    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    return [line for text in lines if (line := text.strip().strip(",").replace("\0", "")) and line != "source"]
+
+
 def expand(source: str) -> tuple[list[str], list[tuple[str, str]]]:
     """The picture and video files of a path, folder, glob or list file, and what was left out with reasons."""
     path = Path(source)
-    if path.is_dir():
+    if "\0" in source:
+        raise SourceError(f"source: {shown(source)} does not exist (a name has no zero byte)")
+    if os.path.isdir(source):
         found = sorted(str(f) for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
         if not found:
             raise SourceError(f"source: the folder '{source}' holds no files")
-    elif path.suffix.lower() in (".txt", ".csv") and path.is_file():
-        lines = [line.strip().strip(",") for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        found = [
-            line if Path(line).exists() else str(path.parent / line) for line in lines if line and line != "source"
-        ]
+    elif path.suffix.lower() in (".txt", ".csv") and os.path.isfile(source):
+        found = [line if os.path.exists(line) else str(path.parent / line) for line in _lines(path)]
         if not found:
             raise SourceError(f"source: the list '{source}' is empty; write one file name a line")
-    elif path.exists():
+    elif os.path.exists(source):
         found = [source]
     else:
         found = sorted(glob.glob(source, recursive=True))
@@ -145,54 +303,16 @@ def expand(source: str) -> tuple[list[str], list[tuple[str, str]]]:
             raise SourceError(f"source: '{source}' does not exist ({hint})")
     files, skipped = [], []
     for file in found:
-        if not Path(file).is_file():
-            named = f" (named in '{source}')" if path.suffix.lower() in (".txt", ".csv") and path.is_file() else ""
-            skipped.append((file, f"does not exist{named}"))
+        if not os.path.isfile(file):
+            named = f" (named in '{source}')" if path.suffix.lower() in (".txt", ".csv") else ""
+            skipped.append((file, f"{'is no file' if os.path.exists(file) else 'does not exist'}{named}"))
         elif Path(file).suffix[1:].lower() not in IMG_FORMATS | VID_FORMATS:
             skipped.append((file, f"is no picture or video (suffix '{Path(file).suffix}')"))
-        elif Path(file).stat().st_size == 0:
+        elif os.path.getsize(file) == 0:
             skipped.append((file, "is empty (zero bytes)"))
         else:
             files.append(file)
     return files, skipped
-
-
-def read_picture(file: str) -> Frame:
-    """One picture file; SourceError says why it cannot be read."""
-    try:
-        with open_picture(file) as picture:
-            picture.load()  # OpenCV would fill the missing part of a truncated file with grey
-    except UnidentifiedImageError:
-        if Path(file).suffix.lower() not in (".heic", ".heif"):  # these need a package that Ultralytics asks for
-            raise SourceError("cannot be read as a picture (unknown content)") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SourceError(f"cannot be read as a picture ({error})") from error
-    try:
-        _, images, _ = next(iter(LoadImagesAndVideos(file)))
-    except (StopIteration, ImportError):
-        raise SourceError("cannot be read as a picture (unknown content)") from None
-    return Frame(images[0], file)
-
-
-def _video(file: str, stride: int) -> Iterator[Frame]:
-    number = 0
-    try:
-        loader = LoadImagesAndVideos(file, vid_stride=stride)
-        for _, images, _ in loader:
-            for image in images:
-                number += 1
-                yield Frame(image, file, number, loader.fps / stride)
-    except FileNotFoundError:
-        raise SourceError("cannot be opened as a video") from None
-    if not number:
-        raise SourceError("has no frame that can be read")
-
-
-def _frame_count(file: str, stride: int) -> int | None:
-    try:
-        return LoadImagesAndVideos(file, vid_stride=stride).frames or None
-    except FileNotFoundError:
-        return None
 
 
 def check_imgsz(imgsz, stride: int) -> tuple[int, int]:

@@ -1,0 +1,175 @@
+"""Videos: every frame that can be read, what cannot be is named; what is written holds every frame."""
+
+import http.server
+import math
+import socket
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+import casc_det.video
+from casc_det.errors import SourceError
+from casc_det.video import VideoFile, VideoReader, count_frames, encodable
+from casc_det.yolo.sources import Source
+
+CODES = {"avi": "MJPG", "mp4": "mp4v", "mkv": "mp4v"}
+
+
+def clip(path, frames=20, fps=25.0, size=(64, 48)):
+    """A video whose frame k is gray of 10 k (within a few levels)."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODES[path.suffix[1:]]), fps, size)
+    for k in range(frames):
+        writer.write(np.full((size[1], size[0], 3), 10 * k, np.uint8))
+    writer.release()
+    return path
+
+
+def faststart(data: bytes) -> bytes:
+    """An mp4 with its table of frames in front, so that it can be read when its end is missing."""
+    boxes, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        boxes.append((data[at + 4 : at + 8], data[at : at + length]))
+        at += length
+    table = bytearray(dict(boxes)[b"moov"])
+    at = table.index(b"stco") + 8
+    for i in range(int.from_bytes(table[at : at + 4], "big")):
+        place = slice(at + 4 + 4 * i, at + 8 + 4 * i)
+        table[place] = (int.from_bytes(table[place], "big") + len(table)).to_bytes(4, "big")
+    rest = b"".join(box for kind, box in boxes if kind not in (b"moov", b"ftyp"))
+    return dict(boxes)[b"ftyp"] + bytes(table) + rest
+
+
+def read(path, stride=1):
+    reader = VideoReader(str(path))
+    return list(reader.frames(stride)), reader.lost()
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
+def test_whole_video_gives_every_frame_with_its_time(tmp_path, suffix):
+    frames, lost = read(clip(tmp_path / f"a.{suffix}"))
+    assert lost is None and [number for number, _, _ in frames] == list(range(1, 21))
+    assert [time for _, time, _ in frames] == pytest.approx([k / 25 for k in range(20)], abs=2e-3)
+    assert [image.mean() for _, _, image in frames] == pytest.approx([10 * k for k in range(20)], abs=4)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
+def test_cut_video_gives_its_frames_and_says_what_is_missing(tmp_path, suffix):
+    data = clip(tmp_path / f"a.{suffix}").read_bytes()
+    data = faststart(data) if suffix == "mp4" else data
+    (tmp_path / f"cut.{suffix}").write_bytes(data[: int(len(data) * 0.7)])
+    frames, lost = read(tmp_path / f"cut.{suffix}")
+    assert 3 < len(frames) < 20 and "is damaged or cut" in lost
+    assert [image.mean() for _, _, image in frames[:-1]] == pytest.approx(
+        [10 * k for k in range(len(frames) - 1)], abs=4
+    )
+
+
+def test_hole_in_the_middle_is_skipped_and_counted(tmp_path):
+    data = bytearray(clip(tmp_path / "a.avi").read_bytes())
+    begin = data.index(b"movi")
+    at = [i for i in range(begin, len(data)) if data[i : i + 4] == b"00dc"]
+    for i in at[6:9]:
+        data[i : i + 40] = b"\xff" * 40
+    (tmp_path / "hole.avi").write_bytes(data)
+    frames, lost = read(tmp_path / "hole.avi")
+    assert [round(image.mean(), -1) for _, _, image in frames] == [10 * k for k in (*range(6), *range(9, 20))]
+    assert lost == "is damaged or cut: 3 of its 20 frames cannot be read"
+
+
+def test_stride_takes_the_frames_of_ultralytics_and_numbers_them_by_source(tmp_path):
+    from ultralytics.data.loaders import LoadImagesAndVideos
+
+    path = clip(tmp_path / "a.mp4")
+    expected = [image for _, images, _ in LoadImagesAndVideos(str(path), vid_stride=3) for image in images]
+    found = list(Source(str(path), 3))
+    assert [f.frame for f in found] == [3, 6, 9, 12, 15, 18] and [f.number for f in found] == [0] * 6
+    assert [f.time for f in found] == pytest.approx([(n - 1) / 25 for n in (3, 6, 9, 12, 15, 18)], abs=2e-3)
+    assert all(np.array_equal(a, f.image) for a, f in zip(expected, found, strict=True)) and found[0].fps == 25 / 3
+
+
+def test_videos_are_named_and_counted_beside_pictures_that_work(tmp_path):
+    data = clip(tmp_path / "a.avi").read_bytes()
+    (tmp_path / "b.avi").write_bytes(data[: int(len(data) * 0.7)])
+    (tmp_path / "c.avi").write_bytes(b"RIFF" + b"\0" * 50)
+    source = Source(str(tmp_path))
+    frames = list(source)
+    assert source.incomplete == 1 and {f.number for f in frames} == {0, 1} and source.total is None
+    reasons = {path[-5:]: reason for path, reason in source.skipped}
+    assert "frames cannot be read" in reasons["b.avi"] and "cannot be opened as a video" in reasons["c.avi"]
+    single = Source(str(tmp_path / "a.avi"))
+    next(iter(single))
+    assert single.total == 20
+
+
+@pytest.mark.parametrize(
+    "fps", [211.222, 23.976, 29.97, 0.5, 1, 239.76, 120000 / 1001, 1000, 14.652014652014651, 25 / 3]
+)
+def test_every_frame_rate_can_be_written(tmp_path, fps):
+    video = VideoFile(tmp_path / "a.mp4", fps)
+    for k in range(4):
+        video.write(np.full((48, 64, 3), 50 * k, np.uint8))
+    video.close()
+    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(fps, rel=1e-3) and count_frames(tmp_path / "a.mp4") == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("fps", [None, 0, -1, math.nan, math.inf, 1e6, 90000, 1e-9])
+def test_frame_rate_that_is_none_becomes_25(fps):
+    assert encodable(fps) == 25
+
+
+def test_frames_of_another_size_are_fitted(tmp_path):
+    video = VideoFile(tmp_path / "a.mp4", 25)
+    for size in ((48, 64), (24, 32), (49, 65)):
+        video.write(np.zeros((*size, 3), np.uint8))
+    video.close()
+    assert count_frames(tmp_path / "a.mp4") == 3
+
+
+def test_video_that_did_not_reach_the_disk_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(casc_det.video, "count_frames", lambda path: 1)
+    video = VideoFile(tmp_path / "a.mp4", 25)
+    for _ in range(3):
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(SourceError, match="holds 1 of the 3 frames"):
+        video.close()
+    assert (tmp_path / "a.mp4").is_file()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server on the loopback that gives the files of `tmp_path`; its address."""
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: quiet(*a, directory=str(tmp_path))) as it:
+        threading.Thread(target=it.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{it.server_port}"
+        it.shutdown()
+
+
+def test_video_and_picture_of_a_url(tmp_path, server):
+    clip(tmp_path / "a.avi", frames=5)
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((8, 9, 3), 7, np.uint8))
+    frames = list(Source([f"{server}/a.avi", f"{server}/b.png"]))
+    assert sorted(f.frame or 0 for f in frames) == [0, 1, 2, 3, 4, 5]
+    (picture,) = [f for f in frames if f.frame is None]
+    assert picture.image.shape == (8, 9, 3) and picture.image.max() == 7 and picture.path.endswith("b.png")
+    with pytest.raises(SourceError, match="none.png' cannot be opened"):
+        list(Source(f"{server}/none.png"))
+
+
+def test_stream_that_does_not_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr(casc_det.video, "TIMEOUT", 0.3)
+    monkeypatch.setattr("casc_det.yolo.sources.TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        for url in (
+            f"http://127.0.0.1:{port}/a.jpg",
+            f"http://127.0.0.1:{port}/a.mp4",
+            f"rtsp://127.0.0.1:{port}/live",
+        ):
+            with pytest.raises(SourceError, match=f"'{url}' (cannot be opened|has no)"):
+                list(Source(url))
