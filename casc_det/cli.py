@@ -117,8 +117,7 @@ def dispatch(words: list[str]) -> int:
     missing = [key for key, value in options.items() if value is REQUIRED]
     if missing:
         raise UsageError(f"{name}: {missing[0]} is missing; for example: {spec.example}")
-    with screened():
-        return spec.run(options)
+    return spec.run(options)
 
 
 class Terminated(KeyboardInterrupt):
@@ -154,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal without UTF-8, a file name that is no text
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    with signals_as_interrupts() as came:
+    with signals_as_interrupts() as came, screened():
         code = run(sys.argv[1:] if argv is None else argv)
     return 128 + came[0] if came else code
 

@@ -221,6 +221,6 @@ def run_models(options: dict) -> int:
         kind = "8-bit integers" if entry.integer else "real-valued"
         text = f"{entry.classes:3d} classes  Q = {entry.levels:<2d}  {entry.imgsz} px  {kind:<14}"
         mark = "  (default)" if entry.name == DEFAULT else ""
-        print(f"{entry.name:<{width}}  {text}  {entry.size / 1e6:4.1f} MB{mark}")
+        print(f"{printable(entry.name):<{width}}  {text}  {entry.size / 1e6:4.1f} MB{mark}")
     print(f"In {', '.join(map(str, folders())) or 'no folder'}; use one by its name: casc-det info weights={DEFAULT}")
     return 0

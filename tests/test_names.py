@@ -4,9 +4,11 @@ import html.parser
 import io
 import json
 import re
+import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,11 +54,12 @@ def test_different_texts_have_different_names(first, second):
     assert safe_name(safe_name(first)) != safe_name(first) or safe_name(first) == first  # none is taken for another's
 
 
-def test_trace_of_any_image_id_stays_in_the_study(tmp_path):
+def test_trace_of_any_image_id_stays_in_the_study(tmp_path, monkeypatch):
+    monkeypatch.setattr(Study, "key", lambda study, variant: "variant")
     study = Study.__new__(Study)
     study.folder = tmp_path
     for key in (*NASTY, 785):
-        file = study.trace_file(Variant("w"), type("Picture", (), {"key": key}))
+        file = study.trace_file(Variant("w"), SimpleNamespace(key=key))
         assert file.parent.parent.parent == tmp_path and ".." not in file.parts
 
 
@@ -170,3 +173,15 @@ def test_command_line_shows_names_that_would_steer_the_terminal(tmp_path, capfd)
     assert r"/a\x1b[2J\x1b[31m\rb\u202e.png: " in out
     assert len(re.findall(r"a\\x1b\[2J\\x1b\[31m(?: |\\r)b\\u202e", error)) >= 4
     assert not re.search("\x1b|\u202e|\r(?!\x1b\\[K)", (out + error).replace("\r\x1b[K", "").replace("\x1b[0m", ""))
+
+
+def test_messages_of_ultralytics_are_seen_the_same_way(tmp_path):
+    """In a process of its own, where its logger is made while the command line runs."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / f"{EVIL}.jpg").write_bytes(b"no picture")
+    (tmp_path / "d.yaml").write_text(f"path: {tmp_path}\ntrain: images\nval: images\nnames: [a]\n")
+    words = ["train", "model=yolov8n.yaml", f"data={tmp_path}/d.yaml", "epochs=1", "imgsz=32", f"project={tmp_path}"]
+    done = subprocess.run([sys.executable, "-m", "casc_det", *words], capture_output=True, check=False)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 1 and r"a\x1b[2J" in said
+    assert not re.search("\x1b|\u202e|\r", said.replace("\r\x1b[K", "")) and "Traceback" not in said

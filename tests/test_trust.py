@@ -415,3 +415,15 @@ def test_resume_writes_where_the_checkpoint_lies_and_takes_no_trust_from_it(tmp_
     assert before == {file: file.read_bytes() for file in (tmp_path / "a").rglob("*") if file.is_file()}
     assert not (tmp_path / "elsewhere").exists()
     assert YAML.load(tmp_path / "moved" / "args.yaml")["trust"] is False
+
+
+def test_download_of_a_dataset_is_not_run_by_the_validator(tmp_path, marker):
+    import ultralytics.engine.validator
+
+    (tmp_path / "images").mkdir()
+    file = tmp_path / "d.yaml"
+    script = f"open({str(marker)!r}, 'w')"
+    file.write_text(f"path: {tmp_path}\ntrain: images\nval: gone\nnames: [a]\ndownload: {script}\n")
+    with guarded(), pytest.raises(FileNotFoundError):
+        ultralytics.engine.validator.check_det_dataset(str(file))
+    assert not marker.exists()

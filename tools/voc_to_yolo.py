@@ -5,6 +5,7 @@
 Pictures are linked, not copied. Objects marked difficult and boxes without extent are left out.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def main():
             (out / "labels" / split / f"{link.stem}.txt").write_text("\n".join(label_lines(picture)) + "\n")
     lines = [f"path: {out.resolve()}", "train: images/train", "val: images/val", "names:"]
     yaml = out / f"{out.name}.yaml"
-    yaml.write_text("\n".join([*lines, *(f"  {i}: {name}" for i, name in enumerate(names))]) + "\n")
+    yaml.write_text("\n".join([*lines, *(f"  {i}: {json.dumps(name)}" for i, name in enumerate(names))]) + "\n")
     print(f"written to {yaml}: {', '.join(names)}")
 
 

@@ -62,7 +62,7 @@ def _keep_cache(prefix: str, path, content: dict, version: str) -> None:
 def _prepare() -> None:
     os.environ["YOLO_OFFLINE"] = "True"
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    os.environ.setdefault("YOLO_AUTOINSTALL", "0")
+    os.environ["YOLO_AUTOINSTALL"] = "0"
     set_config_folders()
     _torchvision_or_stand_in()
     threads = torch.get_num_threads()

@@ -5,6 +5,7 @@ from contextvars import ContextVar
 from functools import wraps
 
 import ultralytics.engine.trainer
+import ultralytics.engine.validator
 import ultralytics.nn.tasks
 import ultralytics.utils.callbacks
 import ultralytics.utils.downloads
@@ -36,13 +37,18 @@ def no_download(*_, **__):
     raise ConnectionError("nothing is downloaded")
 
 
+def _checked_dataset(original, dataset, *_, split: str = "", **__):
+    """A dataset YAML without its `download:`."""
+    return original(dataset, autodownload=False, split=split)
+
+
 def _replace(module, name: str, function) -> None:
     """Put `function(original, *args)` in the place of a function of Ultralytics, inside `guarded` only."""
     original = getattr(module, name)
 
     @wraps(original)
     def chosen(*args, **settings):
-        return original(*args, **settings) if _reader.get() is None else function(original, *args)
+        return original(*args, **settings) if _reader.get() is None else function(original, *args, **settings)
 
     setattr(module, name, chosen)
 
@@ -53,8 +59,9 @@ def _check_amp(original, model) -> bool:
         return original(model)
 
 
-_replace(ultralytics.nn.tasks, "torch_safe_load", lambda _, file, *more: (_reader.get()(file), str(file)))
-_replace(ultralytics.utils.torch_utils, "torch_load", lambda _, file, *more: _reader.get()(file))
+_replace(ultralytics.nn.tasks, "torch_safe_load", lambda _, file, *__, **___: (_reader.get()(file), str(file)))
+_replace(ultralytics.utils.torch_utils, "torch_load", lambda _, file, *__, **___: _reader.get()(file))
 _replace(ultralytics.utils.callbacks, "add_integration_callbacks", lambda *_: None)
 _replace(ultralytics.utils.downloads, "safe_download", no_download)
 _replace(ultralytics.engine.trainer, "check_amp", _check_amp)
+_replace(ultralytics.engine.validator, "check_det_dataset", _checked_dataset)

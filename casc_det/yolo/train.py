@@ -21,7 +21,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from casc_det.activation import check_levels
 from casc_det.arguments import check_texts
-from casc_det.errors import ArgumentError, CascError, UsageError, WeightsError, nearest
+from casc_det.errors import ArgumentError, CascError, SourceError, UsageError, WeightsError, nearest
 from casc_det.files import PROJECT, run_folder
 from casc_det.storage import load_graph
 from casc_det.yolo.architecture import check_description, read_architecture
@@ -148,7 +148,10 @@ class CascTrainer(DetectionTrainer):
 
     def build_dataset(self, img_path, mode="train", batch=None):
         if not self.unlabelled:
-            return super().build_dataset(img_path, mode, batch)
+            try:
+                return super().build_dataset(img_path, mode, batch)
+            except (RuntimeError, FileNotFoundError, AssertionError, ValueError) as error:  # no image can be used, ...
+                raise SourceError(f"data: '{self.args.data}': {' '.join(str(error).split())[:500]}") from error
         settings = {"imgsz": self.args.imgsz, "cache": self.args.cache, "hyp": self.args, "batch_size": batch}
         return PictureDataset(img_path, data=self.data, augment=mode == "train", stride=32, **settings)
 
