@@ -9,7 +9,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import torch
 
@@ -30,13 +32,33 @@ def check_threads(threads) -> int | str:
 
 @contextmanager
 def computing(threads: int | str) -> Iterator[None]:
-    """Inside, torch and the compiled loops use so many threads; "auto": free cores, at most as many as torch has."""
-    before = torch.get_num_threads()
+    """Inside, torch and the compiled loops use so many threads; "auto": free cores, at most as many as torch has.
+
+    What torch has is seen when nothing computes: a new Python thread starts with the number that was set last anywhere.
+    """
+    with INSIDE.lock:
+        INSIDE.before = INSIDE.before if INSIDE.count else torch.get_num_threads()
+        INSIDE.count += 1
+        before = INSIDE.before
     torch.set_num_threads(min(before, USE.free()) if threads == "auto" else threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with INSIDE.lock:
+            INSIDE.count -= 1
+            torch.set_num_threads(before)
+
+
+@dataclass
+class Inside:
+    """The Python threads that are inside `computing`, and the number of threads that torch had before the first one."""
+
+    lock: Lock = field(default_factory=Lock)
+    count: int = 0
+    before: int = 1
+
+
+INSIDE = Inside()
 
 
 def stepwise(threads: int | str, items: Iterator) -> Iterator:

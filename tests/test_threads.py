@@ -1,5 +1,7 @@
 """How many threads are taken: what is asked for, or the cores that others leave."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -107,6 +109,27 @@ def test_threads_are_set_inside_only(monkeypatch):
         with pytest.raises(ZeroDivisionError), threads.computing(1):
             1 / 0  # noqa: B018
         assert seen() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_python_threads_at_once_leave_torchs_number(monkeypatch):
+    """A new Python thread takes over what was set last, here by one that computes with one thread."""
+    before, free = torch.get_num_threads(), iter([1, 3])
+    monkeypatch.setattr(threads.USE, "free", lambda: next(free))
+
+    def other() -> list[int]:
+        seen = [torch.get_num_threads()]
+        with threads.computing("auto"):
+            seen.append(torch.get_num_threads())
+        return [*seen, torch.get_num_threads()]
+
+    try:
+        torch.set_num_threads(2)
+        with ThreadPoolExecutor(1) as pool, threads.computing("auto"):
+            assert torch.get_num_threads() == 1
+            assert pool.submit(other).result() == [1, 2, 2]
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
