@@ -1,8 +1,10 @@
 """Data sets: Ultralytics dataset YAMLs, read safely, and pictures without labels for distillation."""
 
 import hashlib
+import logging
 import tarfile
 import zipfile
+from contextlib import contextmanager
 from glob import escape, glob
 from pathlib import Path
 
@@ -48,6 +50,17 @@ def hold_out(files: list[str]) -> tuple[list[str], list[str]]:
     return (sorted(ranked[count:]), sorted(ranked[:count])) if len(files) > 1 else (files, files)
 
 
+@contextmanager
+def quiet(level: int):
+    """Ultralytics says only what is of this level or above."""
+    before = LOGGER.level
+    LOGGER.setLevel(level)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(before)
+
+
 def read_dataset(path) -> dict:
     """An Ultralytics dataset YAML, checked; its `download:` entry is never run."""
     if not Path(path).is_file():
@@ -55,7 +68,8 @@ def read_dataset(path) -> dict:
     try:
         if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):  # Ultralytics would unpack it somewhere
             raise SourceError(f"data: '{path}' is an archive; unpack it and give the dataset YAML in it")
-        return check_det_dataset(str(path), autodownload=False)
+        with quiet(logging.WARNING):
+            return check_det_dataset(str(path), autodownload=False)
     except SourceError:
         raise
     except FileNotFoundError as error:

@@ -7,7 +7,6 @@ Ultralytics leaves out is handed back.
 import io
 import logging
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -15,9 +14,9 @@ from types import FunctionType
 import numpy as np
 from ultralytics.data import utils
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.utils import LOGGER
 
 from casc_det.errors import SourceError
+from casc_det.yolo.data import quiet
 
 
 @dataclass(frozen=True)
@@ -78,16 +77,6 @@ def _problem(file: str, message: str, left_out: bool) -> str:
     return f"{os.path.basename(file)}: {reason}" + ("; skipped" if left_out else "")
 
 
-@contextmanager
-def _quiet():
-    level = LOGGER.level
-    LOGGER.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
-
-
 def read_labels(data: dict, split: str) -> tuple[list[ImageLabels], list[str], int]:
     """Images and boxes of a split as Ultralytics trains on them.
 
@@ -102,7 +91,7 @@ def read_labels(data: dict, split: str) -> tuple[list[ImageLabels], list[str], i
     """
     source = data[split]
     try:
-        with _quiet():
+        with quiet(logging.CRITICAL):
             reader = _Reader(img_path=source, data=data, task="detect", augment=False)
     except Exception as error:  # of Ultralytics, about files of any kind
         reason = " ".join(str(error.__cause__ or error).split())[:300]
