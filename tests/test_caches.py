@@ -60,6 +60,28 @@ def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch):
     assert kernels.compile_cached(abs_sum)(-1, 2) == 3 and kernels.numba.config.CACHE_DIR == ""
 
 
+def test_loops_run_where_the_disk_is_full(tmp_path, monkeypatch):
+    caching = pytest.importorskip("numba.core.caching")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
+    monkeypatch.setattr(kernels.numba.config, "CACHE_DIR", str(tmp_path))
+    inner = kernels.compile_cached(abs_sum)
+    called = []
+
+    @kernels.compile_cached
+    def loop(out):
+        out[0] += inner(-1, 2)
+
+    out = np.zeros(1)
+    kernels.run_loop(lambda *x: called.append(1) or loop(*x), out)
+    assert out[0] == 3 and len(called) == 3
+    kernels.run_loop(loop, out)
+    assert out[0] == 6
+
+
 def abs_sum(a, b):
     return abs(a) + abs(b)
 

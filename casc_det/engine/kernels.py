@@ -24,6 +24,7 @@ except ImportError:  # plain torch
 PARTS = 4  # of the output rows, that `events` works on in parallel
 BLOCK = 2048  # neurons whose state stays in the cache while time goes on
 NO_LIMIT = 32767
+CALLED = 2  # functions that are compiled for a loop, itself included, and kept one by one
 
 
 def compiled(device: torch.device) -> bool:
@@ -52,7 +53,13 @@ def one_at_a_time():
 
 
 def run_loop(loop, *arguments) -> None:
+    """Call a compiled loop."""
     with one_at_a_time():
+        for _ in range(CALLED):
+            try:
+                return loop(*arguments)
+            except OSError:  # it is compiled, but could not be kept: the disk is full; the loop has not begun
+                continue
         loop(*arguments)
 
 
