@@ -241,11 +241,11 @@ class Trials:
     def __init__(self, verb: str, place: Path, scratch: Path, seed: int):
         self.verb, self.place, self.scratch = verb, place, scratch
         self.random = random.Random(f"{seed} {verb}")
-        self.kills, self.failures, self.too_late, self.resumed = Counter(), [], 0, 0
-        begin = time.perf_counter()
+        self.kills, self.failures, self.too_late, self.resumed, self.too_early = Counter(), [], 0, 0, 0
         code = wait(self.start(scratch / "whole", None, scratch / "log"))
+        begin = time.perf_counter()
         code = code or wait(self.start(scratch / "whole2", None, scratch / "log"))  # all is warm now
-        self.seconds = (time.perf_counter() - begin) / 2
+        self.seconds = time.perf_counter() - begin
         self.whole = numbers(verb, scratch / "whole" / "run")
         if code or self.whole is None or self.whole != numbers(verb, scratch / "whole2" / "run"):
             raise SystemExit(f"{verb}: two undisturbed runs must end and agree; code {code}, see {scratch / 'log'}")
@@ -265,11 +265,7 @@ class Trials:
             self.resumed += resume is not None
             number = self.random.choice(SIGNALS) if kill else None
             if kill:
-                after = self.random.uniform(0, 1.02 * self.seconds)
-                history.append(f"{number.name} after {after:.3f} s")
-                time.sleep(after)
-                os.kill(pid, number)
-                self.kills[number.name] += 1
+                number = self.kill(pid, number, self.random.uniform(0, self.seconds), history)
             code = wait(pid)
             problems += self.problems(number, code, folder, log)
             if numbers(self.verb, folder) is not None or (self.verb == "predict" and number) or problems:
@@ -284,6 +280,20 @@ class Trials:
             shutil.copytree(self.scratch / "runs", kept, dirs_exist_ok=True) if runs.exists() else None
             last = log.read_text(errors="replace")[-2000:]
             self.failures.append({"history": history, "problems": problems, "log": last, "folder": str(kept)})
+
+    def kill(self, pid: int, number: signal.Signals, after: float, history: list[str]) -> signal.Signals | None:
+        """Send a signal after so many seconds; None where the process ended before, which tells how long it takes."""
+        begin = time.perf_counter()
+        while (elapsed := time.perf_counter() - begin) < after:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                self.too_early += 1
+                self.seconds = elapsed
+                return None
+            time.sleep(0.001)
+        history.append(f"{number.name} after {after:.3f} s")
+        os.kill(pid, number)
+        self.kills[number.name] += 1
+        return number
 
     def problems(self, number, code: int, folder: Path, log: Path) -> list[str]:
         """What is wrong after a process has ended, killed by `number` or by itself (None)."""
@@ -300,7 +310,12 @@ class Trials:
 
     def report(self) -> dict:
         counts = {"killed": sum(self.kills.values()), "signals": dict(sorted(self.kills.items()))}
-        counts |= {"after_the_end": self.too_late, "resumed": self.resumed, "failed": len(self.failures)}
+        counts |= {
+            "killed_while_ending": self.too_late,
+            "ended_before": self.too_early,
+            "resumed": self.resumed,
+            "failed": len(self.failures),
+        }
         return counts | {"seconds_undisturbed": round(self.seconds, 3), "failures": self.failures}
 
 
