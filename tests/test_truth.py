@@ -310,6 +310,8 @@ FORMS = {
     "dots": {"stem": "img.v1", "image": "img.v1.jpg"},
     "suffix": {"line": "img.jpg"},
     "suffix and class": {"line": "img.jpg 1"},
+    "whole path": {"line": "/data/VOC2007/JPEGImages/img.jpg"},
+    "path from elsewhere": {"line": "VOC2007/JPEGImages/img"},
     "other suffix": {"line": "img.PNG"},
     "folders": {"stem": "day/img", "image": "day/img.jpg"},
     "bom": {"encoding": "utf-8-sig"},

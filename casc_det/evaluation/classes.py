@@ -47,23 +47,15 @@ def match_classes(model: list[str], truth: list[str], given: dict | None = None)
     """
     label_of = np.full(len(model), -1, dtype=np.int64)
     given_labels = _match_given(model, truth, given or {}, label_of)
-    for same in (lambda a, b: a == b, lambda a, b: _key(a) == _key(b)):
-        for i in np.flatnonzero(label_of < 0):
-            fits = [j for j, name in enumerate(truth) if j not in given_labels and same(name, model[i])]
-            if len(fits) > 1:
-                raise _ambiguous(model[i], [truth[j] for j in fits])
-            label_of[i] = fits[0] if fits else -1
-    left = set(range(len(truth))) - given_labels - set(label_of.tolist())
+    free = set(range(len(truth))) - given_labels
+    for form in (str, _key):
+        _match_by(form, model, truth, free, label_of)
+    free -= set(label_of.tolist())
+    rivals = {_key(truth[j]): j for j in free}
     for i in np.flatnonzero(label_of >= 0):  # 'Person' beside 'person': which of them is the model's?
-        if (label := label_of[i]) not in given_labels:
-            rivals = [truth[j] for j in left if _key(truth[j]) == _key(model[i])]
-            if rivals:
-                raise _ambiguous(model[i], [truth[label], *rivals])
-    for i in np.flatnonzero(label_of < 0):
-        fits = [j for j in sorted(left) if _alias(truth[j]) == _alias(model[i])]
-        if len(fits) > 1:
-            raise _ambiguous(model[i], [truth[j] for j in fits])
-        label_of[i] = fits[0] if fits else -1
+        if label_of[i] not in given_labels and _key(model[i]) in rivals:
+            raise _ambiguous(model[i], [truth[label_of[i]], truth[rivals[_key(model[i])]]])
+    _match_by(_alias, model, truth, free, label_of)
     if (label_of < 0).all():
         raise ArgumentError(
             f"data: the data set has no class in common with the model ({_few(truth)} against {_few(model)}); give "
@@ -72,6 +64,18 @@ def match_classes(model: list[str], truth: list[str], given: dict | None = None)
     missing = tuple(name for label, name in enumerate(truth) if label not in label_of)
     unused = tuple(name for name, label in zip(model, label_of, strict=True) if label < 0)
     return ClassMap(label_of, missing, unused)
+
+
+def _match_by(form, model: list[str], truth: list[str], free: set[int], label_of: np.ndarray) -> None:
+    """Give every class of the model that has no label yet the free one whose name has the same form."""
+    labels: dict[str, list[int]] = {}
+    for j in sorted(free):
+        labels.setdefault(form(truth[j]), []).append(j)
+    for i in np.flatnonzero(label_of < 0):
+        fits = labels.get(form(model[i]), [])
+        if len(fits) > 1:
+            raise _ambiguous(model[i], [truth[j] for j in fits])
+        label_of[i] = fits[0] if fits else -1
 
 
 def _match_given(model: list[str], truth: list[str], given: dict, label_of: np.ndarray) -> set[int]:

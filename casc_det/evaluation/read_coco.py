@@ -52,7 +52,7 @@ def _classes(categories: list, annotations: list, problems: list[str]) -> tuple[
     """(names, the id of each class as predictions carry it, id as compared -> label)."""
     if not categories:
         raise ValueError("categories: expected at least one class")
-    names: list[str] = []
+    labels: dict[str, int] = {}
     label_of, own = {}, {}
     for i, entry in enumerate(categories):
         where = f"categories[{i}]"
@@ -60,24 +60,23 @@ def _classes(categories: list, annotations: list, problems: list[str]) -> tuple[
         if key in label_of:
             raise ValueError(f"{where}.id: {short(entry['id'])} is there twice")
         name = text(part(entry, "name", where), f"{where}.name")
-        if name not in names:
-            names.append(name)
-        label_of[key], own[key] = names.index(name), entry["id"]
+        label_of[key], own[key] = labels.setdefault(name, len(labels)), entry["id"]
     used = set()
     for i, entry in enumerate(annotations):
         key = identity(part(entry, "category_id", f"annotations[{i}]"), f"annotations[{i}].category_id")
         if key not in label_of:
             raise ValueError(f"annotations[{i}].category_id: {short(entry['category_id'])} is none of the categories")
         used.add(key)
-    ids = []
-    for label, name in enumerate(names):
-        keys = [key for key in label_of if label_of[key] == label]
-        with_objects = [key for key in keys if key in used] or keys
-        ids.append(own[with_objects[0]])
-        if len(with_objects) > 1 and len(keys) > 1 and with_objects[0] in used:
+    ids, keys_of = [], [[] for _ in labels]
+    for key, label in label_of.items():
+        keys_of[label].append(key)
+    for name, keys in zip(labels, keys_of, strict=True):
+        with_objects = [key for key in keys if key in used]
+        ids.append(own[(with_objects or keys)[0]])
+        if len(with_objects) > 1:
             several = ", ".join(short(own[key]) for key in with_objects)
             problems.append(f"class '{name}' has several ids ({several}): one class, with id {short(ids[-1])}")
-    return names, ids, label_of
+    return list(labels), ids, label_of
 
 
 def _rows(listed: list, annotations: list, label_of: dict, problems: list[str]) -> dict:

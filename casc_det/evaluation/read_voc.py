@@ -1,7 +1,8 @@
 """VOC folders: JPEGImages, Annotations, ImageSets/Main, as the development kit has them and as people make them.
 
-A line of a list is a name, with or without suffix, possibly with blanks, possibly followed by -1, 0 or 1 (lists of one
-class). The image of a name is the file of that stem in JPEGImages with any known suffix, else what `<filename>` says.
+A line of a list is a name, with or without suffix and folders, possibly with blanks, possibly followed by -1, 0 or 1
+(lists of one class). The image of a name is the file of that stem in JPEGImages with any known suffix, else what
+`<filename>` says.
 """
 
 import os
@@ -97,7 +98,8 @@ def _name(line: str, annotations: Path) -> str:
     for reading in list(readings):
         stem, suffix = os.path.splitext(reading)
         readings += [stem] if suffix.lower() in (*SUFFIXES, ".xml") else []
-    found = (reading for reading in readings if os.path.isfile(annotations / f"{reading}.xml"))
+    readings += [os.path.basename(reading) for reading in readings]  # lists with whole paths
+    found = (reading for reading in readings if os.path.isfile(os.path.join(annotations, f"{reading}.xml")))
     return next(found, of_class[1] if of_class else line)
 
 
