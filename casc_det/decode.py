@@ -55,7 +55,10 @@ class Detections:
 def decode_maps(
     readout: dict[str, torch.Tensor], strides: list[int], reg_max: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """All boxes and scores of a readout, computed on the CPU: the same on every device.
+    """All boxes and scores of a readout, computed on the CPU by NumPy: equal readouts have equal boxes and scores.
+
+    (torch takes other functions for sigmoid and softmax at the end of a line or of a thread's share, and for another
+    layout in memory; they differ in the last bit, and scores that were equal change places.)
 
     Args:
         readout: `boxes{i}` (B, 4*reg_max, H, W) and `scores{i}` (B, classes, H, W) for each level i.
@@ -65,18 +68,22 @@ def decode_maps(
     """
     boxes, scores = [], []
     for level, stride in enumerate(strides):
-        raw, logits = readout[f"boxes{level}"].cpu(), readout[f"scores{level}"].cpu()
+        raw, logits = (readout[f"{kind}{level}"].cpu().contiguous().numpy() for kind in ("boxes", "scores"))
         batch, _, height, width = raw.shape
         if reg_max > 1:
-            bins = torch.arange(reg_max, dtype=raw.dtype, device=raw.device).view(1, 1, -1, 1, 1)
-            raw = (raw.view(batch, 4, reg_max, height, width).softmax(2) * bins).sum(2)
-        x = torch.arange(width, dtype=raw.dtype, device=raw.device) + 0.5
-        y = (torch.arange(height, dtype=raw.dtype, device=raw.device) + 0.5).view(-1, 1)
-        left, top, right, bottom = raw.unbind(1)
-        corners = torch.stack((x - left, y - top, x + right, y + bottom), -1) * stride
-        boxes.append(corners.flatten(1, 2))
-        scores.append(logits.sigmoid().flatten(2).transpose(1, 2))
-    return torch.cat(boxes, 1), torch.cat(scores, 1)
+            raw = raw.reshape(batch, 4, reg_max, height, width)
+            weights = np.exp(raw - raw.max(2, keepdims=True))
+            bins = np.arange(reg_max, dtype=raw.dtype).reshape(-1, 1, 1)
+            raw = (weights * bins).sum(2) / weights.sum(2)
+        x = np.arange(width, dtype=raw.dtype) + raw.dtype.type(0.5)
+        y = np.arange(height, dtype=raw.dtype)[:, None] + raw.dtype.type(0.5)
+        left, top, right, bottom = raw.transpose(1, 0, 2, 3)
+        corners = np.stack((x - left, y - top, x + right, y + bottom), -1) * raw.dtype.type(stride)
+        boxes.append(corners.reshape(batch, -1, 4))
+        small = np.exp(-np.abs(logits))  # no overflow
+        share = np.where(logits < 0, small, logits.dtype.type(1)) / (1 + small)
+        scores.append(share.reshape(batch, share.shape[1], -1).transpose(0, 2, 1))
+    return torch.from_numpy(np.concatenate(boxes, 1)), torch.from_numpy(np.concatenate(scores, 1))
 
 
 def detect(boxes: torch.Tensor, scores: torch.Tensor, settings: DetectionSettings) -> Detections:

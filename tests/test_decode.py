@@ -49,6 +49,34 @@ def test_decode_equals_plain_loop(reg_max):
         np.testing.assert_allclose(scores[picture].numpy(), expected_scores, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reg_max", [1, 16])
+def test_equal_readouts_decode_to_equal_bits(dtype, reg_max):
+    """Whatever the layout in memory, the batch and the number of threads: torch's own sigmoid and softmax do not."""
+    readout = {k: v.to(dtype) for k, v in random_readout(reg_max, classes=67, batch=3).items()}
+    expected = decode_maps(readout, [8, 16], reg_max)
+    last = {k: v.contiguous(memory_format=torch.channels_last) for k, v in readout.items()}
+    alone = [decode_maps({k: v[i : i + 1] for k, v in readout.items()}, [8, 16], reg_max) for i in range(3)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        shared = decode_maps(readout, [8, 16], reg_max)
+    finally:
+        torch.set_num_threads(threads)
+    for found in (
+        decode_maps(last, [8, 16], reg_max),
+        shared,
+        [torch.cat(parts) for parts in zip(*alone, strict=True)],
+    ):
+        assert all(torch.equal(a, b) and a.dtype == dtype for a, b in zip(expected, found, strict=True))
+
+
+def test_extreme_readouts_decode_without_overflow():
+    readout = {"boxes0": torch.full((1, 8, 1, 1), 1e30), "scores0": torch.tensor([-1e30, 0, 1e30]).view(1, 3, 1, 1)}
+    boxes, scores = decode_maps(readout, [8], 2)
+    assert boxes.isfinite().all() and scores.flatten().tolist() == [0, 0.5, 1]
+
+
 def test_decode_equals_the_ultralytics_head():
     model, images = live_yolo("yolov8n")
     head = model.model[-1]

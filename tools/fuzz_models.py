@@ -287,6 +287,7 @@ def change_tensors(tensors: dict[str, torch.Tensor], chance: random.Random) -> s
             odd = chance.choice((math.nan, math.inf, -1, 0, 1, -127, -128, 2**24, 2**31 - 1, 1e30, 1e-30, 0.5))
             at = chance.randrange(max(value.numel(), 1))
             whole = not value.dtype.is_floating_point
+            value = value.int() if value.dtype == torch.bool else value
             odd = (int(odd) if math.isfinite(odd) else 127) if whole else odd
             odd = max(min(odd, torch.iinfo(value.dtype).max), torch.iinfo(value.dtype).min) if whole else odd
             value.view(-1)[at if chance.random() < 0.6 else slice(None)] = odd
