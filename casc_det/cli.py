@@ -128,23 +128,38 @@ class Terminated(KeyboardInterrupt):
 def signals_as_interrupts() -> Iterator[list[int]]:
     """Raise `Terminated` at the first SIGTERM or SIGHUP and ignore later ones, so that what is done can be written.
 
-    A signal that is ignored (nohup) or handled by someone else stays so. Yields a list that holds the signal that came.
+    An exception that comes up inside a callback or a destructor is lost, that of Ctrl-C too: it is raised again a
+    moment later. A signal that is ignored (nohup) or handled by someone else stays so. Yields a list that holds the
+    signal that came.
     """
     came: list[int] = []
 
     def handle(number, frame):
         if not came:
             came.append(number)
-            raise Terminated(signal.Signals(number).name)
+            again()
 
-    caught = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {}
-    for number in caught:
-        if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
-            before[number] = signal.signal(number, handle)
+    def again(*_):
+        raise Terminated(signal.Signals(came[0]).name) if came else KeyboardInterrupt
+
+    def lost(unraisable):
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            hook(unraisable)
+
+    handlers = {"SIGTERM": handle, "SIGHUP": handle, "SIGALRM": again}
+    before, hook = {}, sys.unraisablehook
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+        numbers = {getattr(signal, name): handler for name, handler in handlers.items()}
+        default = {number: handler for number, handler in numbers.items() if signal.getsignal(number) == signal.SIG_DFL}
+        before = {number: signal.signal(number, handler) for number, handler in default.items()}
+    if before.get(getattr(signal, "SIGALRM", None)) is not None:
+        sys.unraisablehook = lost
     try:
         yield came
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -1,5 +1,6 @@
 """What is left of a run that did not end well: resuming, damaged files, signals, full disks, figures that fail."""
 
+import ctypes
 import json
 import os
 import resource
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -317,6 +319,19 @@ def test_a_signal_ends_val_and_study_which_go_on_later(place, no_figures, monkey
         assert capsys.readouterr().err.strip().splitlines()[-1] == "casc-det: interrupted (SIGTERM)"
     assert main(words(place, verb, f"resume={place / 'runs' / 'a'}")) == 0
     assert numbers(place / "runs" / "a") == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_inside_a_callback_is_not_lost(monkeypatch, number):
+    """What is raised inside a callback of C code is ignored by Python, as inside the compiler of numba."""
+
+    def work(words):
+        ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), number))()
+        for _ in range(1000):
+            time.sleep(0.01)
+
+    monkeypatch.setattr(cli, "dispatch", work)
+    assert main([]) == 128 + number
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(monkeypatch):
