@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import float_yolo, live_yolo
+from safetensors.torch import save_file
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint, yaml_model_load
 from ultralytics.utils import YAML, IterableSimpleNamespace
@@ -16,7 +17,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 
 from casc_det import SpikingYOLO, convert
 from casc_det.cli import main
-from casc_det.errors import WeightsError
+from casc_det.errors import ArgumentError, WeightsError
 from casc_det.storage import load_graph, save_graph
 from casc_det.yolo.architecture import (
     is_plain_activation,
@@ -26,6 +27,7 @@ from casc_det.yolo.architecture import (
     shipped_files,
 )
 from casc_det.yolo.checkpoint import read_checkpoint
+from casc_det.yolo.float_network import FloatNetwork
 from casc_det.yolo.guard import guarded
 from casc_det.yolo.train import CascTrainer, CQReLUModel, train
 from casc_det.yolo.unpickle import load
@@ -197,6 +199,14 @@ def test_python_refuses_too(evil, marker, spiking, dataset):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("trust", ["no", "false", 1, None])
+def test_trust_is_true_or_false(evil, marker, dataset, trust):
+    for call in (lambda: convert(evil, trust=trust), lambda: train(model=str(evil), data=str(dataset), trust=trust)):
+        with pytest.raises(ArgumentError, match="trust: expected"):
+            call()
+    assert not marker.exists()
+
+
 def test_with_trust_the_file_is_used(evil, marker):
     assert convert(evil, imgsz=64, trust=True).graph.integer
     assert marker.exists()
@@ -305,17 +315,28 @@ def test_shipped_name_is_not_looked_up_in_the_working_folder(tmp_path, monkeypat
         read_architecture("yolov8n.yaml")
 
 
-@pytest.mark.parametrize("form", ["dict", "yaml"])
-def test_metadata_of_a_graph_runs_nothing(tmp_path, marker, spiking, dataset, form, capsys):
-    own = own_yaml(tmp_path, activation=ACTIVATION.format(marker))
-    described = YAML.load(own) if form == "dict" else str(own)
-    graph = load_graph(spiking, torch.float64)
-    save_graph(replace(graph, meta=graph.meta | {"architecture": described}), tmp_path / "evil.safetensors")
-    from safetensors.torch import save_file
+def float_state(folder: Path) -> Path:
+    save_file(float_yolo("yolov8n").state_dict(), folder / "float.safetensors")
+    return folder / "float.safetensors"
 
-    save_file(float_yolo("yolov8n").state_dict(), tmp_path / "float.safetensors")
+
+@pytest.mark.parametrize("form", ["dict", "path", "name"])
+def test_architecture_of_metadata_is_a_shipped_name(tmp_path, marker, monkeypatch, form):
+    own = own_yaml(tmp_path, activation=ACTIVATION.format(marker))
+    monkeypatch.chdir(tmp_path)
+    described = {"dict": YAML.load(own), "path": str(own), "name": own.name}[form]
+    with pytest.raises(WeightsError, match="against: .*no architecture of Ultralytics"):
+        FloatNetwork(float_state(tmp_path), described, ["a"] * 5)
+    assert not marker.exists()
+    assert FloatNetwork(float_state(tmp_path), "yolov8n.yaml", ["a"] * 5).strides == [8, 16, 32]
+
+
+def test_metadata_of_a_graph_runs_nothing(tmp_path, marker, spiking, dataset, capsys):
+    own = own_yaml(tmp_path, activation=ACTIVATION.format(marker))
+    graph = load_graph(spiking, torch.float64)
+    save_graph(replace(graph, meta=graph.meta | {"architecture": str(own)}), tmp_path / "evil.safetensors")
     words = [f"weights={tmp_path / 'evil.safetensors'}", f"data={dataset}", "imgsz=64", f"project={tmp_path}"]
-    assert main(["val", *words, f"against={tmp_path / 'float.safetensors'}"]) == 1
+    assert main(["val", *words, f"against={float_state(tmp_path)}"]) == 1
     assert "no architecture of Ultralytics" in capsys.readouterr().err
     assert not marker.exists()
 

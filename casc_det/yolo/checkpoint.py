@@ -10,7 +10,7 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 
 from casc_det.conversion import real_weights
-from casc_det.errors import WeightsError
+from casc_det.errors import CascError, WeightsError
 from casc_det.graph import Neuron
 from casc_det.integer import to_real
 from casc_det.storage import KEY, load_graph, opened
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path, trust: bool = False, argument: str = "weig
     try:
         with guarded(trust, argument):
             model = load_checkpoint(path)[0]
-    except WeightsError:
+    except CascError:
         raise
     except Exception as error:  # a checkpoint of other content can raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -23,7 +23,7 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 from ultralytics.nn.tasks import DetectionModel, torch_safe_load
 from ultralytics.utils import IterableSimpleNamespace
 
-from casc_det.errors import WeightsError
+from casc_det.errors import ArgumentError, WeightsError
 
 OWN = ("casc_det.activation.CQReLU", "casc_det.yolo.train.CQReLUModel")
 LAYERS = ("torch.nn.modules", "ultralytics.nn.modules", "ultralytics.nn.tasks")  # their nn.Module classes
@@ -169,9 +169,12 @@ def load(path: str | Path, trust: bool = False, argument: str = "weights"):
         argument: the name that messages begin with.
 
     Raises:
+        ArgumentError: `trust` is neither True nor False.
         WeightsError: the file is missing or damaged; or it holds something that is not part of a detection model, and
             `trust` is false: nothing of it was run.
     """
+    if not isinstance(trust, bool):  # a text such as "no" would be true
+        raise ArgumentError(f"trust: expected True or False, got {trust!r}")
     if not Path(path).is_file():
         raise WeightsError(f"{argument}: '{path}' does not exist (nothing is downloaded); give a .pt file")
     try:
