@@ -203,6 +203,7 @@ def _reason(text: str) -> str:
     """Torch's words about a file, in fewer."""
     for words, reason in (
         ("TorchScript", "it is a TorchScript archive"),
+        (".tar format", "it is in the .tar format of old releases of torch"),
         ("PytorchStreamReader", "it is damaged or cut short"),
         ("Weights only load failed", "it is no file that torch.save wrote"),
         ("EOFError", "it is empty or cut short"),
