@@ -72,16 +72,20 @@ def decode_maps(
         batch, _, height, width = raw.shape
         if reg_max > 1:
             raw = raw.reshape(batch, 4, reg_max, height, width)
-            weights = np.exp(raw - raw.max(2, keepdims=True))
-            bins = np.arange(reg_max, dtype=raw.dtype).reshape(-1, 1, 1)
-            raw = (weights * bins).sum(2) / weights.sum(2)
+            weights = raw - raw.max(2, keepdims=True)
+            total = np.exp(weights, out=weights).sum(2)
+            weights *= np.arange(reg_max, dtype=raw.dtype).reshape(-1, 1, 1)
+            raw = weights.sum(2) / total
         x = np.arange(width, dtype=raw.dtype) + raw.dtype.type(0.5)
         y = np.arange(height, dtype=raw.dtype)[:, None] + raw.dtype.type(0.5)
         left, top, right, bottom = raw.transpose(1, 0, 2, 3)
         corners = np.stack((x - left, y - top, x + right, y + bottom), -1) * raw.dtype.type(stride)
         boxes.append(corners.reshape(batch, -1, 4))
-        small = np.exp(-np.abs(logits))  # no overflow
-        share = np.where(logits < 0, small, logits.dtype.type(1)) / (1 + small)
+        share = np.negative(logits)
+        with np.errstate(over="ignore"):  # 1 / infinity is 0
+            np.exp(share, out=share)
+        share += 1
+        np.divide(1, share, out=share)
         scores.append(share.reshape(batch, share.shape[1], -1).transpose(0, 2, 1))
     return torch.from_numpy(np.concatenate(boxes, 1)), torch.from_numpy(np.concatenate(scores, 1))
 
