@@ -393,3 +393,35 @@ def test_rect_batches_are_put_together_by_letterboxed_size(capsys, weights, coco
         assert code == 0, error
     one, four = (rows_of(tmp_path / str(batch) / "v") for batch in (1, 4))
     assert one == four
+
+
+def test_ids_and_order_of_a_coco_file_change_no_score(capsys, weights, coco, tmp_path):
+    """Images and classes the other way round, ids negative, 0, huge and text: the same rows under the same names."""
+    content = json.loads(coco.read_text())
+    image_ids, category_ids = {10: "ten", 11: -5, 12: 0, 13: 2**60}, {1: 0, 3: -1, 7: "tv", 9: 10**20}
+    changed = {
+        "images": [i | {"id": image_ids[i["id"]]} for i in content["images"][::-1]],
+        "categories": [c | {"id": category_ids[c["id"]]} for c in content["categories"][::-1]],
+        "annotations": [
+            a | {"id": k, "image_id": image_ids[a["image_id"]], "category_id": category_ids[a["category_id"]]}
+            for k, a in enumerate(content["annotations"])
+        ],
+    }
+    (coco.parent / "instances_changed.json").write_text(json.dumps(changed))
+    more = ("imgsz=96", "images=" + str(tmp_path / "images/val"))
+    run(capsys, *words(weights, coco, tmp_path / "plain", *more))
+    run(capsys, *words(weights, coco.parent / "instances_changed.json", tmp_path / "changed", *more))
+    plain, other = (json.loads((tmp_path / name / "v/results.json").read_text()) for name in ("plain", "changed"))
+    assert plain["images"] == [10, 11, 12, 13] and other["images"] == [2**60, 0, -5, "ten"]
+    for first, second in zip(plain["rows"], other["rows"], strict=True):
+        assert first["classes"] == second["classes"]
+        for key in first:
+            if key.startswith(("mAP", "AR")):
+                assert first[key] == pytest.approx(second[key], abs=1e-12)
+        assert first.get("picture_ap_minus_ann", []) == second.get("picture_ap_minus_ann", [])[::-1]
+    mine, theirs = (
+        json.loads((tmp_path / name / "v/predictions_ann.json").read_text()) for name in ("plain", "changed")
+    )
+    key = lambda entry: json.dumps(entry, sort_keys=True)
+    renamed = [e | {"image_id": image_ids[e["image_id"]], "category_id": category_ids[e["category_id"]]} for e in mine]
+    assert sorted(map(key, renamed)) == sorted(map(key, theirs)) and theirs
