@@ -318,3 +318,13 @@ def test_study_verb(weights, data, tmp_path, capsys):
     ):
         assert main([word for word in words if word.split("=")[0] != bad.split("=")[0]] + [bad]) == 1
         assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"casc-det: {message}")
+
+
+def test_networks_without_a_count_limit_get_the_dtype_that_is_exact(weights):
+    it = Study(None, [1, 30000], (64, 64), [], ENERGY)
+    dtypes = {
+        (neuron, schedule): it.graph(Variant(str(weights), neuron, schedule)).dtype
+        for neuron, schedule in (("cif", "wsc"), ("cif", "constant"), ("if", "constant"))
+    }
+    assert list(dtypes.values()) == [torch.float32, torch.float64, torch.float64]
+    assert Study(None, [1, 2], (64, 64), [], ENERGY).graph(Variant(str(weights), "if")).dtype == torch.float32
