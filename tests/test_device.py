@@ -15,12 +15,14 @@ from casc_det.conversion import convert_graph
 from casc_det.decode import DetectionSettings
 from casc_det.engine import simulate
 from casc_det.engine.convolution import SpikeConvolution
+from casc_det.engine.reference import run_reference
 from casc_det.errors import ArgumentError
 from casc_det.evaluation import shard
 from casc_det.graph import moved
 from casc_det.integer import to_integer
 from casc_det.model import check_device, device_name
 from casc_det.ops import convolve
+from casc_det.schedule import wsc
 from casc_det.study import traces
 from casc_det.study.variants import Variant
 
@@ -45,7 +47,7 @@ def test_other_devices_convolve_in_float64(precision):
     images = small_images().to("meta", precision)
     with Convolutions() as seen:
         ann_forward(graph, images)
-        next(simulate(graph, images, 1, engine="reference"))
+        next(run_reference(graph, images, 1, False, "cif", wsc(graph.levels), False, None))
         for node in graph.of_type(g.Conv):
             x = torch.empty(2, node.weight.shape[1] * node.groups, 9, 9, dtype=torch.uint8, device="meta")
             assert SpikeConvolution(node, True)(x, 1).dtype == precision
