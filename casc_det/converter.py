@@ -9,6 +9,7 @@ import torch
 
 from casc_det import __version__
 from casc_det import graph as g
+from casc_det.arguments import shown
 from casc_det.conversion import AuditRow, convert_graph
 from casc_det.errors import ArgumentError, WeightsError
 from casc_det.integer import to_integer
@@ -47,6 +48,8 @@ def convert(model, imgsz: int | None = None, precision: str = "integer", trust: 
 
     if precision not in ("integer", "float"):
         raise ArgumentError(f"precision: expected integer or float, got {precision!r}")
+    if imgsz is not None and (isinstance(imgsz, bool) or not isinstance(imgsz, int) or not 32 <= imgsz <= 8192):
+        raise ArgumentError(f"imgsz: expected an integer from 32 to 8192, got {shown(imgsz)}")
     if isinstance(model, str | Path):
         model = find(model)
     if isinstance(model, Path) and model.suffix == ".safetensors":

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from casc_det import graph as g
+from casc_det.arguments import shown
 from casc_det.engine import depths
+from casc_det.errors import ArgumentError
 from casc_det.integer import proved_range
 from casc_det.ops import apply, convolve
 
@@ -58,7 +60,10 @@ def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operatio
 
 def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
     """Facts about a spiking graph as JSON values; neurons and MACs are those of one square picture."""
-    size = imgsz or graph.imgsz
+    stride = max(graph.strides)
+    size = -(-graph.imgsz // stride) * stride if imgsz is None else imgsz
+    if isinstance(size, bool) or not isinstance(size, int) or not stride <= size <= 8192 or size % stride:
+        raise ArgumentError(f"imgsz: expected a multiple of {stride} from {stride} to 8192, got {shown(size)}")
     operations = count_operations(graph, size, size)
     arithmetic = (
         f"8-bit weights, whole numbers up to {proved_range(graph).largest} (below 2^24)"

@@ -1,12 +1,14 @@
 """Run folders and the work of `casc-det predict` and `casc-det demo`: annotated pictures, videos, JSON of boxes."""
 
 import errno
+import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from casc_det.arguments import check_flags, shown
 from casc_det.draw import board, panel, write_picture
-from casc_det.errors import SourceError
+from casc_det.errors import OutputError, SourceError
 from casc_det.files import safe_name, write_bytes, write_json
 from casc_det.model import SpikingYOLO
 from casc_det.video import VideoFile
@@ -183,10 +185,19 @@ def predict_to_folder(
         "unwritten": [{"file": file, "reason": reason} for file, reason in outputs.unwritten],
         "interrupted": ended is not None,
     }
-    write_json(folder / "predictions.json", content)
+    write_results(folder / "predictions.json", content)
     if ended is not None and not isinstance(ended, KeyboardInterrupt):
         raise ended
     return content
+
+
+def write_results(path: Path, content: dict) -> None:
+    """Write JSON; where the disk is full, into the temporary folder, which the error then names."""
+    try:
+        write_json(path, content)
+    except OSError as error:
+        spare = write_json(Path(tempfile.gettempdir()) / f"casc_det-{os.getpid()}-{path.name}", content)
+        raise OutputError(f"{error}; the results are in '{spare}'") from error
 
 
 @dataclass(frozen=True)

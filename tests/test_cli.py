@@ -304,6 +304,16 @@ def test_full_disk_ends_predict_and_keeps_what_was_done(capsys, weights, picture
     assert content["interrupted"] and [r["saved"] for r in content["results"]] == ["picture.jpg", None]
 
 
+def test_results_that_have_no_place_go_to_the_temporary_folder(capsys, weights, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "r" / "p" / "predictions.json").mkdir(parents=True)  # stands for a disk that is full
+    words = ("predict", f"weights={weights}", f"source={picture}", "timesteps=2", f"project={tmp_path}/r", "name=p")
+    line = fails(capsys, *words, "exist_ok=true")
+    assert "predictions.json' cannot be written" in line and "the results are in" in line
+    (spare,) = tmp_path.glob("casc_det-*-predictions.json")
+    assert str(spare) in line and len(json.loads(spare.read_text())["results"]) == 1
+
+
 def test_one_file_that_cannot_be_written_does_not_end_predict(capsys, weights, picture, tmp_path, monkeypatch):
     import casc_det.runs
 

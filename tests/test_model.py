@@ -138,5 +138,8 @@ def test_convert_leaves_the_model_unchanged_and_keeps_provenance():
 
 
 def test_convert_refuses_what_is_no_checkpoint(tmp_path):
+    for wrong in (-5, 0, 5.0, True, 10**9):
+        with pytest.raises(ArgumentError, match="^imgsz: expected an integer from 32 to 8192"):
+            convert(live_yolo("yolov8n")[0], imgsz=wrong)
     with pytest.raises(ConversionError, match="detection model"):
         convert(torch.nn.Conv2d(3, 3, 1))

@@ -161,6 +161,33 @@ def test_video_and_picture_of_a_url(tmp_path, server):
         list(Source(f"{server}/none.png"))
 
 
+def test_stream_that_falls_silent_ends_with_what_came(tmp_path, monkeypatch):
+    monkeypatch.setattr(casc_det.video, "TIMEOUT", 0.3)
+    jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    release = threading.Event()
+
+    class Camera(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for _ in range(40):
+                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
+            release.wait(20)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as it:
+        threading.Thread(target=it.serve_forever, daemon=True).start()
+        source = Source(f"http://127.0.0.1:{it.server_port}/camera")
+        frames = list(source)
+        release.set()
+        it.shutdown()
+    assert frames and frames[0].image.shape == (48, 64, 3) and source.incomplete == 1
+    assert source.skipped[0][1].startswith("stopped after ")
+
+
 def test_stream_that_does_not_answer_is_given_up(monkeypatch):
     monkeypatch.setattr(casc_det.video, "TIMEOUT", 0.3)
     monkeypatch.setattr("casc_det.yolo.sources.TIMEOUT", 0.3)

@@ -59,5 +59,8 @@ def test_models_and_info_by_name(own, capsys):
     assert all(len(entry["sha256"]) == 64 for entry in listed)
     assert main(["info", f"weights={zoo.DEFAULT}", "imgsz=64"]) == 0
     assert "levels             16" in capsys.readouterr().out
+    for wrong in ("33", "0", "-32", "99999999"):
+        assert main(["info", f"weights={zoo.DEFAULT}", f"imgsz={wrong}"]) == 1
+        assert "imgsz: expected a multiple of 32" in capsys.readouterr().err
     assert main(["info", "weights=nonesuch"]) == 1
     assert capsys.readouterr().err.startswith("casc-det: weights: 'nonesuch'")

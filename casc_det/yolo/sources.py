@@ -203,8 +203,7 @@ class Source:
 
     def _ended(self, item: "_Address", stream: Stream) -> None:
         if stream.silent or item.live or not stream.number:
-            what = "stopped answering" if stream.silent else "ended"
-            self._skip(item.text, f"{what} after {stream.number} frames", whole=False)
+            self._skip(item.text, f"stopped after {stream.number} frames", whole=False)
 
 
 @dataclass(frozen=True)
@@ -300,7 +299,7 @@ def expand(source: str) -> tuple[list[str], list[tuple[str, str]]]:
         found = sorted(glob.glob(source, recursive=True))
         if not found:
             hint = "the pattern matches no file" if any(c in source for c in "*?[") else "no such file or folder"
-            raise SourceError(f"source: '{source}' does not exist ({hint})")
+            raise SourceError(f"source: {shown(source)} does not exist ({hint})")
     files, skipped = [], []
     for file in found:
         if not os.path.isfile(file):
@@ -320,7 +319,9 @@ def check_imgsz(imgsz, stride: int) -> tuple[int, int]:
     pair = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     sizes = tuple(pair) if isinstance(pair, list | tuple) else ()
     if len(sizes) != 2 or any(isinstance(s, bool) or not isinstance(s, int) or not stride <= s <= 8192 for s in sizes):
-        raise ArgumentError(f"imgsz: expected an int or [height, width], each from {stride} to 8192, got {imgsz!r}")
+        raise ArgumentError(
+            f"imgsz: expected an int or [height, width], each from {stride} to 8192, got {shown(imgsz)}"
+        )
     rounded = tuple(-(-s // stride) * stride for s in sizes)
     if rounded != sizes:
         LOGGER.warning(f"imgsz: {imgsz} is no multiple of {stride}, the network's stride; {list(rounded)} is used")
