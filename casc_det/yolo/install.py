@@ -7,13 +7,14 @@ import torch
 from torch import fx, nn
 from ultralytics.nn.tasks import DetectionModel
 
-from casc_det.activation import CQReLU, check_levels
+from casc_det.activation import CQReLU, check_levels, cqrelu_counts
 from casc_det.errors import ConversionError, TrainingError
 from casc_det.yolo.capture import trace
 
 REPLACED = (nn.SiLU, nn.ReLU, nn.LeakyReLU)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
-PERCENTILE = 0.999
+SAMPLE = 20_000  # values of a site in a batch that its clip is fitted to
+CLIPS = torch.logspace(0, -2, 81)  # shares of the largest value that are tried
 
 
 def install_cqrelu(model: DetectionModel, levels: int) -> int:
@@ -88,8 +89,8 @@ def untrained_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 @torch.no_grad()
-def calibrate_clips(model: nn.Module, batches, percentile: float = PERCENTILE) -> None:
-    """Initialise every clip `lam` from data: the given percentile of the site's positive inputs, before CQReLU.
+def calibrate_clips(model: nn.Module, batches) -> None:
+    """Initialise every clip `lam` from data: the one with which CQReLU is nearest to ReLU on the site's inputs.
 
     BatchNorm layers that were never trained normalise by the statistics of each batch, as they will in training, and
     keep their mean over the batches: with mean 0 and variance 1 the activations of a network with random weights fade
@@ -98,15 +99,14 @@ def calibrate_clips(model: nn.Module, batches, percentile: float = PERCENTILE) -
     Args:
         model: has CQReLU; sites that still know their old activation pass that on, others pass the ReLU.
         batches: an iterable of images (B, 3, H, W), 0..1.
-        percentile: 0..1; of clips that are shared, the largest counts.
 
     Raises:
         TrainingError: a site gets values that are not finite.
     """
-    highest: dict[nn.Parameter, list[float]] = {}
+    seen: dict[nn.Parameter, list[torch.Tensor]] = {}
 
     def observe(module: CQReLU, inputs):
-        highest.setdefault(module.lam, []).append(_clip_of(inputs[0].float().flatten(), percentile))
+        seen.setdefault(module.lam, []).append(_sample(inputs[0].detach().float().flatten()))
 
     def pass_on(module: CQReLU, inputs, output):
         return module.original(inputs[0]) if module.original is not None else inputs[0].relu()
@@ -127,22 +127,34 @@ def calibrate_clips(model: nn.Module, batches, percentile: float = PERCENTILE) -
         for norm, momentum in zip(fresh, momenta, strict=True):
             norm.momentum = momentum
         model.train(was_training)
-    sharing: dict[nn.Parameter, int] = {}
-    for site in sites:
-        sharing[site.lam] = sharing.get(site.lam, 0) + 1
-    for lam, values in highest.items():
-        per_site = [sum(values[i :: sharing[lam]]) / len(values[i :: sharing[lam]]) for i in range(sharing[lam])]
-        lam.fill_(max(per_site))
+    levels = {site.lam: site.levels for site in sites}
+    for lam, parts in seen.items():  # sites that share a clip are fitted together
+        lam.fill_(best_clip(torch.cat(parts), levels[lam]))
 
 
-def _clip_of(z: torch.Tensor, percentile: float) -> float:
-    """The percentile of the positive values; where hardly any is positive, of all magnitudes; 1 where all are zero."""
+def _sample(z: torch.Tensor) -> torch.Tensor:
+    """At most `SAMPLE` of the values, evenly spread.
+
+    Raises:
+        TrainingError: some are not finite.
+    """
     if not bool(torch.isfinite(z).all()):
         raise TrainingError(
             "weights: the network gives values that are not finite on the images of data=; start from other weights="
         )
+    return z[:: -(-z.numel() // SAMPLE)].clone()
+
+
+def best_clip(z: torch.Tensor, levels: int) -> float:
+    """The clip with the smallest squared difference between CQReLU and ReLU of the values `z`, (N,).
+
+    Where no value is positive, the largest magnitude; 1 where all are zero.
+    """
     positive = z[z > 0]
-    values = positive if positive.numel() >= max(1, z.numel() // 1000) else z.abs()
-    if values.numel() > 1_000_000:
-        values = values[torch.randint(values.numel(), (1_000_000,), device=z.device)]
-    return values.quantile(percentile).item() or 1.0
+    if not len(positive):
+        return float(z.abs().max()) or 1.0
+    clips = float(positive.max()) * CLIPS
+    errors = [
+        float((cqrelu_counts(positive, clip, levels).mul_(clip / levels) - positive).square().sum()) for clip in clips
+    ]
+    return float(clips[errors.index(min(errors))])
