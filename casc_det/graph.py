@@ -350,3 +350,21 @@ def moved(graph: Graph, dtype: torch.dtype, device: str | torch.device = "cpu") 
 def on_meta(node: Node) -> Node:
     """The node with tensors that have a shape but no values."""
     return replace(node, **{key: value.to("meta") for key, value in tensors(node).items()})
+
+
+def contents(graph: SpikingGraph) -> list:
+    """All that a `Network` is made of, to tell whether it was changed since: of a tensor which one it is, and a sum.
+
+    The sum finds changes that do not count as a new version of a tensor (those of `.data` and of numpy arrays).
+    """
+
+    def brief(value):
+        if not isinstance(value, torch.Tensor):
+            return value
+        version = None if value.is_inference() else value._version
+        words = value.detach().reshape(-1)
+        pairs = len(words) * value.element_size() // 8 * 8 // value.element_size()
+        return id(value), version, value.shape, words[:pairs].view(torch.int64).sum().item(), words[pairs:].tolist()
+
+    nodes = [(type(node), *((key, brief(value)) for key, value in vars(node).items())) for node in graph.nodes]
+    return [graph.levels, graph.integer, *nodes]

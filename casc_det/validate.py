@@ -43,25 +43,30 @@ def check_structure(graph: g.SpikingGraph) -> None:
     """The part of `validate` that looks at no value of a tensor, so that they may be on the meta device."""
     if not isinstance(graph, g.SpikingGraph):
         raise ConversionError(f"graph: expected a SpikingGraph, got {shown(type(graph).__name__)}")
+    graph.__post_init__()  # nodes can be changed since it was made
     check_meta(graph.meta)
     check_wiring(graph)
     check_readouts(graph, channels(graph))
     check_sizes(graph)
 
 
-_checked: set[int] = set()
+_checked: dict[int, list] = {}
 
 
 def check_simulation(graph: g.SpikingGraph) -> None:
-    """Raise ConversionError where a graph cannot be simulated exactly; looked at once as long as the graph lives."""
-    if id(graph) in _checked:
+    """Raise ConversionError where a graph cannot be simulated exactly; once, and again where it was changed."""
+    content = g.contents(graph) if graph.device.type != "meta" else None
+    if content is not None and _checked.get(id(graph)) == content:
         return
+    graph.__post_init__()
     check_wiring(graph)
     channels(graph)
-    if graph.device.type != "meta":
-        check_values(graph if graph.device.type == "cpu" else g.moved(graph, graph.dtype))
-    _checked.add(id(graph))
-    weakref.finalize(graph, _checked.discard, id(graph))
+    if content is None:
+        return
+    check_values(graph if graph.device.type == "cpu" else g.moved(graph, graph.dtype))
+    if id(graph) not in _checked:
+        weakref.finalize(graph, _checked.pop, id(graph), None)
+    _checked[id(graph)] = content
 
 
 def check_meta(meta) -> None:

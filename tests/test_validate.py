@@ -123,6 +123,18 @@ def test_simulation_refuses_what_it_cannot_compute(key):
         simulate(graph, torch.zeros(1, 3, 8, 8, dtype=graph.dtype), 1)
 
 
+def test_a_graph_that_was_changed_since_is_looked_at_again():
+    graph, images = small_detector(), torch.zeros(1, 3, 8, 8)
+    list(simulate(graph, images, 1))
+    for change in (lambda: graph.of_type(g.Conv)[0].weight.mul_(0.5), lambda: vars(graph.nodes[1]).update(stride="x")):
+        change()
+        for engine in ("fast", "reference"):
+            with pytest.raises(ConversionError, match="8 bits|has stride='x'"):
+                simulate(graph, images, 1, engine=engine)
+    with pytest.raises(ConversionError, match="has stride='x'"):
+        validate(graph)
+
+
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [

@@ -38,6 +38,26 @@ def test_own_folder_comes_before_cache_and_package(own):
     assert zoo.DEFAULT not in [entry.name for entry in zoo.shipped()]  # no spiking graph in it
 
 
+def test_damaged_files_are_no_named_weights_and_stop_nothing(own):
+    entry = next(entry for entry in zoo.shipped() if entry.name == zoo.DEFAULT)
+    whole = entry.path.read_bytes()
+    text = json.dumps({"__metadata__": {"casc_det": "[" * 5000}}).encode()
+    damaged = {
+        "cut": whole[:1000],
+        "long": (2**62).to_bytes(8, "little") + whole[8:],
+        "deep": len(text).to_bytes(8, "little") + text,
+        "levels": whole.replace(b'\\"levels\\": 16, \\"integer', b'\\"levels\\": "x", \\"integer'),
+    }
+    assert damaged["levels"] != whole
+    for name, content in damaged.items():
+        (own / "own" / f"{name}.safetensors").write_bytes(content)
+    assert not damaged.keys() & {entry.name for entry in zoo.shipped()}
+    for name in damaged:
+        with pytest.raises(WeightsError) as caught:
+            load_graph(zoo.find(name))
+        assert "\n" not in str(caught.value)
+
+
 def test_paths_stay_paths_and_unknown_names_are_told(own):
     assert str(zoo.find("some/folder/x.safetensors")) == "some/folder/x.safetensors"
     with pytest.raises(WeightsError, match="did you mean 'yolov8n-cq16'.*casc-det models"):

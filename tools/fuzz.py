@@ -37,6 +37,7 @@ from casc_det.cli import parse_pairs
 from casc_det.errors import CascError
 from casc_det.files import write_json
 
+STARTUP = 1200  # seconds that a child may take to import and compile
 GOOD = ("answered", "refused")
 OPTIONS = {"kind": "models", "cases": 1000, "seed": 0, "out": None, "limit": 20, "memory": 4096, "case": None}
 
@@ -115,7 +116,8 @@ def supervise(options: dict, out: Path) -> dict[int, dict]:
     """Children one after the other until every case has a row."""
     name, seed, limit = options["kind"], options["seed"], options["limit"]
     (out / "base").mkdir(parents=True, exist_ok=True)
-    while todo := [case for case in range(options["cases"]) if case not in finished(out)]:
+    while todo := sorted({*range(options["cases"])} - finished(out).keys()):
+        (out / "now").unlink(missing_ok=True)
         arguments = (name, seed, todo, out, limit, options["memory"])
         child = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
         child.start()
@@ -125,11 +127,14 @@ def supervise(options: dict, out: Path) -> dict[int, dict]:
             now = (out / "now").read_text() if (out / "now").exists() else None
             if now != seen:
                 seen, since = now, time.monotonic()
-            if time.monotonic() - since > 3 * limit + 60:  # the alarm does not reach into a loop of C
+            patience = 3 * limit + 60 if seen else STARTUP
+            if time.monotonic() - since > patience:  # the alarm does not reach into a loop of C
                 hung = True
                 child.kill()
                 child.join()
-        case = int(seen) if seen else todo[0]
+        if child.exitcode and seen is None:
+            raise SystemExit(f"fuzz: the child ended before its first case (exit code {child.exitcode})")
+        case = int(seen or 0)
         if child.exitcode and case not in finished(out):
             row = {"case": case, "outcome": "hang" if hung else "crash", "text": f"exit code {child.exitcode}"}
             with (out / "results.jsonl").open("a") as results:

@@ -14,7 +14,7 @@ class Network:
     """What is prepared once for a graph: packed weights, tiled thresholds and the bias of each wake step."""
 
     def __init__(self, graph: g.SpikingGraph):
-        self.made_of = contents(graph)
+        self.made_of = g.contents(graph)
         self.tensors = [list(g.tensors(node).values()) for node in graph.nodes]  # no other takes the place of one
         steps = range(1, graph.levels + 1)
         self.last_use = {name: node.name for node in graph.nodes for name in node.inputs}
@@ -67,29 +67,11 @@ class Network:
 _prepared: dict[int, Network] = {}
 
 
-def contents(graph: g.SpikingGraph) -> list:
-    """All that a `Network` is made of, to tell whether it was changed since: of a tensor which one it is, and a sum.
-
-    The sum finds changes that do not count as a new version of a tensor (those of `.data` and of numpy arrays).
-    """
-
-    def brief(value):
-        if not isinstance(value, torch.Tensor):
-            return value
-        version = None if value.is_inference() else value._version
-        words = value.detach().reshape(-1)
-        pairs = len(words) * value.element_size() // 8 * 8 // value.element_size()
-        return id(value), version, value.shape, words[:pairs].view(torch.int64).sum().item(), words[pairs:].tolist()
-
-    nodes = [(type(node), *((key, brief(value)) for key, value in vars(node).items())) for node in graph.nodes]
-    return [graph.levels, graph.integer, *nodes]
-
-
 def prepare(graph: g.SpikingGraph) -> Network:
     """The `Network` of a graph, made anew where the graph was changed."""
     network = _prepared.get(id(graph))
     if network is None:
         weakref.finalize(graph, _prepared.pop, id(graph), None)
-    if network is None or network.made_of != contents(graph):
+    if network is None or network.made_of != g.contents(graph):
         network = _prepared[id(graph)] = Network(graph)
     return network
