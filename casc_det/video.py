@@ -4,6 +4,7 @@ OpenCV (FFmpeg) decodes and encodes. What a file's header says of its length is 
 places that cannot be decoded, to the end, and `lost` tells what the file should have held.
 """
 
+import hashlib
 import math
 import os
 import threading
@@ -244,7 +245,8 @@ class VideoFile:
 
     def __init__(self, path: str | Path, fps: float | None):
         self.path, self.fps, self.writer, self.written = Path(path), encodable(fps), None, 0
-        self.temporary = self.path.with_name(f".{os.getpid()}.tmp.mp4")
+        short = hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]  # streams take turns
+        self.temporary = self.path.with_name(f".{short}.{os.getpid()}.tmp.mp4")
 
     def write(self, image: np.ndarray) -> None:
         """Raises SourceError where the video cannot be begun."""

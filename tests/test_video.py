@@ -130,6 +130,17 @@ def test_frames_of_another_size_are_fitted(tmp_path):
     assert count_frames(tmp_path / "a.mp4") == 3
 
 
+def test_several_videos_are_written_at_once_in_one_folder(tmp_path):
+    videos = [VideoFile(tmp_path / name, 25) for name in ("a.mp4", "b.mp4")]
+    for k in range(6):
+        for video in videos[: 2 if k < 4 else 1]:
+            video.write(np.full((48, 64, 3), 40 * k, np.uint8))
+    for video in videos:
+        video.close()
+    assert [count_frames(tmp_path / name) for name in ("a.mp4", "b.mp4")] == [6, 4]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+
 def test_video_that_did_not_reach_the_disk_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(casc_det.video, "count_frames", lambda path: 1)
     video = VideoFile(tmp_path / "a.mp4", 25)
