@@ -334,6 +334,24 @@ def test_a_signal_inside_a_callback_is_not_lost(monkeypatch, number):
     assert main([]) == 128 + number
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("module, whole", [("numba.core.codegen", True), ("llvmlite", True), ("numbat", False)])
+def test_compilation_is_not_interrupted(monkeypatch, number, module, whole):
+    done = []
+    space = {"__name__": module, "kill": lambda: os.kill(os.getpid(), number), "done": done}
+    exec("def compile():\n    kill()\n    done.append(sum(range(100)))", space)
+
+    def work(words):
+        space["compile"]()
+        for _ in range(1000):
+            time.sleep(0.01)
+        done.append("went on")
+
+    monkeypatch.setattr(cli, "dispatch", work)
+    assert main([]) == 128 + number
+    assert done == ([4950] if whole else [])
+
+
 def test_a_hangup_that_is_ignored_stays_ignored(monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     try:
