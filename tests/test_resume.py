@@ -289,6 +289,16 @@ def test_settings_that_cannot_be_read_are_one_line(place, capsys, verb):
 # signals ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def signals_of_a_terminal():
+    """Under nohup or in the background of a script some signals are ignored from the start."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_predict_with_what_is_done(place, monkeypatch, number):
     seen = []
@@ -533,7 +543,7 @@ def test_names_are_drawn_as_they_are(name):
 
 def test_class_names_that_matplotlib_would_typeset(place, capsys):
     graph = load_graph(place / "net.safetensors")
-    graph.names[:] = [NAMES[0], NAMES[5]]
+    graph.names[:] = [NAMES[0], NAMES[6]]
     save_graph(graph, place / "net.safetensors")
     content = json.loads((place / "data.json").read_text())
     for category, name in zip(content["categories"], graph.names, strict=True):
@@ -586,7 +596,7 @@ def test_study_without_anything_to_find_says_so(place, no_figures, capsys):
 
 def test_text_reaches_every_terminal(place):
     graph = load_graph(place / "net.safetensors")
-    graph.names[:] = ["\u732b", "\ud800"]
+    graph.names[:] = ["\u732b", "\U0001f408"]
     save_graph(graph, place / "net.safetensors")
     picture = place / os.fsdecode(b"p\xff.png")
     shutil.copy(place / "images" / "0.png", picture)
