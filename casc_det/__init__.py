@@ -1,25 +1,56 @@
 """casc_det: YOLO detectors as spiking networks, converted without loss.
 
-SpikingYOLO(weights).predict(source)    detect with a spiking network
+SpikingYOLO(weights).predict(source)    detect with a spiking network: a file, a name, a graph or what convert gives
 convert(model)                          CQReLU network -> spiking graph and audit
+train(model=..., data=...)              train a CQReLU network
+load(path)                              the SpikingGraph in a file
+simulate(graph, images)                 its spikes, step by step
+study                                   a package: `from casc_det.study import study`, accuracy against time steps
 CQReLU                                  the activation to train with
+cif_step, if_step, signed_if_step       one step of neurons
+CascError                               and below it the errors, see `casc_det.errors`
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
-__all__ = ["CQReLU", "SpikingYOLO", "__version__", "convert"]
+
+_HOME = {  # where each name is; imported when it is first used, as most of these import torch
+    "ArgumentError": "casc_det.errors.ArgumentError",
+    "AuditError": "casc_det.conversion.AuditError",
+    "CQReLU": "casc_det.activation.CQReLU",
+    "CascError": "casc_det.errors.CascError",
+    "Conversion": "casc_det.converter.Conversion",
+    "ConversionError": "casc_det.errors.ConversionError",
+    "NeuronParams": "casc_det.neurons.NeuronParams",
+    "NeuronState": "casc_det.neurons.NeuronState",
+    "OutputError": "casc_det.errors.OutputError",
+    "SourceError": "casc_det.errors.SourceError",
+    "SpikingGraph": "casc_det.graph.SpikingGraph",
+    "SpikingYOLO": "casc_det.model.SpikingYOLO",
+    "TrainingError": "casc_det.errors.TrainingError",
+    "UsageError": "casc_det.errors.UsageError",
+    "WeightsError": "casc_det.errors.WeightsError",
+    "cif_step": "casc_det.neurons.cif_step",
+    "convert": "casc_det.converter.convert",
+    "if_step": "casc_det.neurons.if_step",
+    "initial_state": "casc_det.neurons.initial_state",
+    "load": "casc_det.storage.load_graph",
+    "signed_if_step": "casc_det.neurons.signed_if_step",
+    "simulate": "casc_det.engine.simulate",
+    "train": "casc_det.yolo.train.train",
+}
+__all__ = sorted([*_HOME, "__version__", "study"])
 
 
-def __getattr__(name: str):  # torch is imported when the first of these is used
-    if name == "CQReLU":
-        from casc_det.activation import CQReLU
+def __getattr__(name: str):
+    if name == "study":
+        return import_module("casc_det.study")
+    if name not in _HOME:
+        raise AttributeError(f"module 'casc_det' has no attribute '{name}'")
+    module, _, attribute = _HOME[name].rpartition(".")
+    return getattr(import_module(module), attribute)
 
-        return CQReLU
-    if name == "SpikingYOLO":
-        from casc_det.model import SpikingYOLO
 
-        return SpikingYOLO
-    if name == "convert":
-        from casc_det.converter import convert
-
-        return convert
-    raise AttributeError(f"module 'casc_det' has no attribute '{name}'")
+def __dir__() -> list[str]:
+    return list(__all__)

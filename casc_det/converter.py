@@ -23,6 +23,9 @@ class Conversion(NamedTuple):
     graph: g.SpikingGraph
     audit: list[AuditRow]
 
+    def __repr__(self) -> str:
+        return f"Conversion({self.graph!r}, audit of {len(self.audit)} ops)"
+
     def save(self, path: str | Path) -> Path:
         return save_graph(self.graph, path)
 

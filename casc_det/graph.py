@@ -19,22 +19,27 @@ POINTWISE = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "hardsigmoid": torch.
 MOST_NODES = 4096
 
 
-@dataclass
+@dataclass(repr=False)
 class Node:
     """`name` is unique in its graph; `inputs` are names of earlier nodes."""
 
     name: str
     inputs: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """One line: of a tensor its shape and dtype."""
+        brief = lambda x: f"<{str(x.dtype)[6:]} {tuple(x.shape)}>" if isinstance(x, torch.Tensor) else repr(x)
+        return f"{type(self).__name__}({', '.join(f'{f.name}={brief(getattr(self, f.name))}' for f in fields(self))})"
 
-@dataclass
+
+@dataclass(repr=False)
 class Input(Node):
     """The picture, (B, 3, H, W) RGB in 0..1."""
 
     channels: Annotated[int, r.Rule("3", lambda x: type(x) is int and x == 3)] = 3
 
 
-@dataclass
+@dataclass(repr=False)
 class Conv(Node):
     """y = weight * x + bias. In a SpikingGraph x are spikes; `bias`: see `SpikingGraph.wake_bias`."""
 
@@ -46,7 +51,7 @@ class Conv(Node):
     groups: r.Groups = 1
 
 
-@dataclass
+@dataclass(repr=False)
 class BatchNorm(Node):
     """y = scale*x + shift per channel; folded into the convolution before it by conversion."""
 
@@ -54,7 +59,7 @@ class BatchNorm(Node):
     shift: torch.Tensor = None
 
 
-@dataclass
+@dataclass(repr=False)
 class Activation(Node):
     """CQReLU with clip `lam` (see `casc_det.activation`); only in a Graph."""
 
@@ -62,7 +67,7 @@ class Activation(Node):
     levels: r.Levels = 8
 
 
-@dataclass
+@dataclass(repr=False)
 class Neuron(Node):
     """A layer of CIF neurons with threshold `theta` (see `casc_det.neurons`); only in a SpikingGraph.
 
@@ -75,7 +80,7 @@ class Neuron(Node):
     lam: r.Positive = 1.0
 
 
-@dataclass
+@dataclass(repr=False)
 class MaxPool(Node):
     """Max pool; on spike trains maxpool(count at t) - maxpool(count at t-1)."""
 
@@ -86,7 +91,7 @@ class MaxPool(Node):
     ceil_mode: r.Flag = False
 
 
-@dataclass
+@dataclass(repr=False)
 class AvgPool(Node):
     """Average pool, linear: the same on spikes, whose mean is graded. In an integer graph `divisor` is 1: a sum."""
 
@@ -96,7 +101,7 @@ class AvgPool(Node):
     divisor: r.Divisor = None
 
 
-@dataclass
+@dataclass(repr=False)
 class Pointwise(Node):
     """Any other elementwise function (`POINTWISE`), as temporal difference f(sum at t) - f(sum at t-1); graded.
 
@@ -107,7 +112,7 @@ class Pointwise(Node):
     scale: r.Scale = None
 
 
-@dataclass
+@dataclass(repr=False)
 class Unsupported(Node):
     """An op that cannot be captured: what it is and what to do instead; never in a SpikingGraph."""
 
@@ -115,31 +120,31 @@ class Unsupported(Node):
     remedy: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Add(Node):
     """Sum of two maps of equal amplitude."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Concat(Node):
     """Concatenation along channels."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Upsample(Node):
     """Nearest-neighbour upsampling by integer factors (rows, columns)."""
 
     scale: r.From1 = (2, 2)
 
 
-@dataclass
+@dataclass(repr=False)
 class ZeroPad(Node):
     """Zero padding (left, right, top, bottom)."""
 
     padding: r.Border = (0, 0, 0, 0)
 
 
-@dataclass
+@dataclass(repr=False)
 class Slice(Node):
     """Channels `start` to `stop` (exclusive)."""
 
@@ -147,7 +152,7 @@ class Slice(Node):
     stop: r.Channels = 0
 
 
-@dataclass
+@dataclass(repr=False)
 class Readout(Node):
     """An output of the network without neuron: its input current summed over time. `kind` is "boxes" or "scores".
 
@@ -194,7 +199,7 @@ def _check_node(node: Node) -> None:
             )
 
 
-@dataclass
+@dataclass(repr=False)
 class Graph:
     """A detector as captured.
 
@@ -233,6 +238,16 @@ class Graph:
                 raise ConversionError(f"graph: two nodes are named '{node.name}'; names must be unique")
             seen.add(node.name)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._summary()})"
+
+    def _summary(self) -> str:
+        """What `repr` shows: its size and what it detects."""
+        values = [value for node in self.nodes for value in tensors(node).values()]
+        kinds = " and ".join(sorted({str(value.dtype)[6:] for value in values})) or "none"
+        sizes = f"{len(self.nodes)} nodes, {sum(value.numel() for value in values)} parameters ({kinds})"
+        return f"{sizes}, {len(self.names)} classes, strides {self.strides}, imgsz {self.imgsz}"
+
     def of_type(self, kind: type | tuple[type, ...]) -> list[Node]:
         return [node for node in self.nodes if isinstance(node, kind)]
 
@@ -255,7 +270,7 @@ class Graph:
         return result
 
 
-@dataclass
+@dataclass(repr=False)
 class SpikingGraph(Graph):
     """A spiking detector: `Neuron` in place of `Activation`, no `BatchNorm`, one `levels` (Q) for all.
 
@@ -268,6 +283,10 @@ class SpikingGraph(Graph):
 
     levels: r.Levels = 8
     integer: r.Flag = False
+
+    def _summary(self) -> str:
+        kind, layers = "integer" if self.integer else "real-valued", len(self.of_type(Neuron))
+        return f"{kind}, {self.levels} levels, {layers} layers of neurons, {super()._summary()}"
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
         """What a wake step injects for pictures (B, 3, H, W) in 0..1."""

@@ -11,11 +11,12 @@ import torch
 
 from casc_det.ann import ann_forward
 from casc_det.arguments import check_counts, check_flags, check_texts, shown
+from casc_det.converter import Conversion
 from casc_det.decode import DetectionSettings, check_classes, decode_maps, detect
 from casc_det.engine import ENGINES, check_corrections, check_timesteps, simulate
 from casc_det.errors import ArgumentError, nearest
 from casc_det.evaluation.energy import EnergyModel
-from casc_det.graph import SpikingGraph, moved
+from casc_det.graph import Graph, SpikingGraph, moved
 from casc_det.policies import read_policy
 from casc_det.prediction import Tally, run_batch
 from casc_det.storage import load_graph
@@ -31,8 +32,8 @@ class SpikingYOLO:
     """A spiking detector.
 
     Args:
-        weights: a `.safetensors` file of `casc-det convert`, the name of shipped weights (`casc_det.zoo`), or a
-            `SpikingGraph`; None: the default weights.
+        weights: a `.safetensors` file of `casc-det convert`, the name of shipped weights (`casc_det.zoo`), a
+            `SpikingGraph`, or what `convert` gives; None: the default weights.
         device: "cpu", "cuda", "cuda:0", 0, ...
         precision: "float32" or "float64". An integer graph is exact in both (default float32). A real-valued graph
             gives the ANN's answer in float64 (its default); in float32 a value on a rounding boundary can flip and
@@ -50,7 +51,7 @@ class SpikingYOLO:
 
     def __init__(
         self,
-        weights: str | Path | SpikingGraph | None = None,
+        weights: str | Path | SpikingGraph | Conversion | None = None,
         device="cpu",
         precision: str | None = None,
         engine: str = "fast",
@@ -65,11 +66,13 @@ class SpikingYOLO:
         self.threads = check_threads(threads)
         self.device = check_device(device)
         self.simulation = {"engine": engine, "hysteresis": hysteresis, "delay": delay}  # see `simulate`
-        if isinstance(weights, SpikingGraph):
-            validate(weights)
-        graph = weights if isinstance(weights, SpikingGraph) else load_graph(find(weights), torch.float64)
+        graph = spiking_graph(weights)
         self.dtype = PRECISIONS[precision or ("float32" if graph.integer else "float64")]
         self.graph = moved(graph, self.dtype, self.device)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.simulation.items() if value)
+        return f"SpikingYOLO({self.graph!r}, {settings}, {str(self.dtype)[6:]} on {self.device})"
 
     @property
     def names(self) -> dict[int, str]:
@@ -284,6 +287,32 @@ class SpikingYOLO:
         from casc_det.yolo.results import make_results
 
         return make_results(found, frame, self.graph.names, tuple(x.shape[1:]), info, speed)
+
+
+def spiking_graph(weights: str | Path | SpikingGraph | Conversion | None) -> SpikingGraph:
+    """The graph that `weights` of `SpikingYOLO` stands for.
+
+    Raises:
+        ArgumentError: it is of no such type. ConversionError: the graph cannot be computed exactly.
+        WeightsError: there is no such file, or it holds no spiking graph.
+    """
+    if isinstance(weights, str | os.PathLike | None):
+        return load_graph(find(weights), torch.float64)
+    graph = weights.graph if isinstance(weights, Conversion) else weights
+    if isinstance(graph, SpikingGraph):
+        validate(graph)
+        return graph
+    if isinstance(weights, SpikingYOLO):
+        remedy = "pass its .graph"
+    elif isinstance(weights, Graph):
+        remedy = "it is captured, not converted yet: pass casc_det.convert(model) of its network"
+    elif isinstance(weights, torch.nn.Module) or type(weights).__name__ == "YOLO":
+        remedy = "it is a network of floats: pass casc_det.convert(model)"
+    else:
+        remedy = "pass what casc_det.convert(model) or casc_det.load(path) gives"
+    raise ArgumentError(
+        f"weights: expected a path, a name, a SpikingGraph or a Conversion, got {type(weights).__name__}; {remedy}"
+    )
 
 
 def _batches(pairs, size: int) -> Iterator[list]:

@@ -3,7 +3,9 @@ import torch
 from conftest import small_graph
 
 from casc_det import graph as g
+from casc_det.conversion import convert_graph
 from casc_det.errors import ConversionError
+from casc_det.integer import to_integer
 
 
 def make(*nodes) -> g.Graph:
@@ -85,3 +87,25 @@ def test_broken_settings_are_refused(field, value):
 def test_threshold_must_be_positive():
     with pytest.raises(ConversionError, match="theta=0"):
         g.SpikingGraph([g.Input("image", ()), g.Neuron("n", ("image",), 0.0)], ["thing"], [1], 1, 64)
+
+
+@pytest.mark.parametrize("ops", [(), ("norm", "max", "sigmoid"), ("pad", "slice", "concat", "avg")])
+def test_repr_is_one_short_line(ops):
+    graph = small_graph(*ops)
+    for thing in (graph, convert_graph(graph)[0], *graph.nodes, *convert_graph(graph)[0].nodes):
+        assert repr(thing).startswith(f"{type(thing).__name__}(") and len(repr(thing)) < 250, repr(thing)
+        assert "tensor(" not in repr(thing) and "\n" not in repr(thing) and str(thing) == repr(thing)
+
+
+def test_repr_tells_size_kind_and_shapes():
+    graph = small_graph("conv")
+    node = g.Conv("c", ("image",), torch.ones(2, 3, 1, 5, dtype=torch.float64), torch.zeros(2))
+    assert "name='c', inputs=('image',), weight=<float64 (2, 3, 1, 5)>, bias=<float32 (2,)>, stride=(1, 1)" in repr(
+        node
+    )
+    assert "None" in repr(g.Conv("c", ("image",)))
+    count = sum(v.numel() for node in graph.nodes for v in vars(node).values() if isinstance(v, torch.Tensor))
+    assert f"{len(graph.nodes)} nodes, {count} parameters (float64), 2 classes, strides [1], imgsz 64" in repr(graph)
+    spiking = convert_graph(graph)[0]
+    assert "real-valued, 4 levels, 2 layers of neurons" in repr(spiking) and "integer, 4" in repr(to_integer(spiking))
+    assert "0 parameters (none)" in repr(g.Graph([g.Input("image", ())], ["cat"], [1], 1, 64))

@@ -74,7 +74,45 @@ def test_core_imports_lower_layers_only(module):
     assert [name for name in own if RANK.get(name, len(LAYERS)) >= RANK[top]] == []
 
 
-def test_importing_casc_det_imports_no_ultralytics():
-    code = "import sys, casc_det; assert not {'ultralytics', 'cv2', 'matplotlib', 'pycocotools'} & set(sys.modules)"
+def run_python(code: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_casc_det_and_its_errors_imports_no_large_package():
+    large = "{'torch', 'numpy', 'ultralytics', 'cv2', 'matplotlib', 'pycocotools', 'numba'}"
+    run_python(f"import sys, casc_det; dir(casc_det); casc_det.CascError; assert not {large} & set(sys.modules)")
+    run_python("import sys, casc_det; casc_det.simulate, casc_det.load; assert 'ultralytics' not in sys.modules")
+
+
+def test_public_names_are_listed_and_are_what_their_modules_hold():
+    from casc_det.activation import CQReLU
+    from casc_det.converter import convert
+    from casc_det.engine import simulate
+    from casc_det.graph import SpikingGraph
+    from casc_det.model import SpikingYOLO
+    from casc_det.neurons import cif_step, if_step, signed_if_step
+    from casc_det.storage import load_graph
+    from casc_det.yolo.train import train
+
+    wanted = (SpikingYOLO, convert, train, simulate, SpikingGraph, CQReLU, cif_step, if_step, signed_if_step)
+    assert all(getattr(casc_det, thing.__name__) is thing for thing in wanted) and casc_det.load is load_graph
+    errors = {name: e for name, e in vars(casc_det.errors).items() if isinstance(e, type)}
+    assert errors.keys() <= set(dir(casc_det)) and all(getattr(casc_det, name) is e for name, e in errors.items())
+    assert {thing.__name__ for thing in wanted} | {"load", "study"} <= set(dir(casc_det))
+    assert dir(casc_det) == sorted(casc_det.__all__) and all(hasattr(casc_det, name) for name in dir(casc_det))
+
+
+def test_unknown_names_are_no_attributes():
+    for module in (casc_det, casc_det.study):
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("first", ["casc_det.study", "casc_det.study.run"])
+def test_study_is_the_package_and_its_function_whatever_was_imported_before(first):
+    run_python(
+        f"import {first}, types, casc_det; from casc_det.study import study; "
+        "from casc_det.study.run import study as s; "
+        "assert study is s and isinstance(casc_det.study, types.ModuleType) and casc_det.study.study is s"
+    )

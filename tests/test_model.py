@@ -9,8 +9,10 @@ from conftest import live_yolo
 from ultralytics.engine.results import Results
 
 from casc_det import SpikingYOLO, convert
+from casc_det.engine import simulate
 from casc_det.errors import ArgumentError, ConversionError
 from casc_det.runs import box_difference, record
+from casc_det.yolo.capture import capture
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (3, 90, 60, 3), dtype=np.uint8)
 
@@ -19,6 +21,38 @@ RANDOM = np.random.default_rng(0).integers(0, 256, (3, 90, 60, 3), dtype=np.uint
 def detector():
     model, _ = live_yolo("yolov8n")
     return SpikingYOLO(convert(model, imgsz=64).graph, precision="float64")
+
+
+def test_a_conversion_and_its_graph_are_weights(detector):
+    conversion = convert(live_yolo("yolov8n")[0], imgsz=64)
+    expected = record(detector.predict(RANDOM[0], conf=0)[0])
+    for weights in (conversion, conversion.graph):
+        assert record(SpikingYOLO(weights, precision="float64").predict(RANDOM[0], conf=0)[0]) == expected
+
+
+def test_what_is_no_weights_is_refused_with_what_to_pass(detector):
+    network, _ = live_yolo("yolov3-tiny")
+    for wrong, kind, remedy in (
+        (network, "DetectionModel", "pass casc_det.convert(model)"),
+        (capture(network, 64), "Graph", "pass casc_det.convert(model) of its network"),
+        (detector, "SpikingYOLO", "pass its .graph"),
+        (convert(network).audit, "list", "pass what casc_det.convert(model) or casc_det.load(path) gives"),
+        (5, "int", "pass what casc_det.convert(model) or casc_det.load(path) gives"),
+    ):
+        with pytest.raises(ArgumentError) as refused:
+            SpikingYOLO(wrong)
+        assert str(refused.value).startswith("weights: expected a path, a name, a SpikingGraph or a Conversion")
+        assert f"got {kind}; " in str(refused.value) and str(refused.value).endswith(remedy)
+        assert "\n" not in str(refused.value)
+
+
+def test_repr_of_model_conversion_and_step_is_one_short_line(detector):
+    step = next(simulate(detector.graph, torch.zeros(1, 3, 64, 64, dtype=torch.float64)))
+    assert len(detector.graph.nodes) > 100
+    for thing in (detector, convert(live_yolo("yolov8n")[0]), step):
+        text = repr(thing)
+        assert text.startswith(type(thing).__name__) and len(text) < 300 and "\n" not in text and "tensor" not in text
+    assert "engine='fast'" in repr(detector) and "float64 on cpu" in repr(detector)
 
 
 def test_predict_gives_ultralytics_results_with_cost(detector):

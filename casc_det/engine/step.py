@@ -18,7 +18,7 @@ MOST_STEPS = 32767  # counts of neurons are int16 in the fast engine
 EXACT = {torch.float32: EXACT_BELOW, torch.float64: 2**53}  # from here on integers are no longer exact
 
 
-@dataclass
+@dataclass(repr=False)
 class Step:
     """What is known after step `t` (1, 2, ...) of a batch of B pictures.
 
@@ -47,6 +47,10 @@ class Step:
     states: dict[str, NeuronState]
     spikes: dict[str, torch.Tensor] | None = None
     match: torch.Tensor | None = None
+
+    def __repr__(self) -> str:
+        sent, rest = int(self.fired.sum()), int(self.quiescent.sum())
+        return f"Step(t={self.t}, {rest} of {len(self.quiescent)} images at rest, {sent} spikes)"
 
     @property
     def readout(self) -> dict[str, torch.Tensor]:
