@@ -146,6 +146,20 @@ def ablation(content: dict) -> str:
     )
 
 
+def scratch(content: dict) -> str:
+    """The best epoch of each network of `tools/scratch.py`, as share of plain Ultralytics too."""
+    silu, made = content["rows"][0], content["settings"]
+    lines = ["| network | mAP50 | mAP50-95 | mAP50, share of SiLU |", "|" + " --- |" * 4]
+    for row in content["rows"]:
+        name = f"CQReLU, Q = {row['levels']}" if row["levels"] else "SiLU, plain Ultralytics"
+        cells = [name, f"{row['mAP50']:.4f}", f"{row['mAP50-95']:.4f}", f"{row['mAP50'] / silu['mAP50']:.1%}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + (
+        f"\n\n{made['model']} on {made['data']}, {made['epochs']} epochs at {made['imgsz']} px, one run each (seed 0); "
+        "best epoch by mAP50-95, Ultralytics' validator on its val split."
+    )
+
+
 def study(content: dict) -> str:
     """The cells of a study as the terminal shows them, and the energy at rest in ANNs."""
     heads, *cells = rows(content["cells"])
@@ -168,6 +182,7 @@ TABLES = {
     "neurons": (neurons, "weights/yolov8n-cq16.neurons.json"),
     "exactness": (exactness, "weights/yolov8n-cq16.exactness.json"),
     "ablation": (ablation, "weights/ablation.json"),
+    "scratch": (scratch, "weights/scratch.json"),
     "sparsity": (ablation, "weights/sparsity.json"),
     "sparsity8": (ablation, "weights/sparsity8.json"),
     "study": (study, "weights/yolov8n-cq16.study.json"),
