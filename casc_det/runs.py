@@ -128,8 +128,8 @@ class Outputs:
         """Finish all videos."""
         for number, video in self.videos.items():
             if video is not None:
-                self.videos[number] = None
                 self._try(video.path.name, lambda path, video: video.close(), video)
+                self.videos[number] = None
 
 
 def predict_to_folder(

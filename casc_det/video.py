@@ -264,7 +264,7 @@ class VideoFile:
         self.written += 1
 
     def close(self) -> None:
-        """Finish the file and look whether it holds what was written.
+        """Finish the file and look whether it holds what was written. Where this is interrupted, it can be done again.
 
         Raises:
             SourceError: it does not; what it holds is kept.
@@ -272,12 +272,12 @@ class VideoFile:
         if self.writer is None:
             return
         self.writer.release()
-        self.writer = None
-        held = count_frames(self.temporary)
-        if held:
-            os.replace(self.temporary, self.path)
-        else:
+        held = count_frames(self.temporary) if self.temporary.exists() else self.written
+        if not held:
             self.temporary.unlink(missing_ok=True)
+        elif self.temporary.exists():
+            os.replace(self.temporary, self.path)
+        self.writer = None
         if held < self.written:
             raise SourceError(
                 f"out: '{self.path}' holds {held} of the {self.written} frames that were written; is the disk full?"

@@ -42,9 +42,13 @@ def test_half_written_files_are_found(tool, tmp_path):
     assert tool.damaged_files(tmp_path, True) == [] and len(tool.damaged_files(tmp_path, False)) == 1
 
 
-def test_a_predict_without_its_json_is_found(tool, tmp_path):
+def test_a_predict_without_its_json_or_its_files_is_found(tool, tmp_path):
+    assert tool.interrupted_predict(tmp_path) == tool.interrupted_predict(tmp_path / "none") == []
+    (tmp_path / "a.jpg").write_bytes(b"")
     assert tool.interrupted_predict(tmp_path) == ["predict: no predictions.json"]
-    results = [{"path": "a/b.png", "frame": None}, {"path": "c.mp4", "frame": 1}]
+    results = [
+        {"path": p, "saved": s} for p, s in (("a.png", "a.jpg"), ("b.png", "b.jpg"), ("c.png", None), ("d", None))
+    ]
     write_json(tmp_path / "predictions.json", {"results": results, "interrupted": True})
-    assert "['b', 'the video']" in tool.interrupted_predict(tmp_path)[0]
-    assert tool.interrupted_predict(tmp_path / "none") == []
+    missing, unsaved = tool.interrupted_predict(tmp_path)
+    assert "['b.jpg'] in predictions.json" in missing and "['c.png'] have no file" in unsaved

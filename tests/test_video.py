@@ -130,6 +130,25 @@ def test_frames_of_another_size_are_fitted(tmp_path):
     assert count_frames(tmp_path / "a.mp4") == 3
 
 
+@pytest.mark.parametrize("step", ["count_frames", "replace"])
+def test_finishing_a_video_can_be_interrupted_and_done_again(tmp_path, monkeypatch, step):
+    video = VideoFile(tmp_path / "a.mp4", 25)
+    for k in range(3):
+        video.write(np.full((48, 64, 3), 40 * k, np.uint8))
+    target = casc_det.video.os if step == "replace" else casc_det.video
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            video.close()
+    video.close()
+    video.close()
+    assert count_frames(tmp_path / "a.mp4") == 3 and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_several_videos_are_written_at_once_in_one_folder(tmp_path):
     videos = [VideoFile(tmp_path / name, 25) for name in ("a.mp4", "b.mp4")]
     for k in range(6):

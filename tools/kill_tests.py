@@ -211,19 +211,18 @@ def numbers(verb: str, folder: Path):
 
 
 def interrupted_predict(folder: Path) -> list[str]:
-    """After a signal that can be caught there is a JSON of what was done, and the images of all of that."""
-    if not folder.is_dir():
+    """After a signal that can be caught there is a JSON of what was done, and every file that it names."""
+    if not folder.is_dir() or not any(folder.iterdir()):  # it came before the first image
         return []
     file = folder / "predictions.json"
     if not file.is_file():
         return ["predict: no predictions.json"]
-    content = json.loads(file.read_text())
-    stills = {Path(r["path"]).stem for r in content["results"] if r["frame"] is None}
-    missing = stills - {path.stem for path in folder.glob("*.jpg")}
-    frames = [r for r in content["results"] if r["frame"] is not None]
-    if frames and not list(folder.glob("*.mp4")):
-        missing.add("the video")
-    return [f"predict: {sorted(missing)} in predictions.json, but not in the folder"] if missing else []
+    results = json.loads(file.read_text())["results"]
+    named = {r["saved"] for r in results if r["saved"]}
+    missing = sorted(name for name in named if not (folder / name).is_file())
+    unsaved = [r["path"] for r in results[:-1] if not r["saved"]]  # the last one may have been cut off
+    problems = [f"predict: {missing} in predictions.json, but not in the folder"] if missing else []
+    return problems + ([f"predict: {unsaved} have no file"] if unsaved else [])
 
 
 def resume_from(verb: str, folder: Path) -> Path | None:
