@@ -13,6 +13,7 @@ signed IF neuron with memory (Wang et al., IJCAI 2022) takes a spike back only b
 """
 
 import math
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -80,3 +81,12 @@ def signed_if_step(current: torch.Tensor, state: NeuronState, params: NeuronPara
 
 
 NEURONS = {"cif": cif_step, "if": if_step, "signed_if": signed_if_step}
+"""The step of each kind, by name. An own one may be added, or take the place of one: the reference engine calls it with
+the limits of `casc_det.schedule.Schedule.rule`, those of CIF for a new name; the fast engine refuses it."""
+
+OURS = MappingProxyType(dict(NEURONS))
+
+
+def is_own(neuron: str) -> bool:
+    """Whether a kind of neuron was added from outside, or stands in the place of one of ours."""
+    return NEURONS[neuron] is not OURS.get(neuron)

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from casc_det.errors import ArgumentError
 from casc_det.neurons import KINDS
 
 
@@ -30,14 +31,21 @@ WAITING = Rule(-1, -math.inf)  # sends nothing
 class Schedule:
     """Attributes:
     levels: Q.
-    wake: number of steps with input; None for ever (constant input).
+    wake: number of steps with input, at least 1; None for ever (constant input).
     hysteresis: in thresholds, at least 0. delay: steps a layer, at least 0, rounded down for each layer.
+
+    The reference engine asks the methods at each step, so that those of a subclass count; the fast engine takes them
+    for granted and refuses a subclass.
     """
 
     levels: int
     wake: int | None
     hysteresis: float = 0.0
     delay: float = 0.0
+
+    def __post_init__(self):
+        if self.wake is not None and (type(self.wake) is not int or self.wake < 1):
+            raise ArgumentError(f"wake: expected an integer of at least 1, or None for ever, got {self.wake!r}")
 
     def awake(self, t: int) -> bool:
         """Whether step t = 1, 2, ... gets input."""
@@ -56,10 +64,10 @@ class Schedule:
         return not self.awake(t) and t > self.waiting(layers - 1)
 
     def rule(self, neuron: str, t: int, layer: int) -> Rule:
-        """What neurons of a kind in layer 0, 1, ... do at step t = 1, 2, ..."""
+        """What neurons of a kind in layer 0, 1, ... do at step t = 1, 2, ...; kinds that are not ours: as CIF."""
         if t <= self.waiting(layer):
             return WAITING
-        low, limited = KINDS[neuron]
+        low, limited = KINDS.get(neuron, KINDS["cif"])
         if low == 0 and self.awake(t):
             low = -self.hysteresis
         return Rule(self.count_limit if limited else None, low)

@@ -13,6 +13,8 @@ from casc_det.ann import ann_forward
 from casc_det.conversion import convert_graph
 from casc_det.engine import auto_limit, depths
 from casc_det.errors import ArgumentError
+from casc_det.integer import to_integer
+from casc_det.neurons import NEURONS, NeuronState, neuron_step
 from casc_det.ops import apply, convolve
 from casc_det.schedule import SCHEDULES, Schedule
 from casc_det.yolo.capture import capture
@@ -241,6 +243,81 @@ def test_another_wake_length_does_not_reach_the_ann(wake, monkeypatch):
     last, ann = last_step(graph, images, 60), ann_forward(graph, images)
     assert last.quiescent.all()
     assert any(not torch.equal(last.counts[name], value) for name, value in ann.counts.items())
+
+
+class OddSteps(Schedule):
+    """Input at steps 1, 3, 5, ... for ever."""
+
+    def awake(self, t: int) -> bool:
+        return t % 2 == 1
+
+
+def silent_step(current, state, params):
+    return torch.zeros_like(current), NeuronState(state.v + current, state.n)
+
+
+def double_step(current, state, params):
+    """CIF with twice the threshold."""
+    return neuron_step(current, state, params._replace(theta=2 * params.theta))
+
+
+@pytest.mark.parametrize("kind", ["mine", "cif", "signed_if"])  # added, or in the place of ours
+def test_own_neuron_and_own_schedule_are_used(kind, monkeypatch):
+    monkeypatch.setitem(NEURONS, kind, silent_step)
+    monkeypatch.setitem(SCHEDULES, "odd", lambda levels, *_: OddSteps(levels, None))
+    graph, images = spiking("conv", levels=4), small_images()
+    conv, neuron = graph.nodes[1:3]
+    current = F.conv2d(images, conv.weight, conv.bias, conv.stride, conv.padding)
+    for step in simulate(graph, images, 9, kind, "odd", record=True):
+        assert not step.fired.any() and not step.spikes[neuron.name].any()
+        assert torch.equal(step.states[neuron.name].v, 0.5 + (step.t + 1) // 2 * current)
+
+
+def test_own_neuron_gets_the_parameters_of_cif(monkeypatch):
+    graph, images = spiking("conv", "add", levels=4), small_images()
+    seen = set()
+
+    def step(current, state, params):
+        seen.add((params.levels, params.low))
+        return neuron_step(current, state, params)
+
+    monkeypatch.setitem(NEURONS, "mine", step)
+    options = {"hysteresis": 0.25, "delay": 2.0, "record": True}
+    runs = [simulate(graph, images, 20, kind, **options) for kind in ("mine", "cif")]
+    for own, ours in zip(*runs, strict=True):
+        assert own.t == ours.t and all(torch.equal(own.spikes[name], value) for name, value in ours.spikes.items())
+    assert seen == {(4, -0.25), (4, 0)}
+    monkeypatch.setitem(NEURONS, "mine", double_step)
+    assert not torch.equal(last_step(graph, images, 3, "mine").fired, last_step(graph, images, 3).fired)
+
+
+@pytest.mark.parametrize("integer", [False, True])
+def test_own_neurons_and_schedules_are_refused_where_they_cannot_be_run(integer, monkeypatch):
+    graph, images = spiking("conv"), small_images()
+    graph = to_integer(graph) if integer else graph
+    images = images.to(graph.dtype)
+    list(engine.simulate(graph, images, 5, "if"))  # what was prepared and checked does not count for another
+    monkeypatch.setitem(NEURONS, "mine", silent_step)
+    monkeypatch.setitem(NEURONS, "if", silent_step)
+    monkeypatch.setitem(SCHEDULES, "odd", lambda levels, *_: OddSteps(levels, None))
+    monkeypatch.setitem(SCHEDULES, "wake3", lambda levels, *_: Schedule(levels, 3))
+    for kind in ("mine", "if"):
+        with pytest.raises(ArgumentError, match=f"^neuron: '{kind}' is an own kind.*use engine='reference'$"):
+            engine.simulate(graph, images, 5, kind)
+    with pytest.raises(ArgumentError, match="^schedule: 'odd' is an own OddSteps.*use engine='reference'$"):
+        engine.simulate(graph, images, 5, "cif", "odd")
+    for kind, plan in (("mine", "wsc"), ("cif", "odd"), ("cif", "wake3")):
+        with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs"):
+            simulate(graph, images, "auto", kind, plan)
+    monkeypatch.setitem(SCHEDULES, "wsc", SCHEDULES["wake3"])
+    with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs the schedule 'wsc' of casc_det"):
+        simulate(graph, images, "auto")
+
+
+@pytest.mark.parametrize("wake", [0, -1, 2.0, True, "4"])
+def test_a_schedule_without_a_wake_step_is_refused(wake):
+    with pytest.raises(ArgumentError, match="^wake: expected an integer of at least 1, or None"):
+        Schedule(4, wake)
 
 
 @settings(max_examples=20, deadline=None)

@@ -21,6 +21,7 @@ from casc_det.engine.network import prepare
 from casc_det.errors import ArgumentError, ConversionError
 from casc_det.graph import moved
 from casc_det.integer import proved_range, to_integer, unlimited_range
+from casc_det.schedule import SCHEDULES, Schedule
 from casc_det.yolo.capture import capture
 
 EXACT_OPS = [op for op in OPS if op != "sigmoid"]
@@ -98,6 +99,15 @@ def assert_equal_runs(graph, images, *args, at=(), **kwargs) -> list:
 @example(convert_graph(small_graph(*EXACT_OPS))[0], 0, 2)
 def test_real_valued_graphs(neuron, schedule, graph, seed, batch):
     assert_equal_runs(graph, small_images(batch, seed=seed), 2 * graph.levels + 3, neuron, schedule)
+
+
+@settings(max_examples=20)
+@given(small_graphs, st.integers(1, 20), st.sampled_from([0, 0.25]), st.sampled_from([0, 1.5]), st.booleans())
+def test_wakes_of_any_length(graph, wake, hysteresis, delay, integer):
+    graph = to_integer(graph) if integer else graph
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SCHEDULES, "own", lambda levels, hysteresis, delay: Schedule(levels, wake, hysteresis, delay))
+        assert_equal_runs(graph, small_images(), 25, "cif", "own", hysteresis=hysteresis, delay=delay)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 16])

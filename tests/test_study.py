@@ -18,6 +18,7 @@ from casc_det.decode import DetectionSettings
 from casc_det.engine import simulate
 from casc_det.errors import ArgumentError
 from casc_det.evaluation.truth import Truth, make_picture
+from casc_det.neurons import NEURONS, neuron_step
 from casc_det.study.cells import smallest_step
 from casc_det.study.corruptions import corrupt
 from casc_det.study.run import ENERGY, Study, read_cells, study
@@ -86,6 +87,13 @@ def test_grid_has_corrections_and_corruptions_for_cif_with_wsc_only():
 def test_grids_that_cannot_work_are_refused(options, message):
     with pytest.raises(ArgumentError, match=message):
         make_grid(**{"weights": "a", **options})
+
+
+def test_own_neurons_are_refused_before_anything_is_made(weights, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(NEURONS, "mine", neuron_step)
+    with pytest.raises(ArgumentError, match="^neuron: 'mine' is an own kind"):
+        study(weights, data, "1..4", "cif,mine", images=data.parent, project=tmp_path / "runs", imgsz=64)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_timesteps_are_ranges_or_lists():

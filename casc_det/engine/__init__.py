@@ -15,6 +15,7 @@ from casc_det.engine.reference import run_reference
 from casc_det.engine.step import (
     Step,
     auto_limit,
+    check_compiled,
     check_corrections,
     check_exact,
     check_images,
@@ -25,8 +26,8 @@ from casc_det.engine.step import (
     spiking_convolutions,
 )
 from casc_det.errors import ArgumentError
-from casc_det.neurons import NEURONS
-from casc_det.schedule import SCHEDULES
+from casc_det.neurons import NEURONS, is_own
+from casc_det.schedule import SCHEDULES, wsc
 from casc_det.validate import check_simulation
 
 ENGINES = ("fast", "reference")
@@ -34,6 +35,7 @@ __all__ = [
     "ENGINES",
     "Step",
     "auto_limit",
+    "check_compiled",
     "check_corrections",
     "check_exact",
     "check_timesteps",
@@ -64,8 +66,8 @@ def simulate(
         graph: see `casc_det.conversion`; its weights' dtype and device are those of the simulation.
         images: (B, 3, H, W) in 0..1, H and W multiples of the largest stride; an integer graph takes them in 1/255.
         timesteps: number of steps, or "auto": until every picture is quiescent (at most `auto_limit`).
-        neuron: "cif", "if" or "signed_if".
-        schedule: "wsc" (input in the first Q steps) or "constant".
+        neuron: "cif", "if" or "signed_if"; or, in the reference engine, an own one of `casc_det.neurons.NEURONS`.
+        schedule: "wsc" (input in the first Q steps) or "constant"; or an own one of `casc_det.schedule.SCHEDULES`.
         engine: "fast" or "reference".
         at: the steps whose `states` the fast engine must give; the reference engine gives them all.
         record: keep the spikes themselves in each step.
@@ -73,8 +75,8 @@ def simulate(
         hysteresis, delay: variants of the schedule that send fewer spikes, see `casc_det.schedule`; 0 for none.
 
     Raises:
-        ArgumentError: an argument is none of these, "auto" without CIF and WSC, which alone come to rest, or more steps
-            than counts and potentials are exact for.
+        ArgumentError: an argument is none of these, "auto" without CIF and WSC, which alone come to rest, more steps
+            than counts and potentials are exact for, or an own neuron or schedule that the fast engine cannot run.
         ConversionError: the graph cannot be simulated exactly, see `casc_det.validate`.
     """
     for name, value, known in (
@@ -84,17 +86,21 @@ def simulate(
     ):
         if value not in known:
             raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-    if timesteps == "auto" and (neuron, schedule) != ("cif", "wsc"):
+    if timesteps == "auto" and ((neuron, schedule) != ("cif", "wsc") or is_own(neuron)):
         raise ArgumentError("timesteps: 'auto' needs neuron='cif' and schedule='wsc'; give a number of steps")
     check_corrections(hysteresis=hysteresis, delay=delay)
     check_simulation(graph)
+    plan = SCHEDULES[schedule](graph.levels, hysteresis, delay)
+    if timesteps == "auto" and plan != wsc(graph.levels, hysteresis, delay):
+        raise ArgumentError("timesteps: 'auto' needs the schedule 'wsc' of casc_det; give a number of steps")
+    if engine == "fast":
+        check_compiled(neuron, schedule, graph.levels)
     limit = check_timesteps(timesteps, graph, delay)
     check_images(graph, images)
-    network, run = prepare(graph), (limit, neuron, schedule)
+    network, run = prepare(graph), (limit, neuron, schedule, NEURONS[neuron], SCHEDULES[schedule])
     if run not in network.checked:
-        check_exact(graph, *run)
+        check_exact(graph, limit, neuron, schedule)
         network.checked.add(run)
-    plan = SCHEDULES[schedule](graph.levels, hysteresis, delay)
     if engine == "reference":
         return run_reference(graph, images, limit, timesteps == "auto", neuron, plan, record, compare)
     return run_fast(graph, images, limit, timesteps == "auto", neuron, plan, record, compare, at)

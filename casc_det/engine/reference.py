@@ -10,8 +10,9 @@ import torch
 
 from casc_det import graph as g
 from casc_det.engine.step import Step, depths, fan_out, spiking_convolutions
-from casc_det.neurons import NeuronParams, NeuronState, initial_state, neuron_step
+from casc_det.neurons import NEURONS, NeuronParams, NeuronState, initial_state, is_own, neuron_step
 from casc_det.ops import TEMPORAL, apply, convolve
+from casc_det.schedule import WAITING
 
 
 @torch.no_grad()
@@ -50,7 +51,9 @@ def run_reference(
                     levels, low = plan.rule(neuron, t, depth[node.name] - 1)
                     params = NeuronParams(node.theta, levels, graph.start(node), low)
                     state = states.get(node.name) or initial_state(inputs[0], params)
-                    signal, states[node.name] = neuron_step(inputs[0], state, params)
+                    own = is_own(neuron) and (levels, low) != WAITING
+                    step = NEURONS[neuron] if own else neuron_step
+                    signal, states[node.name] = step(inputs[0], state, params)
                     fired.append(torch.stack([(signal > 0).sum((1, 2, 3)), (signal < 0).sum((1, 2, 3))]))
                     spikes[node.name] = signal
                 case g.Readout():

@@ -11,8 +11,8 @@ from casc_det import graph as g
 from casc_det.engine.trains import LARGEST_ZERO
 from casc_det.errors import ArgumentError
 from casc_det.integer import EXACT_BELOW, unlimited_range
-from casc_det.neurons import KINDS, NeuronState
-from casc_det.schedule import SCHEDULES, wsc
+from casc_det.neurons import KINDS, NeuronState, is_own
+from casc_det.schedule import SCHEDULES, Schedule, wsc
 
 MOST_STEPS = 32767  # counts of neurons are int16 in the fast engine
 EXACT = {torch.float32: EXACT_BELOW, torch.float64: 2**53}  # from here on integers are no longer exact
@@ -127,7 +127,7 @@ def check_exact(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str) -
     """Raise ArgumentError where counts, potentials or sums of so many steps may leave the numbers they are kept in.
 
     CIF neurons with WSC cannot: their counts end at Q, and conversion proves the rest (`casc_det.integer`). Other
-    counts grow as long as the network runs.
+    counts grow as long as the network runs. Of an own neuron it is taken that it sends at most one spike a step.
     """
     fits = partial(_fits, graph, neuron=neuron, schedule=schedule, dtype=graph.dtype)
     if fits(steps):
@@ -149,14 +149,26 @@ def exact_dtype(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str) -
 
 def _fits(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str, dtype: torch.dtype) -> bool:
     """See `check_exact`."""
-    plan = SCHEDULES[schedule](graph.levels)
-    limited = KINDS[neuron].limited and plan.count_limit is not None
+    plan = SCHEDULES[schedule](graph.levels, 0.0, 0.0)
+    own = is_own(neuron) or type(plan) is not Schedule
+    limited = not own and KINDS[neuron].limited and plan.count_limit is not None
     count = plan.count_limit if limited else steps
     if count * _largest_pooled(graph) > MOST_STEPS:
         return False
-    if limited or not graph.integer:
+    if not graph.integer or (limited and plan.wake <= graph.levels):
         return True
-    return unlimited_range(graph, steps, min(steps, plan.wake or steps)).largest < EXACT[dtype]
+    wakes = steps if own else min(steps, plan.wake or steps)
+    return unlimited_range(graph, steps, wakes).largest < EXACT[dtype]
+
+
+def check_compiled(neuron: str, schedule: str, levels: int) -> None:
+    """Raise ArgumentError where a neuron or schedule is not ours: the fast engine has no form of it."""
+    remedy = "the fast engine cannot run it; use engine='reference'"
+    if is_own(neuron):
+        raise ArgumentError(f"neuron: '{neuron}' is an own kind, not one of casc_det; {remedy}")
+    plan = SCHEDULES[schedule](levels, 0.0, 0.0)
+    if type(plan) is not Schedule:
+        raise ArgumentError(f"schedule: '{schedule}' is an own {type(plan).__name__}, not one of casc_det; {remedy}")
 
 
 def _largest_pooled(graph: g.SpikingGraph) -> int:

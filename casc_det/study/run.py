@@ -14,7 +14,7 @@ import torch
 from casc_det import __version__
 from casc_det.ann import ann_forward
 from casc_det.arguments import check_counts, check_texts
-from casc_det.engine import check_exact, check_timesteps, exact_dtype, first_answer
+from casc_det.engine import check_compiled, check_exact, check_timesteps, exact_dtype, first_answer
 from casc_det.errors import ArgumentError, OutputError, SourceError, WeightsError
 from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
@@ -215,6 +215,7 @@ def study(
     for variant, graph in zip(grid, graphs, strict=True):  # every cell can be run, before the first one is
         check_timesteps(steps[-1], graph)
         check_timesteps("auto", graph, variant.delay)
+        check_compiled(variant.neuron, variant.schedule, graph.levels)
         check_exact(graph, steps[-1], variant.neuron, variant.schedule)
         check_objects(truth, it.classes(graph))
     grid = distinct(it, grid)
