@@ -1,16 +1,27 @@
 """Helpers of the tests: small random networks, and live YOLO models with random weights."""
 
+import copy
 import os
+import random
 from functools import cache
 from pathlib import Path
 
 import no_network  # noqa: F401  before anything else
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics, before anything imports it
 from casc_det import graph as g
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Every test, and every fixture that it is the first to use, begins with the same random numbers in any order."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +55,12 @@ def small_graph(*ops: str, levels: int = 4, seed: int = 0) -> g.Graph:
     Without "sigmoid" and with levels a power of two all values are dyadic rationals: arithmetic in float64 is exact
     and inputs that lie on a rounding boundary are frequent.
     """
-    random = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     nodes, channels = [g.Input("image", ())], {"image": 3}
     dyadic = "sigmoid" not in ops
 
     def values(*shape):
-        x = torch.randn(shape, generator=random, dtype=torch.float64)
+        x = torch.randn(shape, generator=generator, dtype=torch.float64)
         return torch.round(x * 8) / 8 if dyadic else x
 
     def emit(kind, *inputs, channels_out=None, **fields):
@@ -104,16 +115,20 @@ def small_graph(*ops: str, levels: int = 4, seed: int = 0) -> g.Graph:
 
 def small_images(batch: int = 2, size: int = 6, seed: int = 0) -> torch.Tensor:
     """Random pictures (batch, 3, size, size + 1) whose values are multiples of 1/8."""
-    random = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 9, (batch, 3, size, size + 1), generator=random).double() / 8
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 9, (batch, 3, size, size + 1), generator=generator).double() / 8
 
 
-@cache
 def live_yolo(name: str, levels: int = 4):
     """(model, images): an Ultralytics model in float64 with CQReLU whose random weights make most sites fire.
 
-    It is shared by all tests: do not change it.
+    Each call gives a copy of its own, so that no test can change what another one gets.
     """
+    return copy.deepcopy(_live_yolo(name, levels))
+
+
+@cache
+def _live_yolo(name: str, levels: int):
     from casc_det.yolo.install import cqrelu_sites, install_cqrelu
 
     with torch.random.fork_rng():

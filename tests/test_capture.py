@@ -49,7 +49,7 @@ def test_every_site_gets_a_module_of_its_own(name):
 
 @pytest.mark.parametrize("name", YOLOS)
 def test_clips_are_shared_where_activations_are_added_and_nowhere_else(name):
-    model = copy.deepcopy(live_yolo(name)[0])
+    model = live_yolo(name)[0]
     owners = {}
     for number, site in enumerate(cqrelu_sites(model)):
         owners.setdefault(id(site.lam), (site.lam, number))
@@ -169,7 +169,7 @@ def test_capture_leaves_the_model_unchanged(yolo):
 
 
 def test_capture_keeps_training_mode():
-    model = copy.deepcopy(live_yolo("yolov3-tiny")[0]).train()
+    model = live_yolo("yolov3-tiny")[0].train()
     before = state(model)
     capture(model)
     assert model.training and model.model[0].bn.training
@@ -199,7 +199,7 @@ def test_sppf_max_pool_becomes_three_nodes():
 
 
 def test_fused_model_is_captured_without_batchnorm():
-    fused = copy.deepcopy(live_yolo("yolov8n")[0]).fuse(verbose=False)
+    fused = live_yolo("yolov8n")[0].fuse(verbose=False)
     graph = capture(fused)
     assert not graph.of_type(g.BatchNorm) and len(graph.of_type(g.Activation)) == 57
     assert not [row for row in audit(graph) if row.status == REFUSED]
@@ -252,7 +252,7 @@ def test_captured_op_computes_what_torch_computes(module):
     [(nn.GELU(), "activation GELU"), (nn.LayerNorm(6), "module LayerNorm"), (Roll(), "function roll")],
 )
 def test_unsupported_op_is_listed_and_the_others_too(module, op):
-    model = copy.deepcopy(live_yolo("yolov8n")[0])
+    model = live_yolo("yolov8n")[0]
     complete = audit(capture(model))
     model.model[0].act = module
     rows = audit(capture(model))
@@ -262,7 +262,7 @@ def test_unsupported_op_is_listed_and_the_others_too(module, op):
 
 
 def test_padding_that_is_not_zero_is_listed():
-    model = copy.deepcopy(live_yolo("yolov3-tiny")[0])
+    model = live_yolo("yolov3-tiny")[0]
     model.model[0].conv.padding_mode = "reflect"
     refused = [row for row in audit(capture(model)) if row.status == REFUSED]
     assert refused[0].op.startswith("Conv2d with padding reflect")
@@ -288,7 +288,7 @@ def test_other_task_is_refused_before_anything_is_replaced(kind, name, head):
 
 
 def test_mixed_activation_is_refused():
-    model = copy.deepcopy(live_yolo("yolov3-tiny")[0])
+    model = live_yolo("yolov3-tiny")[0]
     cqrelu_sites(model)[3].alpha = 0.5
     refused = [row for row in audit(capture(model)) if row.status == REFUSED]
     assert [row.op for row in refused] == ["CQReLU with alpha=0.5"] and "alpha" in refused[0].note
@@ -296,7 +296,7 @@ def test_mixed_activation_is_refused():
 
 def with_first_layer(module):
     """yolov3-tiny with CQReLU whose first max pool is replaced by `module`."""
-    model = copy.deepcopy(live_yolo("yolov3-tiny")[0])
+    model = live_yolo("yolov3-tiny")[0]
     old = model.model[1]
     module.i, module.f, module.type, module.np = old.i, old.f, old.type, old.np
     model.model[1] = module
@@ -339,7 +339,7 @@ def test_data_dependent_control_flow_is_refused_in_one_line():
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    model = copy.deepcopy(live_yolo("yolov3-tiny")[0])
+    model = live_yolo("yolov3-tiny")[0]
     model.model[0].act = Gate()
     with pytest.raises(ConversionError, match="forward pass cannot be captured .*; use an architecture") as caught:
         capture(model)

@@ -1,7 +1,6 @@
 """The integer graph: whole numbers throughout, a proved range, and an ANN that a plain loop agrees with."""
 
 from collections import deque
-from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -150,7 +149,7 @@ def test_way_back_gives_a_real_graph_with_the_rounded_weights():
 
 @pytest.mark.parametrize("levels", [1, 3, 8])
 def test_another_q_is_what_conversion_with_it_gives(levels):
-    model, images = deepcopy(live_yolo("yolov8n"))
+    model, images = live_yolo("yolov8n")
     real = convert(model, precision="float").graph
     for site in cqrelu_sites(model):
         site.levels = levels

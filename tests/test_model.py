@@ -1,12 +1,14 @@
 """SpikingYOLO: from a picture to Ultralytics Results."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import live_yolo
+from conftest import YOLOS, live_yolo
 from ultralytics.engine.results import Results
+from ultralytics.models.yolo.detect import DetectionPredictor
 
 from casc_det import SpikingYOLO, convert
 from casc_det.engine import simulate
@@ -65,6 +67,23 @@ def test_predict_gives_ultralytics_results_with_cost(detector):
     xyxy = result.boxes.xyxy
     assert bool((xyxy >= 0).all()) and bool((xyxy[:, [0, 2]] <= 60).all()) and bool((xyxy[:, [1, 3]] <= 90).all())
     assert result.cpu().spiking == result.spiking
+
+
+@pytest.mark.parametrize("name", YOLOS)
+def test_ann_boxes_are_those_of_ultralytics_own_predict(name):
+    """On the same network in float64: their letterbox, forward pass, decoding, NMS and scaling back."""
+    model, _ = live_yolo(name)
+    theirs = DetectionPredictor(overrides={"conf": 0.0, "iou": 0.5, "rect": True, "device": "cpu"})
+    theirs.model = SimpleNamespace(fp16=False, format="pt", stride=32, names=model.names, end2end=False)
+    theirs.imgsz, theirs.device, theirs.batch = (96, 96), torch.device("cpu"), (["image.jpg"], [RANDOM[0]], [""])
+    images = theirs.preprocess([RANDOM[0]]).double()
+    with torch.no_grad():
+        (expected,) = theirs.postprocess(model(images), images, [RANDOM[0]])
+    ours = SpikingYOLO(convert(model, precision="float")).ann(RANDOM[0], conf=0.0, iou=0.5, imgsz=96)
+    assert 5 < len(ours) == len(expected) < 126
+    torch.testing.assert_close(ours.boxes.conf, expected.boxes.conf, rtol=0, atol=1e-9)
+    torch.testing.assert_close(ours.boxes.xyxy, expected.boxes.xyxy, rtol=0, atol=1e-3)
+    assert torch.equal(ours.boxes.cls, expected.boxes.cls) and ours.names == expected.names
 
 
 def test_predict_at_quiescence_equals_the_ann(detector):

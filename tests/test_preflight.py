@@ -34,7 +34,7 @@ SPOILED = {  # what is put where; layer 2.cv1 is one with BatchNorm
 @pytest.mark.parametrize(("place", "value", "words"), SPOILED.values(), ids=SPOILED)
 @pytest.mark.parametrize("precision", ["integer", "float"])
 def test_values_that_are_no_numbers_are_refused_naming_the_layer(place, value, words, precision):
-    model = deepcopy(live_yolo("yolov8n")[0])
+    model = live_yolo("yolov8n")[0]
     place(model).fill_(value)
     with pytest.raises(ConversionError, match=words) as caught:
         convert(model, 64, precision)
@@ -44,7 +44,7 @@ def test_values_that_are_no_numbers_are_refused_naming_the_layer(place, value, w
 @pytest.mark.parametrize("precision", ["integer", "float"])
 def test_channels_that_are_switched_off_are_zeros(precision):
     """An infinite variance and a BatchNorm scale of 0 are numbers that a network may have."""
-    model = deepcopy(live_yolo("yolov8n")[0])
+    model = live_yolo("yolov8n")[0]
     norm = model.model[2].cv1.bn
     norm.running_var.fill_(INF)
     norm.weight.data.fill_(0)

@@ -1,7 +1,5 @@
 """Training for the spiking network: the penalty on counts and the weights rounded to 8 bits."""
 
-import copy
-
 import torch
 from conftest import live_yolo
 
@@ -20,7 +18,7 @@ def convolutions(model) -> dict[str, torch.nn.Conv2d]:
 
 
 def test_rounded_weights_are_those_of_the_integer_graph():
-    model = copy.deepcopy(live_yolo("yolov8n")[0]).float()
+    model = live_yolo("yolov8n")[0].float()
     whole = {node.name: node.weight for node in convert(model, imgsz=64).graph.of_type(g.Conv)}
     fake, seen, equal, total = FakeInt8(model), {}, 0, 0
     convs = convolutions(model)
@@ -38,7 +36,7 @@ def test_rounded_weights_are_those_of_the_integer_graph():
 
 
 def test_gradient_of_rounded_weights_reaches_the_parameters():
-    model = copy.deepcopy(live_yolo("yolov8n")[0]).float().train()
+    model = live_yolo("yolov8n")[0].float().train()
     FakeInt8(model)
     before = {name: value.clone() for name, value in model.state_dict().items() if "weight" in name}
     maps = model(torch.rand(1, 3, 64, 64))
@@ -49,7 +47,7 @@ def test_gradient_of_rounded_weights_reaches_the_parameters():
 
 
 def test_spike_penalty_is_the_mean_count_and_pushes_it_down():
-    model = copy.deepcopy(live_yolo("yolov8n")[0]).float().train()
+    model = live_yolo("yolov8n")[0].float().train()
     outputs = []
     for site in cqrelu_sites(model):
         site.register_forward_hook(
