@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from casc_det import cli, plots
 from casc_det.cli import main
 from casc_det.conversion import convert_graph
-from casc_det.errors import OutputError
+from casc_det.errors import OutputError, SourceError
 from casc_det.evaluation import report
 from casc_det.evaluation.bootstrap import Outcomes, bootstrap_gap
 from casc_det.files import append_lines, read_lines, run_folder, write_bytes
@@ -271,6 +271,16 @@ def test_damaged_cells_and_traces_are_named_and_made_again(place, caplog):
     file.write_bytes(b"garbage\n" + file.read_bytes().replace(b'"pictures": 3', b'"pictures": 4'))
     run_study(place, weights, resume=folder)
     assert numbers(folder) == whole and "line 2 is damaged" in caplog.text
+
+
+def test_a_study_whose_networks_are_not_noted_is_damaged(place):
+    weights = place / "net.safetensors"
+    folder = run_study(place, weights, name="a")
+    for graphs in (3, None, "x"):
+        content = json.loads((folder / "study.json").read_text()) | {"graphs": graphs}
+        (folder / "study.json").write_text(json.dumps(content))
+        with pytest.raises(SourceError, match="study.json' is damaged"):
+            run_study(place, weights, resume=folder)
 
 
 @pytest.mark.parametrize("verb", ["val", "study"])

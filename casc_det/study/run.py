@@ -281,6 +281,8 @@ def open_folder(it: Study, grid: list[Variant], project, name, resume) -> Path:
     folder = Path(resume).absolute()
     keep_settings(folder / SETTINGS, settings, "study", True)
     old = read_settings(folder / SETTINGS, "study")
+    if not isinstance(old.get("graphs"), dict):
+        raise SourceError(f"resume: '{folder / SETTINGS}' is damaged; start a new study")
     for name, value in graphs.items():
         if old["graphs"].get(name, value) != value:
             weights = name.rpartition(" ")[0]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 from casc_det.activation import check_levels
+from casc_det.engine import check_corrections
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
 from casc_det.schedule import SCHEDULES
@@ -110,8 +111,7 @@ def make_grid(
     numbers = {"hysteresis": listed("hysteresis", hysteresis, float), "delay": listed("delay", delay, float)}
     for name, values in numbers.items():
         for value in values:
-            if not 0 <= value < float("inf"):
-                raise ArgumentError(f"{name}: expected numbers of at least 0, got {value!r}")
+            check_corrections(**{name: value})
     grid = []
     for network, level, neuron, plan in product(networks, steps, *methods):
         plain = Variant(network, neuron, plan, levels=level)
