@@ -244,11 +244,23 @@ class SpikingYOLO:
             architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype, trust)
         shard = Shard.join()
-        plan = Plan(rows, size, rect, threads=self.threads, **self.simulation)
+        plan = Plan(timesteps=rows, imgsz=size, rect=rect, threads=self.threads, **self.simulation)
         with ExitStack() as stack:
             folder = shard.share(lambda: stack.enter_context(start_folder(project, name or "val", exist_ok, resume)))
             return evaluate(
-                self.graph, truth, plan, folder, floats, protocol, mapping, batch, bootstrap, energy, shard, progress
+                self.graph,
+                truth,
+                plan,
+                folder,
+                floats,
+                protocol,
+                mapping,
+                batch,
+                bootstrap,
+                energy,
+                shard,
+                progress,
+                resumed=bool(resume),
             )
 
     def to(self, device) -> "SpikingYOLO":

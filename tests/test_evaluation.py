@@ -20,6 +20,7 @@ from casc_det.evaluation.classes import match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.truth import Truth, make_picture, read_truth
+from casc_det.files import read_lines
 from casc_det.operations import count_operations
 from casc_det.storage import load_graph
 
@@ -383,7 +384,7 @@ def test_data_without_objects_has_null_and_not_minus_one(capsys, weights, coco, 
 def test_rect_batches_are_put_together_by_letterboxed_size(capsys, weights, coco, tmp_path):
     """Annotated sizes of 0 and files of several sizes, some of which are letterboxed alike: batches change nothing."""
     content = json.loads(coco.read_text())
-    for entry, size in zip(content["images"], ((80, 64), (64, 80), (40, 32), (82, 64)), strict=True):
+    for entry, size in zip(content["images"], ((80, 64), (64, 80), (40, 32), (128, 40)), strict=True):
         entry |= {"width": 0, "height": 0}
         file = coco.parent.parent / "images" / "val" / entry["file_name"]
         Image.open(file).resize(size).save(file)
@@ -393,6 +394,36 @@ def test_rect_batches_are_put_together_by_letterboxed_size(capsys, weights, coco
         assert code == 0, error
     one, four = (rows_of(tmp_path / str(batch) / "v") for batch in (1, 4))
     assert one == four
+    assert run(capsys, *words(weights, coco, tmp_path / "square", "batch=4"))[0] == 0
+    for name, last in (("1", [32, 64]), ("4", [32, 64]), ("square", [64, 64])):
+        records = read_lines(tmp_path / name / "v" / "detections.0.jsonl")
+        inputs = {record["key"]: record["input"] for record in records}
+        assert inputs == {10: [64, 64], 11: [64, 64], 12: [64, 64], 13: last}
+    resumed = words(weights, coco, tmp_path, "batch=4", "rect=true", f"resume={tmp_path / 'square' / 'v'}")
+    assert "has rect False, not True" in run(capsys, *resumed)[2]
+
+
+@pytest.mark.parametrize("bad", ["bootstrap=-5", "map=cat:unicorn", "protocol=voc", "data=none.json"])
+def test_an_argument_that_cannot_be_leaves_older_results_alone(capsys, weights, coco, tmp_path, bad):
+    asked = words(weights, coco, tmp_path, "exist_ok=true")
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for name in ("results.json", "results.csv", "settings.json", "detections.3.jsonl", "predictions_float.json"):
+        (folder / name).write_text("old")
+    assert run(capsys, *[word for word in asked if word.split("=")[0] != bad.split("=")[0]], bad)[0] == 1
+    assert {file.read_text() for file in folder.iterdir()} == {"old"} and len(list(folder.iterdir())) == 5
+
+
+def test_a_new_run_takes_the_place_of_an_old_one(capsys, weights, coco, tmp_path):
+    (tmp_path / "v").mkdir()
+    for name in ("settings.json", "detections.3.jsonl", "predictions_float.json"):
+        (tmp_path / "v" / name).write_text("old")
+    (tmp_path / "images/val/001.jpg").write_bytes(b"none")
+    code, out, error = run(capsys, *words(weights, coco, tmp_path, "exist_ok=true", "strict=false"))
+    assert code == 0 and "damaged" not in error and "001.jpg" in error and out.startswith("3 pictures")
+    content = json.loads((tmp_path / "v/results.json").read_text())
+    assert content["settings"]["pictures"] == len(content["images"]) == 3 and content["damaged"] == 1
+    assert not any(file.name in ("detections.3.jsonl", "predictions_float.json") for file in (tmp_path / "v").iterdir())
 
 
 def test_ids_and_order_of_a_coco_file_change_no_score(capsys, weights, coco, tmp_path):

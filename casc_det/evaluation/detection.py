@@ -23,7 +23,7 @@ SCORING = DetectionSettings(conf=0.001, iou=0.7, max_det=300, multi_label=True) 
 SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be called the ANN's
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is run on every picture.
 

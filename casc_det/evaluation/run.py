@@ -29,7 +29,7 @@ from casc_det.graph import SpikingGraph
 from casc_det.operations import count_operations
 
 PROTOCOLS = ("coco", "voc07", "voc12")
-SETTINGS, RESULTS = "settings.json", "results.json"
+SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "results.csv"
 ENERGY = EnergyModel()
 
 
@@ -173,15 +173,21 @@ def as_row(name: str, values: dict) -> dict:
 
 @contextmanager
 def start_folder(project: str | None, name: str, exist_ok: bool, resume: str | Path | None) -> Iterator[Path]:
-    """The run folder: that of `resume`, or a fresh one; with `exist_ok` what an old run left in it is removed."""
+    """The run folder: that of `resume`, or a fresh one; with `exist_ok` it may hold an old run."""
     if resume:
         read_settings(Path(resume) / SETTINGS, "val")
         yield Path(resume).absolute()
         return
     with run_folder(project, name, exist_ok) as folder:
-        for old in (*folder.glob("detections.*.jsonl"), folder / SETTINGS, folder / RESULTS):
-            old.unlink(missing_ok=True)
         yield folder
+
+
+def open_run(folder: Path, settings: dict, resumed: bool) -> None:
+    """Note the settings of a fresh run, in place of what an old one left in the folder, or check those of `resumed`."""
+    made = ("detections.*.jsonl", "predictions_*.json", SETTINGS, RESULTS, TABLE)
+    for old in () if resumed else (file for pattern in made for file in folder.glob(pattern)):
+        old.unlink()
+    keep_settings(folder / SETTINGS, settings, "val", resumed)
 
 
 def read_records(folder: Path, damaged) -> dict:
@@ -214,8 +220,12 @@ def evaluate(
     energy: EnergyModel = ENERGY,
     shard: Shard | None = None,
     progress=lambda done, total: None,
+    resumed: bool = False,
 ) -> dict | None:
     """Run and score all rows; write `results.json` and the predictions into the run folder.
+
+    Args:
+        resumed: the folder holds a run that goes on; else what an old run left in it is removed.
 
     Returns:
         `{"settings", "rows", "problems", ...}` on the first process, None on others.
@@ -233,10 +243,8 @@ def evaluate(
         if maps["float"].missing != maps["snn"].missing:
             raise ArgumentError("against: the float network knows other classes of the data set than the spiking one")
     settings = run_settings(graph, plan, floats, protocol, maps)
-    resumed = (folder / SETTINGS).exists()
-    data = shard.share(lambda: data_settings(truth))
-    settings |= data
-    shard.share(lambda: keep_settings(folder / SETTINGS, settings, "val", resumed))
+    settings |= shard.share(lambda: data_settings(truth))
+    shard.share(lambda: open_run(folder, settings, resumed))
     plan = replace(plan, scoring=scoring(maps["snn"]), float_scoring=scoring(maps.get("float", maps["snn"])))
     records = detect_all(graph, floats, truth, plan, folder, batch, shard, progress)
     if shard.rank:
@@ -250,6 +258,7 @@ def evaluate(
     content = {
         "settings": {
             **settings,
+            "pictures": len(records),
             "energy": vars(energy),
             "bootstrap": bootstrap,
             "machine": machine,
@@ -263,7 +272,7 @@ def evaluate(
         "images": [picture.key for picture in truth.pictures],
     }
     write_json(folder / RESULTS, content)
-    write_csv(folder / "results.csv", content)
+    write_csv(folder / TABLE, content)
     if failed := figures(truth, records, maps, rows, outcomes, folder):
         content["problems"] = [*content["problems"], *failed]
         write_json(folder / RESULTS, content)
