@@ -216,10 +216,13 @@ def test_what_lists_leave_out_is_named(small):
     assert sum("count from the current folder unless they begin with ./" in p for p in truth.problems) == 1
 
 
-def test_images_without_any_label_file_are_named(small):
+def test_images_without_label_file_are_named(small):
     os.rename(small / "labels", small / "lables")
     (small / "d.yaml").write_text("train: images/a\nval: images\nnames: [cat, dog]\n")
-    assert "no label file was found for any image, for example" in read_truth(small / "d.yaml").problems[0]
+    assert "2 of 2 images have no label file, for example '" in read_truth(small / "d.yaml").problems[0]
+    (small / "labels/b").mkdir(parents=True)
+    (small / "labels/b/0.txt").write_text("")
+    assert "1 of 2 images have no label file" in read_truth(small / "d.yaml").problems[0]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from casc_det.errors import CascError, SourceError
+from casc_det.errors import ArgumentError, CascError, SourceError
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.truth import read_truth
 
@@ -106,6 +106,16 @@ def test_what_scores_do_not_need_may_be_absent(root):
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_encodings_are_recognised(root, encoding):
     assert facts(read(root, json.dumps(content()).encode(encoding))) == facts(read(root, content()))
+
+
+def test_file_names_from_windows(root):
+    value, right = content(), facts(read(root, content()))
+    (root / "day").mkdir()
+    (root / "a.png").rename(root / "day/a.png")
+    value["images"][0]["file_name"] = "day\\a.png"
+    assert facts(read(root, value)) == right
+    with pytest.raises(SourceError, match="give images=<folder>"):
+        read_truth(root / "instances_x.json", images=root / "day/none")
 
 
 def test_annotations_of_unlisted_images_are_left_out_and_named(root):
@@ -280,7 +290,7 @@ def test_impossible_paths_are_refused(data):
 def voc(
     root, stem="img", image="img.jpg", line=None, size="<width>80</width><height>64</height>", filename=None, **more
 ):
-    """A VOC folder of one image; more: edit (of the XML), encoding (of the list)."""
+    """A VOC folder of one image; more: edit (of the XML), xml (its name), encoding (of the list)."""
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder / stem).parent.mkdir(parents=True, exist_ok=True)
     (root / "JPEGImages" / image).parent.mkdir(parents=True, exist_ok=True)
@@ -288,7 +298,7 @@ def voc(
     named = f"<filename>{image if filename is None else filename}</filename>"
     xml = f"<annotation>{named}<size>{size}</size><object><name>cat</name>{BOX}</object></annotation>"
     edited = more.get("edit", lambda t: t)(xml)
-    file = root / "Annotations" / f"{stem}.xml"
+    file = root / "Annotations" / more.get("xml", f"{stem}.xml")
     file.write_bytes(edited if isinstance(edited, bytes) else edited.encode())
     (root / "ImageSets/Main/val.txt").write_text((line or stem) + "\n", encoding=more.get("encoding", "utf-8"))
     return root
@@ -328,6 +338,12 @@ FORMS = {
     "half a size": {"size": "<width>80</width>"},
     "floats": {"size": "<width>80.0</width><height>64.00</height>", "edit": lambda t: t.replace(">11<", "> 11.0 <")},
     "difficult as word": {"edit": lambda t: t.replace("<bndbox>", "<difficult>False</difficult><bndbox>")},
+    "upper xml": {"xml": "img.XML"},
+    "list from windows": {"line": "JPEGImages\\img.jpg"},
+    "gbk xml": {"edit": lambda t: f'<?xml version="1.0" encoding="GBK"?><!-- \u732b -->{t}'.encode("gbk")},
+    "shift-jis xml": {"edit": lambda t: f'<?xml version="1.0" encoding="Shift_JIS"?>{t}<!--\u732b-->'.encode("cp932")},
+    "utf-16 that is none": {"edit": lambda t: '<?xml version="1.0" encoding="utf-16"?>' + t},
+    "blank lines first": {"edit": lambda t: '\r\n <?xml version="1.0" encoding="utf-8"?>' + t},
     "empty difficult": {"edit": lambda t: t.replace("<bndbox>", "<difficult/><bndbox>")},
 }
 
@@ -390,6 +406,15 @@ def test_deep_xml_is_no_crash(tmp_path):
     read_truth(
         voc(tmp_path, edit=lambda t: t.replace("</annotation>", "<a>" * 10**5 + "</a>" * 10**5 + "</annotation>"))
     )
+
+
+def test_images_that_are_not_there_are_named_with_the_remedy(tmp_path):
+    voc(tmp_path)
+    (tmp_path / "JPEGImages/img.jpg").unlink()
+    with pytest.raises(SourceError, match="for example '.*JPEGImages/img.jpg'; its folder is JPEGImages"):
+        read_truth(tmp_path)
+    with pytest.raises(ArgumentError, match="images: belongs to a COCO .json"):
+        read_truth(tmp_path, images=tmp_path)
 
 
 def test_names_listed_twice_count_once(tmp_path):

@@ -1,6 +1,7 @@
 """COCO `instances_*.json`: read field by field, so that a refusal names the file and the place."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_coco(path: Path, images=None) -> Truth:
         pictures = []
         for i, (entry, objects) in enumerate(zip(listed, rows.values(), strict=True)):
             where = f"images[{i}]"
-            file = folder / text(part(entry, "file_name", where), f"{where}.file_name")
+            file = _image(folder, text(part(entry, "file_name", where), f"{where}.file_name"))
             size = (side(entry.get(key), f"{where}.{key}") for key in ("width", "height"))
             pictures.append(make_picture(entry["id"], file, *size, objects, problems))
         return Truth("coco", path.stem, names, category_ids, pictures, problems)
@@ -38,6 +39,11 @@ def read_coco(path: Path, images=None) -> Truth:
         kinds = {RecursionError: "it is nested too deeply", MemoryError: "it is too large for the memory"}
         reason = kinds.get(type(error)) or " ".join(str(error).split())
         raise SourceError(f"data: '{path}' is no COCO instances file ({reason})") from error
+
+
+def _image(folder: Path, name: str) -> Path:
+    """The image of a name, which may have been written on Windows."""
+    return folder / name if "\\" not in name or os.path.isfile(folder / name) else folder / name.replace("\\", "/")
 
 
 def _unique(pairs: list[tuple]) -> dict:

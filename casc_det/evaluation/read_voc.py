@@ -31,6 +31,7 @@ SUFFIXES = (
     ".dng",
 )
 LARGEST_XML = 64 << 20
+EAST_ASIAN = ("gb2312", "gbk", "gb18030", "cp936", "big5", "cp950", "shift_jis", "cp932", "euc-jp", "euc-kr", "cp949")
 
 
 def read_voc(path: Path, split: str) -> Truth:
@@ -47,7 +48,7 @@ def read_voc(path: Path, split: str) -> Truth:
             problems.append(f"{stem}: listed twice; counted once")
             continue
         try:
-            parsed[stem] = _voc_objects(path / "Annotations" / f"{stem}.xml")
+            parsed[stem] = _voc_objects(_annotation(path / "Annotations", stem))
         except FileNotFoundError:
             problems.append(f"{stem}.xml: absent, so picture {stem} is unlabelled; skipped")
             damaged += 1
@@ -95,12 +96,19 @@ def _name(line: str, annotations: Path) -> str:
     """The name that a line stands for: the longest reading for which there is an annotation."""
     of_class = re.fullmatch(r"(.*\S)\s+(?:-1|0|1|\+1)", line)
     readings = [line] + ([of_class[1]] if of_class else [])
+    readings += [reading.replace("\\", "/") for reading in readings if "\\" in reading]
     for reading in list(readings):
         stem, suffix = os.path.splitext(reading)
         readings += [stem] if suffix.lower() in (*SUFFIXES, ".xml") else []
     readings += [os.path.basename(reading) for reading in readings]  # lists with whole paths
-    found = (reading for reading in readings if os.path.isfile(os.path.join(annotations, f"{reading}.xml")))
+    found = (reading for reading in readings if os.path.isfile(_annotation(annotations, reading)))
     return next(found, of_class[1] if of_class else line)
+
+
+def _annotation(folder: Path, name: str) -> Path:
+    """The annotation file of a name."""
+    upper = folder / f"{name}.XML"
+    return upper if os.path.isfile(upper) else folder / f"{name}.xml"
 
 
 def _image_finder(folder: Path):
@@ -126,6 +134,19 @@ def _image_finder(folder: Path):
     return find
 
 
+def _decoded(data: bytes) -> bytes | str:
+    """What the XML parser can read.
+
+    Beyond it are blanks before the declaration, encodings of East Asia, and a declared UTF-16 that is none.
+    """
+    data = data.lstrip()
+    declared = re.match(rb"<\?xml[^>]*encoding=[\"']([\w.-]+)", data)
+    name = declared[1].decode().lower() if declared else ""
+    if name.startswith("utf-16"):
+        return data.decode("utf-8")
+    return data.decode(name) if name in EAST_ASIAN else data
+
+
 def _voc_objects(file: Path) -> tuple[tuple[int, int], list[tuple], str]:
     """((width, height) or zeros, rows with class names, `<filename>`) of one annotation; ValueError says why not."""
     data = file.read_bytes()
@@ -133,7 +154,7 @@ def _voc_objects(file: Path) -> tuple[tuple[int, int], list[tuple], str]:
         raise ValueError(f"{len(data)} bytes are more than an annotation has")
     if b"<!DOCTYPE" in data.replace(b"\0", b""):
         raise ValueError("a document type, whose entities could expand without end, is refused")
-    root = ElementTree.fromstring(data)
+    root = ElementTree.fromstring(_decoded(data))
     if not root.tag.lower().startswith("annotation"):
         raise ValueError(f"expected <annotation>, got <{root.tag[:60]}>")
     size = tuple(side((root.findtext(f"size/{key}") or "").strip(), key) for key in ("width", "height"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from casc_det.errors import SourceError
+from casc_det.errors import ArgumentError, SourceError
 
 
 @dataclass
@@ -78,10 +78,11 @@ def read_truth(data, images=None, split: str = "val") -> Truth:
 
     Args:
         data: COCO `instances_*.json`, a VOC folder (JPEGImages, Annotations, ImageSets/Main), or a dataset YAML.
-        images: folder of the pictures; default for COCO: the sibling `images/<split>` of `annotations`.
+        images: folder of the pictures of a COCO file; default: the sibling `images/<split>` of `annotations`.
         split: list in ImageSets/Main, or key of the YAML.
 
     Raises:
+        ArgumentError: `images` does not belong to this kind.
         SourceError: the data set or all of its pictures are missing, or it is none of the three.
     """
     from casc_det.evaluation.read_coco import read_coco
@@ -91,9 +92,12 @@ def read_truth(data, images=None, split: str = "val") -> Truth:
     path = Path(str(data))
     if not os.path.exists(path):
         raise SourceError(f"data: '{data}' does not exist; give a COCO .json, a VOC folder or a dataset YAML")
+    coco = not os.path.isdir(path) and path.suffix.lower() == ".json"
+    if images is not None and not coco:
+        raise ArgumentError(f"images: belongs to a COCO .json; '{data}' says itself where its images are; leave it out")
     if os.path.isdir(path):
         truth = read_voc(path, split)
-    elif path.suffix.lower() == ".json":
+    elif coco:
         truth = read_coco(path, images)
     elif path.suffix.lower() in (".yaml", ".yml"):
         truth = read_yaml(path, split)
@@ -101,8 +105,8 @@ def read_truth(data, images=None, split: str = "val") -> Truth:
         raise SourceError(f"data: '{data}' is no COCO .json, VOC folder or dataset YAML")
     present = [os.path.isfile(picture.path) for picture in truth.pictures]
     if not any(present):
-        where = Path(truth.pictures[0].path).parent
-        raise SourceError(f"data: none of the {len(present)} pictures is in '{where}'; give images=<folder>")
+        first, remedy = truth.pictures[0].path, "give images=<folder>" if coco else "its folder is JPEGImages"
+        raise SourceError(f"data: none of the {len(present)} pictures is there, for example '{first}'; {remedy}")
     for picture, there in zip(truth.pictures, present, strict=True):
         if not there:
             truth.problems.append(f"{Path(picture.path).name}: listed, but the picture is absent; skipped")

@@ -46,23 +46,26 @@ class _Reader(YOLODataset):
     """`problems` and `damaged` say what was left out."""
 
     def get_labels(self) -> list[dict]:
-        self.problems, self.damaged, labels, found = [], 0, {}, 0
+        self.problems, self.damaged, labels, missing = [], 0, {}, []
         self.get_label_files()
-        for arguments in self.verify_args()[1]:
+        for arguments in self.verify_args()[1]:  # (image, label file, ...)
             file = arguments[0]
             if file in labels:
                 self.problems.append(f"{os.path.basename(file)}: listed twice; counted once")
                 continue
-            label, _, nf, _, _, message = self.result_to_label(_verify(arguments))
-            found += nf
+            label, absent, _, _, _, message = self.result_to_label(_verify(arguments))
             if label is None:
                 self.damaged += 1
             else:
                 labels[file] = label
+                missing += [arguments[1]] * absent
             if message and not message.endswith("restored and saved"):
                 self.problems.append(_problem(file, message, label is None))
-        if labels and not found:
-            self.problems.append(f"no label file was found for any image, for example '{self.label_files[0]}'")
+        if missing:
+            self.problems.append(
+                f"{len(missing)} of {len(labels)} images have no label file, for example '{missing[0]}'; they count as "
+                "images without objects"
+            )
         self.im_files = list(labels)
         return list(labels.values())
 
