@@ -8,7 +8,7 @@ simulate(graph, images)                 its spikes, step by step
 study                                   a package: `from casc_det.study import study`, accuracy against time steps
 CQReLU                                  the activation to train with
 cif_step, if_step, signed_if_step       one step of neurons
-CascError                               and below it the errors, see `casc_det.errors`
+CascError, ...                          the errors, also in `casc_det.errors`
 """
 
 from importlib import import_module
@@ -40,12 +40,13 @@ _HOME = {  # where each name is; imported when it is first used, as most of thes
     "simulate": "casc_det.engine.simulate",
     "train": "casc_det.yolo.train.train",
 }
-__all__ = sorted([*_HOME, "__version__", "study"])
+_PACKAGES = ("errors", "study")
+__all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 
 
 def __getattr__(name: str):
-    if name == "study":
-        return import_module("casc_det.study")
+    if name in _PACKAGES:
+        return import_module(f"casc_det.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'casc_det' has no attribute '{name}'")
     module, _, attribute = _HOME[name].rpartition(".")

@@ -81,7 +81,8 @@ def run_python(code: str) -> None:
 
 def test_importing_casc_det_and_its_errors_imports_no_large_package():
     large = "{'torch', 'numpy', 'ultralytics', 'cv2', 'matplotlib', 'pycocotools', 'numba'}"
-    run_python(f"import sys, casc_det; dir(casc_det); casc_det.CascError; assert not {large} & set(sys.modules)")
+    errors = "dir(casc_det); assert casc_det.errors.CascError is casc_det.CascError"
+    run_python(f"import sys, casc_det; {errors}; assert not {large} & set(sys.modules)")
     run_python("import sys, casc_det; casc_det.simulate, casc_det.load; assert 'ultralytics' not in sys.modules")
 
 
