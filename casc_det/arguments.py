@@ -43,7 +43,7 @@ class Kind:
         if optional and text.lower() in ("none", "null") and self.read is not _text:
             return None
         try:
-            return self.read(text.strip())
+            return self.read(text if self.read is _text else text.strip())
         except (ValueError, OverflowError):
             came = shown(text) if text.strip() else "nothing"
             raise ArgumentError(f"{name}: expected {self.words}, got {came}{self.hint(text)}") from None
@@ -61,7 +61,7 @@ def shown(value) -> str:
 
 
 def _text(text: str) -> str:
-    if not text:
+    if not text.strip():
         raise ValueError
     return text
 

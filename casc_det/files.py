@@ -146,6 +146,8 @@ def _make_folder(base: Path, exist_ok: bool) -> tuple[Path, bool]:
                 return folder, False
             if exist_ok or not os.path.lexists(folder):
                 raise OutputError.of(folder, error) from error
+        except RecursionError:
+            raise OutputError(f"'{folder}' cannot be written (too many folders in folders)") from None
         except OSError as error:
             raise OutputError.of(folder, error) from error
     raise OutputError(f"'{base}' cannot be written (all numbers are taken)")

@@ -1,9 +1,10 @@
 """`SpikingYOLO`, the detector as users of Ultralytics expect it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
+from numbers import Integral
 from pathlib import Path
 from time import perf_counter
 
@@ -60,8 +61,8 @@ class SpikingYOLO:
         threads: int | str = "auto",
     ):
         for name, value, known in (("precision", precision, (*PRECISIONS, None)), ("engine", engine, ENGINES)):
-            if value not in known:
-                raise ArgumentError(f"{name}: expected one of {', '.join(filter(None, known))}, got {value!r}")
+            if not isinstance(value, str | None) or value not in known:
+                raise ArgumentError(f"{name}: expected one of {', '.join(filter(None, known))}, got {shown(value)}")
         check_corrections(hysteresis=hysteresis, delay=delay)
         self.threads = check_threads(threads)
         self.device = check_device(device)
@@ -129,8 +130,8 @@ class SpikingYOLO:
         check_counts(batch=batch, vid_stride=vid_stride)
         check_flags(stream=stream, rect=rect)
         policy = read_policy(policy)
-        if timesteps != "auto" and policy.kind != "quiescent":
-            raise ArgumentError(f"policy: '{policy}' needs timesteps=auto, got timesteps={timesteps!r}")
+        if not isinstance(timesteps, str) and policy.kind != "quiescent":
+            raise ArgumentError(f"policy: '{policy}' needs timesteps=auto, got timesteps={shown(timesteps)}")
         size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
         frames = source if isinstance(source, Source) else Source(source, vid_stride)
         generator = self._predict(frames, timesteps, settings, size, rect, batch, policy)
@@ -163,7 +164,7 @@ class SpikingYOLO:
         """
         frame, x, settings = self._single("anytime", image, conf, iou, imgsz)
         last = check_timesteps(timesteps, self.graph, self.simulation["delay"])
-        return self._anytime(frame, x, settings, timesteps, last, None if at is None else set(at))
+        return self._anytime(frame, x, settings, timesteps, last, None if at is None else check_steps(at))
 
     def _anytime(self, frame, x, settings, timesteps, last: int, at: set[int] | None) -> Iterator:
         tally = Tally(1)
@@ -327,6 +328,14 @@ def spiking_graph(weights: str | Path | SpikingGraph | Conversion | None) -> Spi
     )
 
 
+def check_steps(at) -> set[int]:
+    """`at` of `anytime`, one step or several, as a set, or ArgumentError."""
+    steps = list(at) if isinstance(at, Iterable) else [at]
+    if any(isinstance(t, bool) or not isinstance(t, Integral) for t in steps):
+        raise ArgumentError(f"at: expected time steps, integers, got {shown(at)}")
+    return set(steps)
+
+
 def _batches(pairs, size: int) -> Iterator[list]:
     """Consecutive (frame, input) pairs of equal input shape, at most `size` together."""
     for _, same in groupby(pairs, key=lambda pair: pair[1].shape):
@@ -345,6 +354,8 @@ def read_classes(text: str, names: list[str]) -> list[int | str]:
     if text in names:
         return [text]
     parts = [part.strip().strip("'\"") for part in text.strip("[]() ").split(",")]
+    if not any(parts):
+        raise ArgumentError(f"classes: expected labels or class names, got {shown(text)}")
     return [part if part in names or not part.isdecimal() else int(part) for part in parts if part]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from casc_det.arguments import shown
 from casc_det.errors import ArgumentError
 from casc_det.nms import overlaps
 
@@ -46,15 +47,15 @@ def read_policy(text, argument: str = "policy") -> Policy:
     found = re.fullmatch(r"([a-z-]+)(?:\(([0-9.]+)\))?", str(text).strip())
     kind, given = found.groups() if found else (None, None)
     if kind not in KINDS or (given and KINDS[kind] is None):
-        raise ArgumentError(f"{argument}: expected quiescent, boxes-stable(k) or confident(p), got {text!r}")
+        raise ArgumentError(f"{argument}: expected quiescent, boxes-stable(k) or confident(p), got {shown(text)}")
     try:
         value = float(given) if given else KINDS[kind]
     except ValueError:
-        raise ArgumentError(f"{argument}: expected a number in brackets, got {text!r}") from None
+        raise ArgumentError(f"{argument}: expected a number in brackets, got {shown(text)}") from None
     if kind == "boxes-stable" and (value < 1 or value != int(value)):
-        raise ArgumentError(f"{argument}: boxes-stable(k) expects a whole number of steps from 1 on, got {text!r}")
+        raise ArgumentError(f"{argument}: boxes-stable(k) expects a whole number of steps from 1 on, got {shown(text)}")
     if kind == "confident" and not 0 < value <= 1:
-        raise ArgumentError(f"{argument}: confident(p) expects a score above 0 and up to 1, got {text!r}")
+        raise ArgumentError(f"{argument}: confident(p) expects a score above 0 and up to 1, got {shown(text)}")
     return Policy(kind, value)
 
 

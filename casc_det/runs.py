@@ -159,7 +159,8 @@ def predict_to_folder(
         done until then.
     """
     check_flags(save=save, save_txt=save_txt, save_conf=save_conf, save_crop=save_crop)
-    frames = Source(source, options.pop("vid_stride", 1))
+    vid_stride = options.pop("vid_stride", 1)
+    frames = Source(source, vid_stride)
     outputs = Outputs(folder, save, save_txt, save_conf, save_crop, frames.is_path)
     records, ended = [], None
     try:
@@ -178,7 +179,7 @@ def predict_to_folder(
             outputs.unwritten.append((str(folder), str(second)))
     given = str(source) if isinstance(source, str | Path | int) else shown(source)
     content = {
-        "settings": {"source": given, **settings, **options},
+        "settings": {"source": given, **settings, **options, "vid_stride": vid_stride},
         "results": records,
         "skipped": [{"path": path, "reason": reason} for path, reason in frames.skipped],
         "incomplete": frames.incomplete,

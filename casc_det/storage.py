@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -80,7 +81,9 @@ def load_graph(
         WeightsError: the file is missing, damaged, no safetensors file, of a newer version, or a plain network.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
+        if os.path.exists(path):
+            raise WeightsError(f"weights: '{path}' is no file; give a .safetensors file")
         raise WeightsError(
             f"weights: '{path}' does not exist (nothing is downloaded); make a spiking graph with: "
             "casc-det convert weights=best.pt out=model.safetensors"
@@ -115,6 +118,8 @@ def load_graph(
 @contextlib.contextmanager
 def opened(path: str | Path):
     """A safetensors file, whose header is of a size that it can have; WeightsError where it is damaged."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise WeightsError(f"weights: '{path}' is no file")
     try:
         with Path(path).open("rb") as raw:
             length = int.from_bytes(raw.read(8), "little")

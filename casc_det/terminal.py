@@ -4,6 +4,7 @@ Names of files and classes are data. In one of them ESC may clear the screen or 
 line, and a bidirectional override may show it backwards.
 """
 
+import os
 import re
 import sys
 from contextlib import contextmanager
@@ -58,10 +59,11 @@ class Screen:
 
 @contextmanager
 def screened():
-    """Standard output and error are `Screen`s."""
+    """Standard output and error are `Screen`s; one that is closed takes everything and shows nothing."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(Screen, before)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w") as nowhere:
+        sys.stdout, sys.stderr = (Screen(nowhere if stream is None else stream) for stream in before)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before

@@ -15,6 +15,7 @@ from threading import Lock
 
 import torch
 
+from casc_det.arguments import shown
 from casc_det.errors import ArgumentError
 
 MOST = 1024
@@ -26,7 +27,7 @@ STAT = Path("/proc/stat")  # ticks of each core
 def check_threads(threads) -> int | str:
     """`threads` itself, "auto" or an integer from 1 to 1024, or ArgumentError."""
     if threads != "auto" and (isinstance(threads, bool) or not isinstance(threads, int) or not 0 < threads <= MOST):
-        raise ArgumentError(f"threads: expected an integer from 1 to {MOST} or 'auto', got {threads!r}")
+        raise ArgumentError(f"threads: expected an integer from 1 to {MOST} or 'auto', got {shown(threads)}")
     return threads
 
 

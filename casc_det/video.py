@@ -29,6 +29,14 @@ DEFAULT_RATE = 25.0
 ASF, ASF_FILE = b"0&\xb2u", bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the object that has the file's size
 
 
+def check_name(name) -> None:
+    """Raise SourceError where a name is no text: OpenCV would end the whole process."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        raise SourceError("has a name that is no text (UTF-8), which OpenCV cannot open; rename it") from None
+
+
 @dataclass
 class Reading:
     """How far a video has been read.
@@ -67,6 +75,7 @@ class VideoReader:
     """
 
     def __init__(self, file: str, check=lambda width, height: None):
+        check_name(file)
         self.file = file
         self.capture = cv2.VideoCapture(file, cv2.CAP_FFMPEG)
         if not self.capture.isOpened():
@@ -139,8 +148,7 @@ def is_cut(path: Path) -> bool:
         if head[:1] == b"G" and head[188:189] == b"G":  # packets of a transport stream
             return size % 188 > 0
         if head[:4] == b"GIF8":
-            file.seek(max(size - 64, 0))
-            return not file.read().rstrip(b"\0\r\n").endswith(b";")
+            return not gif_ends(path.read_bytes())
         if not is_edited(path):
             return False
         position = 0
@@ -153,6 +161,26 @@ def is_cut(path: Path) -> bool:
                 return False  # no box: something was appended
             position += length
         return position > size
+
+
+def gif_ends(data: bytes) -> bool:
+    """Whether the blocks of a GIF follow each other up to its end mark."""
+
+    def palette(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    try:
+        at = 13 + palette(data[10])
+        while data[at] != 0x3B:
+            if data[at] not in (0x21, 0x2C):  # extension, image
+                return False
+            at += 2 if data[at] == 0x21 else 11 + palette(data[at + 9])
+            while data[at]:
+                at += data[at] + 1
+            at += 1
+    except IndexError:
+        return False
+    return True
 
 
 def _segment_end(head: bytes) -> int:
@@ -186,6 +214,7 @@ class Stream:
     """
 
     def __init__(self, address: str | int, stride: int = 1, live: bool = True):
+        check_name(address)
         self.stride, self.live = stride, live
         limit = int(TIMEOUT * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
@@ -251,6 +280,7 @@ class VideoFile:
     def write(self, image: np.ndarray) -> None:
         """Raises SourceError where the video cannot be begun."""
         if self.writer is None:
+            check_name(self.temporary)
             self.size = (image.shape[1], image.shape[0])
             self.path.parent.mkdir(parents=True, exist_ok=True)
             code = cv2.VideoWriter_fourcc(*"mp4v")

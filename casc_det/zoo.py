@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from casc_det.arguments import check_texts
 from casc_det.errors import ConversionError, WeightsError, nearest
 from casc_det.storage import opened, read_structure
 
@@ -59,11 +60,14 @@ def find(weights: str | Path | None) -> Path:
     """The file of `weights`: a path, or the name of shipped or cached weights; None: the default detector.
 
     Raises:
-        WeightsError: it is the name of nothing. A path that does not exist is given back as it is.
+        ArgumentError: it is no text. WeightsError: it is the name of nothing. A path that does not exist is given back
+            as it is.
     """
-    text = str(weights or DEFAULT)
+    weights = os.fspath(weights) if isinstance(weights, os.PathLike) else weights
+    check_texts(weights=weights)
+    text = DEFAULT if weights is None else str(weights)
     path = Path(text)
-    if path.exists() or path.suffix or path.parent != Path():
+    if os.path.exists(path) or path.suffix or path.parent != Path():
         return path
     known = named()
     if text not in known:

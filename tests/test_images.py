@@ -38,6 +38,8 @@ CHW = torch.from_numpy(RGB.transpose(2, 0, 1).copy())
         (GRAY, THRICE),
         (GRAY[..., None], THRICE),
         (GRAY / 255, THRICE),
+        (np.matrix(GRAY), THRICE),
+        (np.ma.MaskedArray(BGR), BGR),
         (CHW, BGR),
         (CHW.float() / 255, BGR),
         ((CHW.double() / 255).requires_grad_(), BGR),
@@ -96,6 +98,11 @@ def test_pil_images_of_every_mode_are_taken(mode):
         (torch.from_numpy(BGR), "expected a tensor (3, H, W) or (B, 3, H, W) in RGB, got (20, 30, 3); use .permute"),
         (CHW.float(), "float image with values 0..1"),
         (CHW > 3, "dtype bool"),
+        (np.ma.MaskedArray(BGR, BGR > 200), "masked values"),
+        (torch.nested.nested_tensor([torch.zeros(3, 8, 8)]), "dense tensor of integers or floats, got a nested one"),
+        (torch.zeros(1, 3, 8, 8).to_mkldnn(), "dense tensor"),
+        (torch.zeros(3, 8, 8, device="meta"), "dense tensor"),
+        (torch.zeros(0, 3, 8, 8), "a tensor without images"),
         (torch.zeros(3, 8, 8).to_sparse(), "dense tensor"),
         (torch.zeros(3, 0, 8), "no pixels"),
         (b"x" * 400000, "got bytes of 400000"),
@@ -110,6 +117,14 @@ def test_what_is_no_image_is_refused_in_one_short_line(given, words):
         Source([given] if isinstance(given, list) else given)
     text = str(caught.value)
     assert words in text and len(text) < 300 and "\n" not in text
+
+
+def test_tensor_of_several_images_may_be_one_of_a_list():
+    frames = list(Source([torch.stack([CHW, CHW.flip(2)]), BGR]))
+    assert [np.array_equal(f.image, image) for f, image in zip(frames, (BGR, BGR[:, ::-1], BGR), strict=True)] == [
+        1
+    ] * 3
+    assert [f.path for f in frames] == ["image0.jpg", "image1.jpg", "image2.jpg"]
 
 
 def test_shown_never_gives_the_data():

@@ -1,6 +1,7 @@
 """SpikingYOLO: from a picture to Ultralytics Results."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,13 @@ from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect import DetectionPredictor
 
 from casc_det import SpikingYOLO, convert
+from casc_det.decode import Detections
 from casc_det.engine import simulate
-from casc_det.errors import ArgumentError, ConversionError
+from casc_det.errors import ArgumentError, ConversionError, WeightsError
 from casc_det.runs import box_difference, record
 from casc_det.yolo.capture import capture
+from casc_det.yolo.results import make_results
+from casc_det.yolo.sources import Frame
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (3, 90, 60, 3), dtype=np.uint8)
 
@@ -145,11 +149,52 @@ def test_predict_streams_and_filters_classes(detector):
         ("stream", 0),
         ("classes", 0.5),
         ("classes", "nothing"),
+        ("classes", ","),
+        ("timesteps", np.arange(3)),
+        ("conf", b"x" * 400000),
+        ("policy", "x" * 400000),
     ],
 )
 def test_predict_names_the_wrong_argument(detector, argument, value):
-    with pytest.raises(ArgumentError, match=argument):
+    with pytest.raises(ArgumentError, match=argument) as caught:
         detector.predict(RANDOM[0], **{argument: value})
+    assert len(str(caught.value)) < 300
+
+
+def test_weights_are_a_text(tmp_path):
+    for wrong in (0, False, "", [], b"x", "a\0b"):
+        with pytest.raises(ArgumentError, match="^weights: expected a (text|path)"):
+            SpikingYOLO(wrong)
+    os.mkfifo(tmp_path / "pipe.safetensors")  # nobody writes: to open it would take for ever
+    for other in (tmp_path, tmp_path / "pipe.safetensors"):
+        with pytest.raises(WeightsError, match="is no file"):
+            SpikingYOLO(other)
+    with pytest.raises(WeightsError, match="neither a file nor the name"):
+        SpikingYOLO("x" * 5000)
+
+
+def test_steps_of_anytime_are_integers(detector):
+    for at in (3, [3], np.array([3]), range(3, 4)):
+        assert [r.spiking.timesteps for r in detector.anytime(RANDOM[0], timesteps=5, at=at)] == [3, 5]
+    for wrong in ("x", 2.5, [None], [[1]], True):
+        with pytest.raises(ArgumentError, match="^at: expected time steps"):
+            detector.anytime(RANDOM[0], at=wrong)
+
+
+@pytest.mark.parametrize(
+    "name", ["cat", "人", "\ud800", "人\ud800", "a\nb", "人\nb", "\u202e人", "", "人" * 5000, "a\0人"]
+)
+def test_boxes_of_every_class_name_are_drawn(name):
+    """Also corners in the other order, which a network without distributions of distances may give."""
+    image = np.full((60, 90, 3), 99, np.uint8)
+    drawn = {}
+    for box in ((10, 5, 50, 40), (50, 40, 10, 5), (50, 5, 10, 40)):
+        found = Detections(np.array([box], float), np.array([0.5]), np.array([0]))
+        result = make_results(found, Frame(image, "a.png"), [name], (60, 90), None)
+        drawn[box] = result.plot()
+        assert result.boxes.xyxy.tolist() == [list(box)] and result.names == {0: name}
+    assert not np.array_equal(drawn[10, 5, 50, 40], image)
+    assert all(np.array_equal(other, drawn[10, 5, 50, 40]) for other in drawn.values())
 
 
 def test_ann_and_anytime_look_at_one_image(detector):

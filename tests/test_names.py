@@ -159,6 +159,14 @@ def test_screened_ends_also_after_an_error():
     assert (sys.stdout, sys.stderr) == before
 
 
+def test_closed_output_takes_everything(monkeypatch, capsys):
+    """A process that was started with `>&-` has None there."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["models"]) == 0 and main(["nothing"]) == 2
+    assert sys.stdout is None and sys.stderr is None
+
+
 EVIL = "a\x1b[2J\x1b[31m\rb\u202e"
 
 

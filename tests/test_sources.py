@@ -1,5 +1,8 @@
 """What goes in: pictures of every kind, folders, lists, and what cannot be read."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +118,38 @@ def test_list_file_and_glob_give_the_pictures(tmp_path):
     assert [f.path.rsplit("/", 1)[-1] for f in source] == ["b.png", "a.png"]
     assert len(source.skipped) == 1 and source.total == 2
     assert len(list(Source(str(tmp_path / "*.png")))) == 2
+
+
+def test_everything_in_a_folder_but_folders_is_named(tmp_path):
+    picture(tmp_path / "good.png")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "dangling.png").symlink_to("nothing.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    source = Source(str(tmp_path))
+    assert [Path(f.path).name for f in source] == ["good.png"]
+    reasons = {Path(path).name: reason for path, reason in source.skipped}
+    assert reasons == {"dangling.png": "does not exist", "loop.png": "does not exist", "pipe.png": "is no file"}
+
+
+def test_cells_of_a_csv_are_files(tmp_path):
+    for name in ("a.png", "b, c.png", "d.png"):
+        picture(tmp_path / name)
+    (tmp_path / "list.csv").write_text('source\na.png,"b, c.png"\n\nd.png,\n')
+    source = Source(str(tmp_path / "list.csv"))
+    assert [Path(f.path).name for f in source] == ["a.png", "b, c.png", "d.png"] and not source.skipped
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 1.5, "2", None])
+def test_stride_of_videos_is_checked_before_anything_is_read(wrong):
+    with pytest.raises(ArgumentError, match="^vid_stride: expected an integer above 0"):
+        Source(np.zeros((4, 4, 3), np.uint8), wrong)
+
+
+def test_name_in_a_message_stands_there_once(tmp_path):
+    with pytest.raises(SourceError) as caught:
+        Source([str(tmp_path / "none.png")])
+    assert str(caught.value) == f"source: '{tmp_path / 'none.png'}' does not exist (no such file or folder)"
 
 
 def test_list_of_files_skips_what_cannot_be_read(tmp_path):

@@ -94,7 +94,7 @@ def test_failed_saving_leaves_no_file(tmp_path):
 
 def test_missing_file_is_refused(tmp_path):
     assert "make a spiking graph with: casc-det convert" in refusal(tmp_path / "none.safetensors")
-    assert "does not exist" in refusal(tmp_path)
+    assert "is no file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])

@@ -8,6 +8,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import casc_det.video
 from casc_det.errors import SourceError
@@ -189,6 +190,81 @@ def test_video_and_picture_of_a_url(tmp_path, server):
     assert picture.image.shape == (8, 9, 3) and picture.image.max() == 7 and picture.path.endswith("b.png")
     with pytest.raises(SourceError, match="none.png' cannot be opened"):
         list(Source(f"{server}/none.png"))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"no HTTP at all\r\n\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/" + b"x" * 300 + b"\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/p\0g\r\n\r\nx",
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+    ],
+)
+def test_server_that_answers_nonsense_ends_nothing(reply):
+    def answer():
+        with server.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(reply)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.png"
+        source = Source([address, np.zeros((4, 5, 3), np.uint8)])
+        assert [frame.image.shape for frame in source] == [(4, 5, 3)]
+    assert [path for path, _ in source.skipped] == [address] and len(source.skipped[0][1]) < 300
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://a b/c.png", "http://127.0.0.1:x/a.png", "http:///a.png"])
+def test_address_that_is_none_is_refused(address):
+    with pytest.raises(SourceError, match="cannot be opened"):
+        list(Source(address))
+
+
+def test_name_that_is_no_text_is_refused(tmp_path):
+    """OpenCV itself would end the process."""
+    clip(tmp_path / "a.avi", frames=2).rename(tmp_path / "a\udcff.avi")
+    with pytest.raises(SourceError, match="name that is no text"):
+        list(Source(str(tmp_path / "a\udcff.avi")))
+    with pytest.raises(SourceError, match="name that is no text"):
+        list(Source("rtsp://127.0.0.1/\udcff"))
+    with pytest.raises(SourceError, match="name that is no text"):
+        VideoFile(tmp_path / "b\udcff" / "c.mp4", 25).write(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_videos_that_are_written_in_turn_keep_their_frames(tmp_path):
+    videos = {4: VideoFile(tmp_path / "a.mp4", 25), 7: VideoFile(tmp_path / "b.mp4", 25)}
+    for k in range(7):
+        for frames, video in videos.items():
+            if k < frames:
+                video.write(np.full((48, 16 * frames, 3), 20 * k, np.uint8))
+    for frames, video in videos.items():
+        video.close()
+        found = [image for _, _, image in VideoReader(str(video.path)).frames()]
+        assert len(found) == frames and found[0].shape == (48, 16 * frames, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_gif_that_is_damaged_inside_says_so(tmp_path):
+    images = [Image.fromarray(np.random.default_rng(k).integers(0, 256, (24, 32, 3), np.uint8)) for k in range(8)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100)
+    data = (tmp_path / "a.gif").read_bytes()
+    assert len(read(tmp_path / "a.gif")[0]) == 8 and read(tmp_path / "a.gif")[1] is None
+    half = len(data) // 2
+    for name, damaged in {
+        "zeros": data[:half] + bytes(300) + data[half + 300 :],
+        "gap": data[:half] + data[half + 300 :],
+        "cut": data[:half],
+        "no end": data[:-1],
+    }.items():
+        (tmp_path / f"{name}.gif").write_bytes(damaged)
+        frames, lost = read(tmp_path / f"{name}.gif")
+        assert len(frames) < 8 or name == "no end", name
+        assert "is damaged or cut" in lost, name
 
 
 def test_stream_that_falls_silent_ends_with_what_came(tmp_path, monkeypatch):

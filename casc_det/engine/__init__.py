@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from casc_det import graph as g
+from casc_det.arguments import shown
 from casc_det.engine.fast import run_fast
 from casc_det.engine.network import prepare
 from casc_det.engine.reference import run_reference
@@ -85,7 +86,7 @@ def simulate(
         ("engine", engine, ENGINES),
     ):
         if value not in known:
-            raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+            raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}")
     if timesteps == "auto" and ((neuron, schedule) != ("cif", "wsc") or is_own(neuron)):
         raise ArgumentError("timesteps: 'auto' needs neuron='cif' and schedule='wsc'; give a number of steps")
     check_corrections(hysteresis=hysteresis, delay=delay)

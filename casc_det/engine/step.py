@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from casc_det import graph as g
+from casc_det.arguments import shown
 from casc_det.engine.trains import LARGEST_ZERO
 from casc_det.errors import ArgumentError
 from casc_det.integer import EXACT_BELOW, unlimited_range
@@ -113,13 +114,13 @@ def auto_limit(graph: g.SpikingGraph, delay: float = 0.0) -> int:
 
 def check_timesteps(timesteps, graph: g.SpikingGraph, delay: float = 0.0) -> int:
     """The number of steps to run at most: `timesteps` itself, or the bound of `auto`."""
-    if timesteps == "auto":
+    if isinstance(timesteps, str) and timesteps == "auto":
         steps = auto_limit(graph, delay)
         if steps > MOST_STEPS:
             raise ArgumentError(f"delay: {delay!r} may take {steps} steps to rest, at most {MOST_STEPS} can be run")
         return steps
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 0 < timesteps <= MOST_STEPS:
-        raise ArgumentError(f"timesteps: expected an integer from 1 to {MOST_STEPS} or 'auto', got {timesteps!r}")
+        raise ArgumentError(f"timesteps: expected an integer from 1 to {MOST_STEPS} or 'auto', got {shown(timesteps)}")
     return timesteps
 
 
@@ -194,7 +195,7 @@ def check_corrections(**values) -> None:
     """Raise ArgumentError where `hysteresis` or `delay` is no number from 0 to `MOST_STEPS`."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_STEPS:
-            raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {value!r}")
+            raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {shown(value)}")
 
 
 def first_answer(graph: g.SpikingGraph, delay: float = 0.0) -> int:

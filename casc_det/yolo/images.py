@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch._subclasses import FakeTensor
 from ultralytics.utils.patches import imread
 
 from casc_det.arguments import shown
@@ -121,7 +122,9 @@ def as_bgr(image, name: str = "source") -> np.ndarray:
         elif isinstance(image, torch.Tensor):
             values = from_tensor(image, name)
         elif isinstance(image, np.ndarray):
-            values = image
+            if np.ma.is_masked(image):
+                raise ArgumentError(f"{name}: the image has masked values; fill them, for example with .filled(0)")
+            values = np.asarray(image)  # a subclass may compute otherwise: a matrix never has three dimensions
         else:
             raise ArgumentError(f"{name}: expected an image (array, tensor or PIL image), got {shown(image)}")
         values = check_shape(values, name)
@@ -173,16 +176,21 @@ def to_uint8(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.uint8)
 
 
+def plain(image: torch.Tensor, name: str) -> torch.Tensor:
+    """The tensor, or ArgumentError where it has no values that lie in memory one beside the other."""
+    odd = image.layout != torch.strided or image.is_nested or image.is_quantized or image.is_complex()
+    if odd or image.device.type == "meta" or isinstance(image, FakeTensor):
+        kind = "a nested one" if image.is_nested else f"{image.dtype} ({image.layout}, {image.device.type})"
+        raise ArgumentError(f"{name}: expected a dense tensor of integers or floats, got {kind}")
+    return image
+
+
 def from_tensor(image: torch.Tensor, name: str) -> np.ndarray:
     """(H, W, 3) BGR of a tensor (3, H, W) RGB."""
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
+    if plain(image, name).ndim != 3 or image.shape[0] not in (1, 3):
         raise ArgumentError(
             f"{name}: expected a tensor (3, H, W) or (B, 3, H, W) in RGB, got {tuple(image.shape)}"
             + ("; use .permute(2, 0, 1)" if image.ndim == 3 and image.shape[2] in (1, 3) else "")
-        )
-    if image.layout != torch.strided or image.is_quantized or image.is_complex() or image.device.type == "meta":
-        raise ArgumentError(
-            f"{name}: expected a dense tensor of integers or floats, got {image.dtype} ({image.layout})"
         )
     image = image.detach().cpu()
     image = image.double() if image.is_floating_point() else image  # NumPy does not know all of torch's floats

@@ -11,7 +11,10 @@ from ultralytics.utils.plotting import save_one_box
 
 from casc_det.decode import Detections
 from casc_det.files import safe_name
+from casc_det.terminal import printable
 from casc_det.yolo.sources import Frame
+
+LONGEST = 200  # characters of a class name that are drawn
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,17 @@ class SpikingResults(Results):
         fresh.spiking, fresh.frame, fresh.fps = self.spiking, self.frame, self.fps
         fresh.time, fresh.number = self.time, self.number
         return fresh
+
+    def plot(self, *args, **kwargs):
+        """As in Ultralytics, also where a name cannot be drawn or a box has its corners in another order."""
+        drawn = self.new()
+        drawn.names = {label: printable(name)[:LONGEST] for label, name in self.names.items()}
+        if self.boxes is not None:
+            boxes = torch.as_tensor(self.boxes.data).cpu()
+            first, second = boxes[:, :2], boxes[:, 2:4]
+            corners = (torch.minimum(first, second), torch.maximum(first, second), boxes[:, 4:])
+            drawn.update(boxes=torch.cat(corners, 1))
+        return Results.plot(drawn, *args, **kwargs)
 
     def save_crop(self, save_dir, file_name="im.jpg"):
         """As in Ultralytics; a class name that is no file name is written as one."""

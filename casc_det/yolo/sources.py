@@ -4,6 +4,7 @@ What cannot be read is never dropped in silence: it is kept in `skipped` with it
 nothing can be read is an error.
 """
 
+import csv
 import glob
 import logging
 import os
@@ -11,8 +12,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -22,11 +23,11 @@ from PIL import Image
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS
 
-from casc_det.arguments import shown
+from casc_det.arguments import check_counts, shown
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.terminal import printable
 from casc_det.video import TIMEOUT, Stream, VideoReader
-from casc_det.yolo.images import Frame, as_bgr, check_size, read_picture, reason_of
+from casc_det.yolo.images import Frame, as_bgr, check_size, plain, read_picture, reason_of
 
 __all__ = ["Frame", "Source", "check_imgsz", "expand", "letterbox", "read_picture"]
 WEB, LIVE = ("http://", "https://"), ("rtsp://", "rtmp://", "tcp://", "udp://")
@@ -52,6 +53,7 @@ class Source:
     incomplete: int = 0
 
     def __post_init__(self):
+        check_counts(vid_stride=self.vid_stride)
         given, self.items, self.frames_known = self.given, [], None
         if isinstance(given, bool) or given is None or (isinstance(given, str) and not given.strip()):
             raise SourceError(f"source: missing; give a {KINDS}")
@@ -62,11 +64,6 @@ class Source:
                 raise SourceError(f"source: an empty {type(given).__name__}; give a {KINDS}")
             for number, item in enumerate(given):
                 self._add(item, f"source[{number}]")
-        elif isinstance(given, torch.Tensor) and given.ndim == 4:
-            if not len(given):
-                raise ArgumentError("source: a tensor without images")
-            for image in given:
-                self._add(image, "source")
         else:
             self._add(given, "source")
         if not self.items:
@@ -88,7 +85,8 @@ class Source:
                 reason = error if isinstance(error, SourceError) else f"source: '{text}' cannot be read ({error})"
                 if name == "source":
                     raise SourceError(str(reason)) from error
-                files, skipped = [], [(text, str(reason).removeprefix("source: "))]  # one of several
+                reason = str(reason).removeprefix("source: ").removeprefix(f"'{text}' ")
+                files, skipped = [], [(text, reason)]  # one of several
             self.files += files
             self.items += files
             for file, reason in skipped:
@@ -97,6 +95,12 @@ class Source:
         if not isinstance(item, np.ndarray | torch.Tensor | Image.Image):
             kinds = f"a {KINDS}, an array (H, W, 3), a tensor (B, 3, H, W), a PIL image, or a list of these"
             raise ArgumentError(f"{name}: expected {kinds}, got {shown(item)}")
+        if isinstance(item, torch.Tensor) and plain(item, name).ndim == 4:
+            if not len(item):
+                raise ArgumentError(f"{name}: a tensor without images")
+            for image in item:
+                self._add(image, name)
+            return
         path = getattr(item, "filename", "") or f"image{len(self.items)}.jpg"  # as Ultralytics calls them
         self.items.append(Frame(as_bgr(item, name), str(path)))
 
@@ -218,7 +222,10 @@ class _Address:
 
     @property
     def suffix(self) -> str:
-        return urlsplit(self.text).path.rpartition(".")[2].lower() if self.text.lower().startswith(WEB) else ""
+        try:
+            return urlsplit(self.text).path.rpartition(".")[2].lower() if self.text.lower().startswith(WEB) else ""
+        except ValueError:  # no address: `fetch` says so
+            return ""
 
     @property
     def live(self) -> bool:
@@ -238,10 +245,11 @@ class _Address:
                     data += chunk
                     if len(data) > MOST_BYTES or time.monotonic() > end:
                         raise SourceError(f"is too large or too slow (more than {len(data) >> 20} MiB)")
-        except (OSError, ValueError, URLError) as error:  # http.client's errors are among them or ValueError
+        except (OSError, ValueError, HTTPException) as error:
             raise SourceError(f"cannot be opened ({reason_of(error)})") from error
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, f"picture.{self.suffix if self.suffix in IMG_FORMATS else kind.partition('/')[2]}")
+            suffixes = (self.suffix, kind.partition("/")[2])  # a server may say anything
+            file = Path(folder, f"picture.{next((s for s in suffixes if s in IMG_FORMATS), 'jpg')}")
             file.write_bytes(data)
             frame = read_picture(str(file))
         frame.path = self.text
@@ -275,9 +283,12 @@ def _check_gif(file: str) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    """The file names or addresses of a list, one a line."""
-    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-    return [line for text in lines if (line := text.strip().strip(",").replace("\0", "")) and line != "source"]
+    """The file names or addresses of a list: one a line, in a .csv one a cell, perhaps below the word source."""
+    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").replace("\0", "").splitlines()
+    if path.suffix.lower() == ".csv":
+        rows = list(csv.reader(lines))
+        lines = [cell for row in (rows[1:] if rows[:1] == [["source"]] else rows) for cell in row]
+    return [line for text in lines if (line := text.strip())]
 
 
 def expand(source: str) -> tuple[list[str], list[tuple[str, str]]]:
@@ -286,7 +297,7 @@ def expand(source: str) -> tuple[list[str], list[tuple[str, str]]]:
     if "\0" in source:
         raise SourceError(f"source: {shown(source)} does not exist (a name has no zero byte)")
     if os.path.isdir(source):
-        found = sorted(str(f) for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
+        found = sorted(str(f) for f in path.iterdir() if not f.is_dir() and not f.name.startswith("."))
         if not found:
             raise SourceError(f"source: the folder '{source}' holds no files")
     elif path.suffix.lower() in (".txt", ".csv") and os.path.isfile(source):
