@@ -202,12 +202,12 @@ def numbers(verb: str, folder: Path):
         file = folder / "predictions.json"
         content = json.loads(file.read_text()) if file.is_file() else {"interrupted": True}
         return None if content["interrupted"] else content["results"]
-    if not (folder / "results.csv").is_file() or not (folder / "weights" / "best.pt").is_file():
+    if not (folder / "results.csv").is_file() or not (folder / "weights" / "last.pt").is_file():
         return None
     with (folder / "results.csv").open() as file:
         epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
-    finished = torch.load(folder / "weights" / "last.pt", weights_only=False)["epoch"] == -1
-    return epochs if finished else None
+    last = torch.load(folder / "weights" / "last.pt", weights_only=False)["epoch"]
+    return epochs if last in (EPOCHS - 1, -1) else None  # all epochs are in it, the optimizer perhaps, too
 
 
 def interrupted_predict(folder: Path) -> list[str]:
