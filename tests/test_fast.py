@@ -373,6 +373,11 @@ def test_changes_of_a_graph_that_was_simulated_count():
     def set_(node, key, value):
         return lambda: setattr(node, key, value)
 
+    def set_levels(those, levels):
+        graph.nodes[:], graph.levels = those, levels
+        for neuron in graph.of_type(g.Neuron):
+            neuron.levels = levels
+
     changes = [
         lambda: conv.weight.mul_(-1),
         lambda: conv.weight.data.mul_(-1),
@@ -384,8 +389,8 @@ def test_changes_of_a_graph_that_was_simulated_count():
         set_(conv, "weight", conv.weight.flip(0)),
         set_(conv, "dilation", (1, 1)),
         set_(nodes["d.conv"], "inputs", ("both",)),
-        set_(graph, "levels", 6),
-        lambda: graph.nodes.__setitem__(slice(None), other),
+        lambda: set_levels(graph.nodes, 6),
+        lambda: set_levels(other, 6),
     ]
     before = prepare(graph)
     for change in changes:

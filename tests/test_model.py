@@ -37,12 +37,12 @@ def test_a_conversion_and_its_graph_are_weights(detector):
 
 
 def test_what_is_no_weights_is_refused_with_what_to_pass(detector):
-    network, _ = live_yolo("yolov3-tiny")
+    network, _ = live_yolo("yolov8n")
     for wrong, kind, remedy in (
         (network, "DetectionModel", "pass casc_det.convert(model)"),
         (capture(network, 64), "Graph", "pass casc_det.convert(model) of its network"),
         (detector, "SpikingYOLO", "pass its .graph"),
-        (convert(network).audit, "list", "pass what casc_det.convert(model) or casc_det.load(path) gives"),
+        ([detector.graph], "list", "pass what casc_det.convert(model) or casc_det.load(path) gives"),
         (5, "int", "pass what casc_det.convert(model) or casc_det.load(path) gives"),
     ):
         with pytest.raises(ArgumentError) as refused:
