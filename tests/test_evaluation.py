@@ -376,6 +376,7 @@ def test_data_without_objects_has_null_and_not_minus_one(capsys, weights, coco, 
             scores = {key: value for key, value in row.items() if key.startswith(("mAP", "AR", "gap"))}
             assert set(map(str, scores.values())) <= {"None", "[None, None]"}, scores
             assert set(row["classes"].values()) == {None}
+        assert "nan" not in (tmp_path / name / "results.csv").read_text()
     assert main(["study", f"data={coco}", f"weights={weights}", f"project={tmp_path}/s"]) == 1
     assert "has no object of a class that the network knows" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 
 import numpy as np
@@ -415,6 +416,16 @@ def test_images_that_are_not_there_are_named_with_the_remedy(tmp_path):
         read_truth(tmp_path)
     with pytest.raises(ArgumentError, match="images: belongs to a COCO .json"):
         read_truth(tmp_path, images=tmp_path)
+
+
+def test_pipes_are_no_files_and_nobody_waits_for_them(tmp_path):
+    voc(tmp_path, line="img\npipe")
+    os.mkfifo(tmp_path / "Annotations/pipe.xml")
+    (problem,) = read_truth(tmp_path).problems
+    assert problem.endswith("skipped") and "pipe.xml" in problem
+    os.mkfifo(tmp_path / "instances.json")
+    with pytest.raises(SourceError, match="is no COCO .json"):
+        read_truth(tmp_path / "instances.json")
 
 
 def test_names_listed_twice_count_once(tmp_path):

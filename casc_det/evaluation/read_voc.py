@@ -149,6 +149,8 @@ def _decoded(data: bytes) -> bytes | str:
 
 def _voc_objects(file: Path) -> tuple[tuple[int, int], list[tuple], str]:
     """((width, height) or zeros, rows with class names, `<filename>`) of one annotation; ValueError says why not."""
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise ValueError("it is no file")
     data = file.read_bytes()
     if len(data) > LARGEST_XML:
         raise ValueError(f"{len(data)} bytes are more than an annotation has")

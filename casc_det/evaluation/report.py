@@ -10,7 +10,7 @@ from casc_det.draw import board, draw_boxes, panel, write_picture
 from casc_det.errors import OutputError
 from casc_det.evaluation.classes import ClassMap, mapped
 from casc_det.evaluation.truth import Truth
-from casc_det.files import write_text
+from casc_det.files import without_nan, write_text
 from casc_det.plots import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall, save_figures
 
 EXAMPLES = 6
@@ -58,13 +58,13 @@ def table(content: dict) -> str:
 
 
 def write_csv(path: Path, content: dict) -> Path:
-    """The numbers of each row as CSV with the columns `COLUMNS`."""
+    """The numbers of each row as CSV with the columns `COLUMNS`; empty where there is none."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for row in content["rows"]:
         low, high = row.get("gap_95", (None, None))
-        writer.writerow({**row, "gap_low": low, "gap_high": high})
+        writer.writerow(without_nan({**row, "gap_low": low, "gap_high": high}))
     return write_text(path, text.getvalue())
 
 

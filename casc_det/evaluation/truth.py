@@ -92,7 +92,7 @@ def read_truth(data, images=None, split: str = "val") -> Truth:
     path = Path(str(data))
     if not os.path.exists(path):
         raise SourceError(f"data: '{data}' does not exist; give a COCO .json, a VOC folder or a dataset YAML")
-    coco = not os.path.isdir(path) and path.suffix.lower() == ".json"
+    coco = os.path.isfile(path) and path.suffix.lower() == ".json"
     if images is not None and not coco:
         raise ArgumentError(f"images: belongs to a COCO .json; '{data}' says itself where its images are; leave it out")
     if os.path.isdir(path):
