@@ -45,6 +45,7 @@ class Outputs:
         save, save_txt, save_conf, save_crop: as in Ultralytics.
         one_by_one: a video is finished when the next input begins; streams come in turn.
         unwritten: (file, reason) of what could not be written.
+        taken: names of files, relative to the folder, that must not be written (again).
     """
 
     folder: Path
@@ -162,6 +163,7 @@ def predict_to_folder(
     vid_stride = options.pop("vid_stride", 1)
     frames = Source(source, vid_stride)
     outputs = Outputs(folder, save, save_txt, save_conf, save_crop, frames.is_path)
+    outputs.taken |= inside(folder, frames.files)
     records, ended = [], None
     try:
         for result in model.predict(frames, stream=True, **options):
@@ -190,6 +192,13 @@ def predict_to_folder(
     if ended is not None and not isinstance(ended, KeyboardInterrupt):
         raise ended
     return content
+
+
+def inside(folder: Path, files: list[str]) -> set[str]:
+    """Those of the files that lie in a folder, as paths in it: the inputs of a run are no place for its results."""
+    real = os.path.realpath(folder)
+    paths = (Path(os.path.realpath(file)) for file in files)
+    return {path.relative_to(real).as_posix() for path in paths if path.is_relative_to(real)}
 
 
 def write_results(path: Path, content: dict) -> None:

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -388,6 +389,22 @@ def test_every_result_says_which_files_are_its_own(capsys, weights, picture, tmp
         not (tmp_path / "r" / "predict" / "labels" / "picture.txt").exists()
         or predicted(tmp_path / "r" / "predict")["results"][0]["boxes"]
     )
+
+
+def test_results_never_take_the_place_of_their_own_inputs(capsys, weights, picture, tmp_path):
+    folder = tmp_path / "own"
+    (folder / "labels").mkdir(parents=True)
+    Image.open(picture).save(folder / "a.jpg")
+    shutil.copy(picture, folder / "a.png")
+    before = {path.name: path.read_bytes() for path in folder.glob("a.*")}
+    words = [f"weights={weights}", f"project={tmp_path}", "name=own", "exist_ok=true", "timesteps=2", "imgsz=64"]
+    (tmp_path / "link").symlink_to(folder)
+    for _ in range(2):
+        assert run(capsys, "predict", f"source={tmp_path}/link/a.*", *words)[0] == 0
+    assert {path.name: path.read_bytes() for path in folder.glob("a.*")} == before
+    found = json.loads((folder / "predictions.json").read_text())["results"]
+    assert [entry["saved"] for entry in found] == ["a2.jpg", "a3.jpg"]
+    assert sorted(path.name for path in folder.glob("*.jpg")) == ["a.jpg", "a2.jpg", "a3.jpg"]
 
 
 def test_predict_names_what_it_skips(capsys, weights, picture, tmp_path):
