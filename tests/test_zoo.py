@@ -84,3 +84,13 @@ def test_models_and_info_by_name(own, capsys):
         assert "imgsz: expected a multiple of 32" in capsys.readouterr().err
     assert main(["info", "weights=nonesuch"]) == 1
     assert capsys.readouterr().err.startswith("casc-det: weights: 'nonesuch'")
+
+
+def test_one_changed_byte_of_the_default_weights_is_refused(tmp_path):
+    data = bytearray(zoo.find(None).read_bytes())
+    for place in (len(data) // 2, len(data) - 1):
+        data[place] ^= 255
+        (tmp_path / "changed.safetensors").write_bytes(data)
+        data[place] ^= 255
+        with pytest.raises(WeightsError, match="damaged"):
+            load_graph(tmp_path / "changed.safetensors")
