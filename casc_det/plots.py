@@ -3,11 +3,12 @@
 import io
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import font_manager, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -85,6 +86,13 @@ def literal(text: str, longest: int = 200) -> str:
     text = "".join(c if c.isprintable() else " " for c in str(text))
     text = text if len(text) <= longest else f"{text[: longest - 3]}..."
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
+@contextmanager
+def without_mathtext():
+    """Inside, matplotlib shows every text as it is, also where figures of others hold class names such as `$x_^$`."""
+    with rc_context({"text.parse_math": False}):
+        yield
 
 
 def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:

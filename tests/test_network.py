@@ -14,7 +14,7 @@ from casc_det import convert
 from casc_det.cli import main
 from casc_det.yolo.guard import guarded
 
-NAMES = ["人", "собака", "été"]
+NAMES = ["人", "собака", "été $x_^$"]
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ from copy import deepcopy
 import pytest
 import torch
 from conftest import float_yolo, live_yolo
+from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from casc_det.converter import convert
-from casc_det.errors import CascError, ConversionError, WeightsError
+from casc_det.errors import ArgumentError, CascError, ConversionError, WeightsError
 from casc_det.integer import integer_problem, to_integer
 from casc_det.yolo.checkpoint import is_spiking, read_state
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
@@ -85,6 +86,30 @@ def test_training_refuses_what_could_not_be_converted_before_a_run_folder_is_mad
     assert list(tmp_path.iterdir()) == []
     if "ghost" in name:
         assert "'model_2_m_0_conv_2_cv1_conv' drives Slice, expected one CQReLU" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"optimizer": "Nonsense"}, "train: Optimizer 'Nonsense' not found"),
+        ({"fraction": 1e-9}, "train: final batch=1 training at imgsz=32"),
+        ({"split": "test"}, "split: the data set has no 'test'"),
+        ({"classes": [1]}, r"classes: the data set has no class 1; its names are 0\.\.0"),
+        ({"classes": 7}, "classes: the data set has no class 7"),
+    ],
+)
+def test_training_refuses_other_arguments_in_one_line_and_leaves_nothing(arguments, words, tmp_path):
+    data = tmp_path / "data"
+    for part in ("images", "labels"):
+        (data / part).mkdir(parents=True)
+    for name in "abcd":
+        Image.new("RGB", (32, 32), "red").save(data / "images" / f"{name}.png")
+        (data / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (data / "d.yaml").write_text(f"path: {data}\ntrain: images\nval: images\nnames: [thing]\n")
+    given = {"model": "yolov8n.yaml", "data": str(data / "d.yaml"), "epochs": 1, "imgsz": 32, "workers": 0}
+    with pytest.raises(ArgumentError, match=f"^{words}") as caught:
+        train(**given, plots=False, project=str(tmp_path / "runs"), **arguments)
+    assert "\n" not in str(caught.value) and sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
 def test_what_the_check_refuses_is_what_conversion_refuses():

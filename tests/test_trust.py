@@ -266,6 +266,31 @@ def test_ordinary_checkpoints_need_no_trust(tmp_path, name):
         assert key == other and torch.equal(value, expected.to(value.dtype))
 
 
+@pytest.mark.parametrize("name", ["yolov8n", "yolov10n"])
+def test_folded_checkpoint_needs_no_trust(tmp_path, name):
+    model = DetectionModel(f"{name}.yaml", nc=3, verbose=False).eval().fuse(verbose=False)
+    torch.save({"model": model, "train_args": {}}, tmp_path / "x.pt")
+    found, images = read_checkpoint(tmp_path / "x.pt").eval(), torch.rand(1, 3, 64, 64)
+    assert torch.equal(found(images)[0], model(images)[0])
+    assert found.model[0].forward.__self__ is found.model[0]
+
+
+@pytest.mark.parametrize("owner", [nn.ReLU(), "text", torch.ones(1)])
+@pytest.mark.parametrize("name", ["__class__", "apply", "forward_fuse.__globals__", "register_forward_hook"])
+def test_no_other_attribute_can_be_fetched(tmp_path, owner, name):
+    torch.save({"model": Runs(getattr, owner, name)}, tmp_path / "evil.pt")
+    with pytest.raises(WeightsError, match=r"asks for getattr, .*trust=true"):
+        load(tmp_path / "evil.pt")
+
+
+def test_format_before_torch_1_6_is_a_question_of_trust(tmp_path):
+    model = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
+    torch.save({"model": model, "train_args": {}}, tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match="source code of its layers.*trust=true"):
+        read_checkpoint(tmp_path / "x.pt")
+    assert isinstance(read_checkpoint(tmp_path / "x.pt", trust=True), DetectionModel)
+
+
 def test_checkpoint_with_cqrelu_needs_no_trust(tmp_path):
     model, images = live_yolo("yolov8n")
     own = CQReLUModel("yolov8n.yaml", nc=5, verbose=False)

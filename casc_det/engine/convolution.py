@@ -34,6 +34,15 @@ class Int8Convolution:
         """Whether no sum of uint8 at zero point `zero` times weights can leave its range, the zero point included."""
         return zero <= LARGEST_ZERO and 2 * zero * self.reach < LARGEST_SUM
 
+    @staticmethod
+    def knows(node: g.Conv) -> bool:
+        """Whether a geometry is one that oneDNN computes right: it is wrong, and may write outside of its memory, where
+        a window holds padding only or where strides differ. Such windows need a dilation or a padding as large as the
+        kernel."""
+        kernel = node.weight.shape[2:]
+        inside = all(padding < side for padding, side in zip(node.padding, kernel, strict=True))
+        return inside and node.dilation == (1, 1) and node.stride[0] == node.stride[1]
+
     def __call__(self, x: torch.Tensor, zero: int) -> torch.Tensor:
         """Sums (R, O, H', W') float32 of uint8 (R, C, H, W) at zero point `zero`."""
         ops = torch.ops.onednn
@@ -64,7 +73,8 @@ class SpikeConvolution:
 
     def __init__(self, node: g.Conv, integer: bool):
         self.node, self.integer = node, integer
-        self.int8 = Int8Convolution(node) if integer and node.weight.device.type == "cpu" and has_int8() else None
+        int8 = integer and node.weight.device.type == "cpu" and Int8Convolution.knows(node) and has_int8()
+        self.int8 = Int8Convolution(node) if int8 else None
 
     def __call__(self, x: torch.Tensor, zero: int = 0) -> torch.Tensor:
         """Currents (R, O, H', W') in the weights' dtype, channels last, of (R, C, H, W): uint8 at `zero`, or floats."""

@@ -4,7 +4,7 @@ Everything that is not named in `OWN` is Ultralytics' (augmentation, run folder,
 patience, seed, device, EMA).
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from casc_det.activation import check_levels
 from casc_det.arguments import check_texts
 from casc_det.errors import ArgumentError, CascError, SourceError, UsageError, WeightsError, nearest
 from casc_det.files import PROJECT, run_folder
+from casc_det.plots import without_mathtext
 from casc_det.storage import load_graph
 from casc_det.yolo.architecture import check_description, read_architecture
 from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint, read_state
@@ -158,7 +159,7 @@ class CascTrainer(DetectionTrainer):
     # model --------------------------------------------------------------------------------------------------------
 
     def train(self):
-        with guarded(self.args.trust):
+        with guarded(self.args.trust), without_mathtext():
             super().train()
 
     def get_model(self, cfg=None, weights=None, verbose=True):
@@ -240,7 +241,8 @@ class CascTrainer(DetectionTrainer):
         return teacher.to(memory_format=torch.channels_last) if self.cpu_bf16 else teacher
 
     def _setup_train(self):
-        super()._setup_train()
+        with checks_of_ultralytics():
+            super()._setup_train()
         model = unwrap_model(self.model)  # the EMA copy exists already: neither hooks nor teacher are saved
         self.health = Health(model)
         if self.teacher is not None:
@@ -354,6 +356,16 @@ def check_files(arguments: dict, trust) -> None:
             read_checkpoint(file, trust, key)
 
 
+def check_choice(data: dict, split: str | None, classes: int | list[int] | None) -> None:
+    """Raise ArgumentError where `split` or `classes` name what a data set does not have."""
+    if split not in (None, "val") and not data.get(split):
+        raise ArgumentError(f"split: the data set has no '{split}'; give val, or the name of an entry of its YAML")
+    chosen = [classes] if isinstance(classes, int) else classes or ()
+    unknown = [label for label in chosen if label not in data["names"]]
+    if unknown:
+        raise ArgumentError(f"classes: the data set has no class {unknown[0]}; its names are 0..{data['nc'] - 1}")
+
+
 def train(**arguments) -> Path:
     """Train a CQReLU detector; keys are those of Ultralytics' `train` and of `OWN`. Returns the run folder.
 
@@ -383,7 +395,8 @@ def train(**arguments) -> Path:
     check_files(arguments, trust)
     if not arguments.get("resume"):  # everything that can be wrong is looked at before a run folder is made
         check_architecture(arguments["model"], trust)
-        read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"), trust)
+        data = read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"), trust)
+        check_choice(data, arguments.get("split"), arguments.get("classes"))
     project = Path(arguments.pop("project", None) or PROJECT).absolute()
     with ExitStack() as stack:
         if not arguments.get("resume"):
@@ -392,14 +405,27 @@ def train(**arguments) -> Path:
         return _train({**arguments, "project": str(project), "task": "detect", "mode": "train"})
 
 
-def _train(overrides: dict) -> Path:
+@contextmanager
+def checks_of_ultralytics():
+    """What Ultralytics raises about its arguments before the first epoch, as ArgumentError."""
     try:
-        trainer = CascTrainer(overrides=overrides)
-    except (TypeError, ValueError, FileNotFoundError) as error:  # Ultralytics' own checks of its arguments
+        yield
+    except (TypeError, ValueError, NotImplementedError, AssertionError, FileNotFoundError) as error:
         if isinstance(error, CascError):
             raise
-        raise ArgumentError(f"train: {' '.join(str(error).split())}") from error
-    trainer.train()
+        raise ArgumentError(f"train: {' '.join(str(error).split())[:500]}") from error
+
+
+def _train(overrides: dict) -> Path:
+    with checks_of_ultralytics():
+        trainer = CascTrainer(overrides=overrides)
+    try:
+        trainer.train()
+    except CascError:
+        if not trainer.csv.exists() and not any(trainer.wdir.iterdir()):  # refused: nothing stays of it
+            trainer.wdir.rmdir()
+            (trainer.save_dir / "args.yaml").unlink(missing_ok=True)
+        raise
     if not trainer.unlabelled and not trainer.best_fitness:
         LOGGER.warning(
             "train: no object of val was found after any epoch (mAP 0): the network has learned nothing yet; train "

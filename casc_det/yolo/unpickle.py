@@ -15,6 +15,7 @@ import zipfile
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import torch
@@ -68,7 +69,15 @@ def _path(*parts: str) -> Path:
     return Path(*parts)
 
 
-FUNCTIONS = {"numpy.dtype": _Dtype, "numpy.core.multiarray.scalar": _number, "numpy._core.multiarray.scalar": _number}
+def _method(owner=None, name=None, *_):
+    """The one bound method that checkpoints hold: that of layers whose BatchNorm is folded."""
+    if not isinstance(owner, nn.Module) or name != "forward_fuse":
+        raise _Blocked("getattr")
+    return MethodType(getattr(type(owner), name), owner)
+
+
+FUNCTIONS = {"builtins.getattr": _method, "__builtin__.getattr": _method}
+FUNCTIONS |= {"numpy.dtype": _Dtype, "numpy.core.multiarray.scalar": _number, "numpy._core.multiarray.scalar": _number}
 FUNCTIONS |= {f"{m}.{c}": _path for m in ("pathlib", "pathlib._local") for c in ("PosixPath", "WindowsPath")}
 
 
@@ -146,7 +155,7 @@ def _only(names: list[str]):
     entries: list = []
     for name in names:
         if name in FUNCTIONS:
-            entries.append((FUNCTIONS[name], name))
+            entries.append((FUNCTIONS[name], name.replace("__builtin__", "builtins")))
         elif (kind := allowed(name)) is not None:
             # the second entry lets state into objects of the class itself; no pickle can name it: names have no "\n"
             entries += [(sealed(kind), name), (kind, f"\n{name}")]
@@ -194,6 +203,8 @@ def load(path: str | Path, trust: bool = False, argument: str = "weights"):
         foreign = re.findall(r"GLOBAL (\S+)", text) or [name for name in names_or_none(path) if not known(name)]
         if foreign and not trust and not script:
             raise refusal(path, argument, foreign[0]) from None
+        if not trust and "persistent_load" in text:
+            raise refusal(path, argument, "the source code of its layers, as torch 1.5 and earlier saved it") from None
         if not trust and "Unsupported operand" in text and zipfile.is_zipfile(path):
             raise refusal(path, argument, "a pickle of another kind than torch.save writes") from None
         raise WeightsError(f"{argument}: '{path}' is no Ultralytics checkpoint ({_reason(text)})") from error
