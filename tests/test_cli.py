@@ -19,7 +19,11 @@ from PIL import Image
 import casc_det
 from casc_det import convert
 from casc_det.cli import main, option_of, parse_pairs, parse_value
+from casc_det.errors import ArgumentError, SourceError
 from casc_det.storage import load_graph
+from casc_det.yolo.checkpoint import read_checkpoint
+from casc_det.yolo.data import read_names
+from casc_det.yolo.train import train
 
 TOOLS = Path(__file__).parent.parent / "tools"
 
@@ -515,7 +519,6 @@ FEWER = (
 
 def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
     from casc_det.activation import CQReLU
-    from casc_det.yolo.checkpoint import read_checkpoint
 
     teacher = float_yolo("yolov8n").half()
     teacher.args = {"imgsz": 64}
@@ -547,6 +550,30 @@ def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
     sites = [m for m in model.modules() if isinstance(m, CQReLU)]
     assert len(sites) == 57 and {s.levels for s in sites} == {8} and {s.alpha for s in sites} == {1.0}
     assert all(0.01 < float(s.lam) < 1000 for s in sites)
+
+
+def test_train_distils_with_labels(tiny, tmp_path):
+    teacher = float_yolo("yolov8n", 3)
+    teacher.names = ["a", "b", "c"]
+    torch.save({"model": teacher.half(), "train_args": {}}, tmp_path / "teacher.pt")
+    common = {"model": "yolov8n.yaml", "epochs": 1, "imgsz": 64, "plots": False, "project": str(tmp_path)}
+    folder = train(data=str(tiny), teacher=str(tmp_path / "teacher.pt"), **common)
+    header, values = (folder / "results.csv").read_text().splitlines()
+    row = dict(zip(header.split(","), map(float, values.split(",")), strict=True))
+    for name in ("feature_loss", "score_loss", "box_loss"):
+        assert row[f"train/{name}"] > 0 and row[f"val/{name}"] > 0
+    assert "metrics/mAP50(B)" in row and not any("cls_loss" in name for name in row)
+    assert not hasattr(read_checkpoint(folder / "weights" / "best.pt"), "criterion")
+    with pytest.raises(ArgumentError, match="^distill_model: .*use teacher="):
+        train(data=str(tiny), distill_model=str(tmp_path / "teacher.pt"), **common)
+
+
+@pytest.mark.parametrize("content", ["", "a text", "names: 7", "names: []", "[1, 2]", "names: {a"])
+def test_names_of_no_dataset_are_refused(content, tmp_path):
+    for name in ("n.yaml", "n.txt"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(SourceError, match="^names: '.*' (is no dataset YAML|names no class)"):
+            read_names(tmp_path / name)
 
 
 def test_train_refuses_what_cannot_work(capsys, tiny, tmp_path):

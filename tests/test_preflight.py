@@ -96,6 +96,8 @@ def test_training_refuses_what_could_not_be_converted_before_a_run_folder_is_mad
         ({"split": "test"}, "split: the data set has no 'test'"),
         ({"classes": [1]}, r"classes: the data set has no class 1; its names are 0\.\.0"),
         ({"classes": 7}, "classes: the data set has no class 7"),
+        ({"freeze": 23}, "train: 'freeze=23' froze the entire model"),
+        ({"model": "yolov3-tiny.yaml", "batch": 2}, "imgsz: images of 32 pixels give this network 5 places"),
     ],
 )
 def test_training_refuses_other_arguments_in_one_line_and_leaves_nothing(arguments, words, tmp_path):
@@ -106,7 +108,8 @@ def test_training_refuses_other_arguments_in_one_line_and_leaves_nothing(argumen
         Image.new("RGB", (32, 32), "red").save(data / "images" / f"{name}.png")
         (data / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
     (data / "d.yaml").write_text(f"path: {data}\ntrain: images\nval: images\nnames: [thing]\n")
-    given = {"model": "yolov8n.yaml", "data": str(data / "d.yaml"), "epochs": 1, "imgsz": 32, "workers": 0}
+    given = {"data": str(data / "d.yaml"), "epochs": 1, "imgsz": 32, "workers": 0}
+    arguments = {"model": "yolov8n.yaml"} | arguments
     with pytest.raises(ArgumentError, match=f"^{words}") as caught:
         train(**given, plots=False, project=str(tmp_path / "runs"), **arguments)
     assert "\n" not in str(caught.value) and sorted(path.name for path in tmp_path.iterdir()) == ["data"]

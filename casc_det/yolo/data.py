@@ -98,9 +98,17 @@ def read_data(data, teacher, names, trust: bool = False) -> dict:
 
 def read_names(path) -> dict[int, str]:
     """The class names of a dataset YAML."""
-    names = YAML.load(path).get("names") if Path(path).is_file() else None
+    try:
+        names = numbered(YAML.load(path)["names"])
+    except Exception as error:  # the YAML parser fails in many ways at files of other kinds
+        raise SourceError(f"names: '{path}' is no dataset YAML with a 'names' entry") from error
     if not names:
-        raise SourceError(f"names: '{path}' is no dataset YAML with a 'names' entry")
+        raise SourceError(f"names: '{path}' names no class")
+    return names
+
+
+def numbered(names: dict | list) -> dict[int, str]:
+    """Class names by their numbers."""
     return dict(names) if isinstance(names, dict) else dict(enumerate(names))
 
 
@@ -109,7 +117,7 @@ def teacher_names(path, trust: bool = False) -> dict[int, str]:
         raise ArgumentError(
             f"names: the teacher '{path}' is a state dict without class names; give names=<dataset YAML>"
         )
-    return dict(read_checkpoint(path, trust, "teacher").names)
+    return numbered(read_checkpoint(path, trust, "teacher").names)
 
 
 def picture_size(file: str) -> tuple[int, int]:

@@ -55,6 +55,7 @@ BOUNDS |= dict.fromkeys(("clip_lr", "norm_lr", "features", "sparsity"), float("i
 DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
 CALIBRATION_PICTURES = 128
+MOST_MATCHES = 10  # places that Ultralytics' loss matches with an object
 
 
 def check_architecture(model, trust: bool = False) -> None:
@@ -231,6 +232,10 @@ class CascTrainer(DetectionTrainer):
         with override_configs(self.args, {"multi_scale": 0.0}):
             return self.preprocess_batch(batch)
 
+    @property
+    def feature_gain(self) -> float:
+        return FEATURE_GAIN if self.args.features is None else self.args.features
+
     def load_teacher(self) -> DetectionModel:
         teacher = float_model(self.args.teacher, self.model.yaml, self.data["nc"], "teacher", self.args.trust)
         if teacher.model[-1].nc != self.data["nc"] or teacher.model[-1].reg_max != self.model.model[-1].reg_max:
@@ -246,11 +251,22 @@ class CascTrainer(DetectionTrainer):
         model = unwrap_model(self.model)  # the EMA copy exists already: neither hooks nor teacher are saved
         self.health = Health(model)
         if self.teacher is not None:
-            gain = FEATURE_GAIN if self.args.features is None else self.args.features
-            model.criterion = DistillationLoss(model, self.teacher, self.cpu_bf16, gain)
+            model.criterion = DistillationLoss(model, self.teacher, self.cpu_bf16, self.feature_gain)
+        else:
+            self.check_places(model)
         if self.args.sparsity:
             model.criterion = SpikePenalty(
                 model, getattr(model, "criterion", None) or model.init_criterion(), self.args.sparsity
+            )
+
+    def check_places(self, model) -> None:
+        """Raise ArgumentError where the smallest images have fewer places for boxes than the loss chooses from."""
+        smallest = self.args.imgsz * (1 - self.args.multi_scale) // self.stride * self.stride
+        places = int(sum((smallest // stride) ** 2 for stride in model.stride.tolist()))
+        if places < MOST_MATCHES:
+            raise ArgumentError(
+                f"imgsz: images of {smallest:.0f} pixels give this network {places} places for boxes, the loss needs "
+                f"{MOST_MATCHES}; use a larger one"
             )
 
     def build_optimizer(self, model, *args, **kwargs):
@@ -321,6 +337,17 @@ class CascTrainer(DetectionTrainer):
             return DistillationValidator(self.test_loader, plain)
         return DetectionValidator(self.test_loader, self.save_dir, plain, self.callbacks)
 
+    def validate(self):
+        if self.teacher is None or self.unlabelled:
+            return super().validate()
+        student = self.ema.ema  # what is saved keeps neither hooks nor teacher
+        student.criterion = DistillationLoss(student, self.teacher, features=self.feature_gain)
+        try:
+            return super().validate()
+        finally:
+            student.criterion.close()
+            del student.criterion
+
     def plot_training_labels(self):
         if not self.unlabelled:
             super().plot_training_labels()
@@ -354,6 +381,8 @@ def check_files(arguments: dict, trust) -> None:
             read_state(file)
         else:
             read_checkpoint(file, trust, key)
+    if arguments.get("distill_model"):
+        raise ArgumentError("distill_model: Ultralytics' distillation does not know CQReLU; use teacher= instead")
 
 
 def check_choice(data: dict, split: str | None, classes: int | list[int] | None) -> None:
@@ -410,7 +439,7 @@ def checks_of_ultralytics():
     """What Ultralytics raises about its arguments before the first epoch, as ArgumentError."""
     try:
         yield
-    except (TypeError, ValueError, NotImplementedError, AssertionError, FileNotFoundError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, FileNotFoundError) as error:
         if isinstance(error, CascError):
             raise
         raise ArgumentError(f"train: {' '.join(str(error).split())[:500]}") from error
