@@ -498,14 +498,28 @@ def test_training_that_was_ended_goes_on_and_a_finished_one_says_so(place, monke
         context.setattr(CascTrainer, "save_metrics", save_metrics)
         assert main(["train", *common, "levels=4", f"project={place / 'runs'}"]) == 143
     folder = place / "runs" / "train"
+    assert f"go on with casc-det train resume={folder}" in capsys.readouterr().err
     assert [line.split(",")[0] for line in (folder / "results.csv").read_text().split()] == ["epoch", "1", "2"]
-    resume = f"resume={folder / 'weights' / 'last.pt'}"
+    resume = f"resume={folder}"
     assert main(["train", resume]) == 0
     assert [line.split(",")[0] for line in (folder / "results.csv").read_text().split()] == ["epoch", "1", "2", "3"]
     assert [path.name for path in (place / "runs").iterdir()] == ["train"]
     assert "is finished, there is nothing to go on with" in fails(capsys, "train", resume)
     (folder / "weights" / "last.pt").write_bytes(b"garbage")
     assert "last.pt" in fails(capsys, "train", resume)
+
+
+def test_training_that_was_ended_before_its_first_epoch_says_so(place, monkeypatch, capsys):
+    (place / "d.yaml").write_text(f"path: {place}\ntrain: images\nval: images\nnames: [cat, dog]\n")
+    monkeypatch.setattr(CascTrainer, "preprocess_batch", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    common = [f"data={place / 'd.yaml'}", "model=yolov8n.yaml", "imgsz=32", "epochs=3", "plots=false"]
+    assert main(["train", *common, "levels=4", f"project={place / 'runs'}"]) == 130
+    assert "there is nothing to go on with" in capsys.readouterr().err
+    folder = place / "runs" / "train"
+    for resume in (folder, folder / "weights" / "last.pt"):
+        assert "its training stopped before the first epoch ended" in fails(capsys, "train", f"resume={resume}")
+    assert "is no run folder of casc-det train" in fails(capsys, "train", f"resume={place / 'images'}")
+    assert "'gone' does not exist" in fails(capsys, "train", "resume=gone")
 
 
 # figures ----------------------------------------------------------------------------------------------------------

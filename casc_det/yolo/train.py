@@ -4,6 +4,7 @@ Everything that is not named in `OWN` is Ultralytics' (augmentation, run folder,
 patience, seed, device, EMA).
 """
 
+import sys
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
@@ -56,6 +57,7 @@ DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
 CALIBRATION_PICTURES = 128
 MOST_MATCHES = 10  # places that Ultralytics' loss matches with an object
+NOTHING_SAVED = "no checkpoint was written yet (the first epoch had not ended), there is nothing to go on with"
 
 
 def check_architecture(model, trust: bool = False) -> None:
@@ -107,6 +109,7 @@ class CascTrainer(DetectionTrainer):
         overrides = dict(overrides or {})
         self.own = {key: overrides.pop(key, default) for key, default in OWN.items()}
         self.teacher = self.fake_int8 = None
+        self.saved = False  # whether there is a checkpoint to go on with
         threads = torch.get_num_threads()
         with guarded(self.own["trust"]):
             super().__init__(cfg, overrides, _callbacks)
@@ -137,6 +140,7 @@ class CascTrainer(DetectionTrainer):
             )
         super().resume_training(ckpt)
         if self.resume:
+            self.saved = True
             trim_results(self.csv, self.start_epoch)
 
     # data ---------------------------------------------------------------------------------------------------------
@@ -325,7 +329,8 @@ class CascTrainer(DetectionTrainer):
 
     def save_model(self):
         with override_configs(self.args, {"amp": self.asked_amp}):
-            return super().save_model()
+            super().save_model()
+        self.saved = True
 
     # validation ---------------------------------------------------------------------------------------------------
 
@@ -362,6 +367,26 @@ class CascTrainer(DetectionTrainer):
         return None
 
 
+def last_checkpoint(resume: str | Path) -> Path:
+    """The file that `resume=` means: a checkpoint, or a run folder of train, whose weights/last.pt it is.
+
+    Raises:
+        WeightsError: a folder has none, as the first epoch did not end.
+    """
+    check_texts(resume=resume)
+    path = Path(resume)
+    folder = path.parent.parent if (path.name, path.parent.name) == ("last.pt", "weights") else path
+    file = folder / "weights" / "last.pt" if folder.is_dir() else path
+    if file.is_file() or not folder.is_dir():
+        return file
+    if (folder / "args.yaml").is_file():
+        raise WeightsError(
+            f"resume: no weights/last.pt in '{folder}': its training stopped before the first epoch ended; start it "
+            "again without resume="
+        )
+    raise WeightsError(f"resume: '{folder}' is no run folder of casc-det train (no weights/last.pt in it)")
+
+
 def check_files(arguments: dict, trust) -> None:
     """Raise WeightsError where an argument names a file of weights that is missing or cannot be used; find the newest
     checkpoint for resume=true."""
@@ -371,6 +396,8 @@ def check_files(arguments: dict, trust) -> None:
         arguments["resume"] = get_latest_run() or None
         if arguments["resume"] is None:
             raise WeightsError("resume: there is no last.pt below this folder; give resume=<run>/weights/last.pt")
+    elif arguments.get("resume"):
+        arguments["resume"] = str(last_checkpoint(arguments["resume"]))
     for key in ("weights", "teacher", "pretrained", "distill_model", "resume"):
         file = arguments.get(key)
         if not isinstance(file, str | Path) or not file:
@@ -454,6 +481,10 @@ def _train(overrides: dict) -> Path:
         if not trainer.csv.exists() and not any(trainer.wdir.iterdir()):  # refused: nothing stays of it
             trainer.wdir.rmdir()
             (trainer.save_dir / "args.yaml").unlink(missing_ok=True)
+        raise
+    except KeyboardInterrupt:
+        rest = f"go on with casc-det train resume={trainer.save_dir}" if trainer.saved else NOTHING_SAVED
+        print(f"train: stopped; {rest}", file=sys.stderr)
         raise
     if not trainer.unlabelled and not trainer.best_fitness:
         LOGGER.warning(
