@@ -21,7 +21,9 @@ from casc_det.evaluation.truth import Truth, make_picture
 from casc_det.neurons import NEURONS, neuron_step
 from casc_det.study.cells import smallest_step
 from casc_det.study.corruptions import corrupt
+from casc_det.study.figures import plot_layer_error, plot_more_fewer, plot_pareto
 from casc_det.study.run import ENERGY, Study, read_cells, study
+from casc_det.study.summary import answers, rows, summarise
 from casc_det.study.traces import Trace
 from casc_det.study.variants import CORRUPTIONS, Variant, make_grid, read_timesteps
 
@@ -169,6 +171,51 @@ def test_curves_end_at_the_ann_where_the_network_rests(done):
     by_policy = {p["policy"]: p for p in records[0]["result"]["policies"]}
     assert by_policy["boxes-stable(2)"]["T_mean"] <= by_policy["quiescent"]["T_mean"]
     assert by_policy["boxes-stable(2)"]["energy_mJ"] <= by_policy["quiescent"]["energy_mJ"]
+
+
+def test_nothing_is_claimed_of_steps_that_were_not_simulated(weights, data, tmp_path):
+    """Simulated up to T = 7, wake alone being 4: no rest, no policy that stops, no layer errors of T = 8 = 2 Q."""
+    options = {"images": data.parent, "project": tmp_path, "imgsz": 64, "policies": "quiescent,boxes-stable(1)"}
+    _, (record,) = study(weights, data, "1..7", limit=1, report=False, **options)
+    result = record["result"]
+    assert result["levels"] == 4 and list(result["layers"]["error"]) == ["4", "5", "6"]
+    assert len(plot_layer_error(record).axes) == 3 and result["steps_to_rest"] == [0]
+    quiescent = result["policies"][0]
+    assert quiescent["stopped"] == quiescent["at_rest"] == 0 and quiescent["T_mean"] == 7
+    assert not any("quiescent" in text.get_text() for text in plot_pareto([record]).legends[0].get_texts())
+    summary = summarise([record])
+    left, middle, right, _ = plot_more_fewer(record).axes  # wake ends between T = 4 and T = 5 in all of them
+    wake = [
+        left.patches[0].get_x() + left.patches[0].get_width(),
+        *(ax.lines[0].get_xdata()[0] for ax in (middle, right)),
+    ]
+    assert wake == [4.5] * 3
+    summary[0]["reached"] = {share: {"first": None, "kept": None} for share in ("99%", "100%")}
+    heads, row = rows(summary)
+    assert heads[2] == heads[4] == "kept to T = 7" and row[1:6] == [">7"] * 5
+    assert "at a time step up to T = 7" in answers([record], summary)[0]
+    _, (short,) = study(weights, data, "1,3", limit=1, report=False, **options)
+    assert short["result"]["layers"]["error"] == {} and plot_layer_error(short) is None
+
+
+def test_tables_of_curves_and_policies_have_the_same_keys(done):
+    folder, records = done
+    with (folder / "curves.csv").open() as curves, (folder / "policies.csv").open() as policies:
+        keys = [
+            {tuple(row[key] for key in records[0]["variant"]) for row in csv.DictReader(f)} for f in (curves, policies)
+        ]
+    assert keys[0] == keys[1] and len(keys[0]) == len(records)
+    assert {key[list(records[0]["variant"]).index("levels")] for key in keys[0]} == {"4"}
+
+
+def test_an_ann_that_detects_next_to_nothing_gives_no_conclusion(done):
+    record = json.loads(json.dumps(done[1][0]))
+    curves, ann = record["result"]["curves"], record["result"]["ann"]
+    for value, text, cell in ((0.0099, "detects next to nothing", "no mAP"), (0.0101, "T = 1 is enough", "1 (")):
+        ann["mAP50-95"], curves["mAP50-95"] = value, [value] * 40
+        record["result"]["gap_95"] = {"1": [0.0, 0.0]}
+        summary = summarise([record])
+        assert text in answers([record], summary)[0] and rows(summary)[1][1].startswith(cell)
 
 
 def test_scores_are_those_of_val(done, weights, data, tmp_path):

@@ -171,7 +171,7 @@ def study(content: dict) -> str:
     return "\n".join(lines) + (
         "\n\nTime steps, in brackets mJ a picture; the ANN's mAP50-95 and mJ at the right. "
         f"{content['cells'][0]['pictures']} pictures of coco-mini val2017. "
-        "99 %, 100 %: the mAP has that share of the ANN's for the first time; for good: it never falls below again."
+        "99 %, 100 %: the mAP has that share of the ANN's for the first time; kept: it does not fall below again."
     )
 
 

@@ -11,6 +11,7 @@ from casc_det.policies import Policy
 from casc_det.study.traces import SHOWN, Boxes, Trace, as_boxes
 
 ENOUGH = (0.99, 1.0)  # shares of the ANN's mAP that a summary asks for
+LEAST_MAP = 0.01  # of the ANN: below it nothing is concluded, since next to nothing is detected
 ERROR_POINTS = (1.0, 1.25, 1.5, 2.0)  # in Q: where the error of each layer is kept, picture by picture
 
 DRAWS = 500  # of the pictures, for the intervals of the gap to the ANN
@@ -75,12 +76,16 @@ def build_cell(
             "spikes": cumulated.T.tolist(),
             "more": mean("more")[chosen].T.tolist(),
             "fewer": mean("fewer")[chosen].T.tolist(),
-            "error": layer_errors(traces, levels),
+            "error": layer_errors(traces, levels, steps[-1]),
         },
         "steps_to_rest": [int(trace.rest) for trace in traces],
         "policies": [
-            {"policy": name, **policy_point(traces, operations, levels, at, classes, score, energy)}
-            for name, at in exits.items()
+            {
+                "policy": name,
+                **policy_point(traces, operations, levels, at, classes, score, energy),
+                "stopped": float(np.mean(stopped)),
+            }
+            for name, (at, stopped) in exits.items()
         ],
         "seconds": {
             name: float(sum(trace.seconds[:, i].sum() for trace in traces))
@@ -111,30 +116,35 @@ def scored_steps(
     return results
 
 
-def layer_errors(traces: list[Trace], levels: int) -> dict[str, list]:
-    """For each of `ERROR_POINTS`: (L, pictures) sum of count differences over the sum of the ANN's counts."""
+def layer_errors(traces: list[Trace], levels: int, last: int) -> dict[str, list]:
+    """(L, pictures) sum of count differences over the sum of the ANN's counts, for each of `ERROR_POINTS` up to `last`,
+    the last step that was simulated."""
     result = {}
     for share in ERROR_POINTS:
         t = max(round(share * levels), 1)
+        if t > last:
+            break
         gaps = np.stack([trace.values("count_gap", [t])[0] for trace in traces], 1)
         totals = np.stack([trace.ann_counts for trace in traces], 1)
         result[str(t)] = (gaps / np.maximum(totals, 1)).tolist()
     return result
 
 
-def exit_steps(traces: list[Trace], policy: Policy, first: int, last: int) -> list[int]:
-    """The step at which each picture stops under a policy, at most `last`."""
-    result = []
+def exit_steps(traces: list[Trace], policy: Policy, first: int, last: int) -> tuple[list[int], list[bool]]:
+    """The step at which each picture stops under a policy, at most `last`, and whether the policy stopped it."""
+    steps, stopped = [], []
     for trace in traces:
         watch = policy.watch(first)
         for t in range(1, last + 1):
             found = trace.at(t)
             shown = found.scores >= SHOWN
             rests = bool(0 < trace.rest <= t)
-            if watch.stop(t, found.boxes[shown], found.scores[shown], found.labels[shown], rests):
+            stops = watch.stop(t, found.boxes[shown], found.scores[shown], found.labels[shown], rests)
+            if stops:
                 break
-        result.append(t)
-    return result
+        steps.append(t)
+        stopped.append(stops)
+    return steps, stopped
 
 
 def policy_point(
@@ -159,9 +169,9 @@ def policy_point(
 def smallest_step(cell: dict, share: float, kept: bool = True) -> int | None:
     """The first step with `share` of the ANN's mAP50-95; kept: and with no less at all later steps.
 
-    None: never, or the ANN itself finds nothing, so that there is nothing to be reached.
+    None: at none of the steps, or the ANN itself is below `LEAST_MAP`, so that there is nothing to be reached.
     """
-    if not cell["ann"]["mAP50-95"]:
+    if cell["ann"]["mAP50-95"] < LEAST_MAP:
         return None
     goal = share * cell["ann"]["mAP50-95"] - 1e-12
     reached = np.array(cell["curves"]["mAP50-95"]) >= goal

@@ -7,7 +7,6 @@ from casc_det.activation import cqrelu_counts
 from casc_det.neurons import NeuronParams, initial_state, neuron_step
 from casc_det.plots import literal, new_figure
 from casc_det.schedule import wsc
-from casc_det.study.cells import ERROR_POINTS
 from casc_det.study.variants import Variant
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c564b")  # Okabe and Ito
@@ -70,10 +69,10 @@ def _measured_on(figure, records: list[dict], note: str = "dashed: the ANN") -> 
 
 
 def _wake(ax, records: list[dict]) -> None:
-    """Shade wake, where all records have the same."""
+    """Shade wake up to between its last step and the first of sleep, where all records have the same."""
     levels = {record["result"]["levels"] for record in records}
     if len(levels) == 1:
-        ax.axvspan(0, levels.copy().pop(), color=WAKE, zorder=0, label="wake")
+        ax.axvspan(0, levels.copy().pop() + 0.5, color=WAKE, zorder=0, label="wake")
 
 
 def _finish(ax, ylabel: str, **options) -> None:
@@ -150,14 +149,17 @@ def plot_pareto(records: list[dict]):
         (axes[0, 0], "energy_mJ", "energy_mJ", "energy per picture, mJ"),
         (axes[0, 1], "T", "T_mean", "mean time step at which it stops"),
     ):
-        anns = set()
+        anns, named = set(), set()
         for i, record in enumerate(shown):
             result, style = record["result"], _style(i)
             ax.plot(result["curves"][key], result["curves"]["mAP50-95"], label=_scored_label(record, shown), **style)
             for k, policy in enumerate(result["policies"] if record in plain(records) else ()):
+                if not policy["stopped"]:  # it is no exit: the time was up first
+                    continue
                 options = {"color": style["color"], "edgecolor": "black", "zorder": 3, "s": 30}
                 ax.scatter(policy[point], policy["mAP50-95"], marker=marks[k % len(marks)], **options)
-                if not anns:  # one entry of the legend for all networks
+                if policy["policy"] not in named:  # one entry of the legend for all networks
+                    named.add(policy["policy"])
                     options |= {"color": "white", "label": f"early exit of CIF + WSC: {policy['policy']}"}
                     ax.scatter([], [], marker=marks[k % len(marks)], **options)
             ann = result["ann"]
@@ -227,12 +229,14 @@ def plot_more_fewer(record: dict):
 
 
 def plot_layer_error(record: dict):
-    """Relative error of each layer's counts, a box for each layer over the pictures, at four times."""
+    """Relative error of each layer's counts, a box for each layer over the pictures, at up to four times."""
     errors, levels = record["result"]["layers"]["error"], record["result"]["levels"]
-    figure, axes = new_figure(len(ERROR_POINTS), 1, 11, 7.5)
+    if not errors:
+        return None
+    figure, axes = new_figure(len(errors), 1, 11, 0.9 + 1.65 * len(errors))
     note = "box: quartiles, whiskers: 1.5 box lengths"
     _measured_on(figure, [record], f"{network(record)}, {record['method']}; {note}")
-    for ax, (t, table) in zip(axes[:, 0], errors.items(), strict=False):
+    for ax, (t, table) in zip(axes[:, 0], errors.items(), strict=True):
         ax.boxplot(
             np.array(table).T,
             widths=0.6,

@@ -13,6 +13,7 @@ from casc_det.errors import OutputError
 from casc_det.files import without_nan, write_json, write_text
 from casc_det.plots import save_figures
 from casc_det.study import figures
+from casc_det.study.cells import LEAST_MAP
 from casc_det.study.neurons import neuron_paths
 from casc_det.study.summary import answers, summarise
 from casc_det.study.traces import SHOWN, as_boxes
@@ -82,6 +83,7 @@ def write_page(it, records: list[dict], summary: dict) -> Path:
         "about": about(it, records),
         "answers": summary["answers"],
         "summary": summary["cells"],
+        "least_map": LEAST_MAP,
         "records": [page_record(record, records) for record in records],
         "examples": stills,
         "networks": [network(it, record, played, [image["scale"] for image in stills]) for record in played],
@@ -148,7 +150,11 @@ def curve_rows(records: list[dict]) -> list[dict]:
 
 
 def policy_rows(records: list[dict]) -> list[dict]:
-    return [{**record["variant"], **policy} for record in records for policy in record["result"]["policies"]]
+    return [
+        {**record["variant"], "levels": record["result"]["levels"], **policy}
+        for record in records
+        for policy in record["result"]["policies"]
+    ]
 
 
 def page_record(record: dict, records: list[dict]) -> dict:

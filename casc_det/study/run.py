@@ -38,7 +38,7 @@ from casc_det.threads import check_threads, computing
 from casc_det.zoo import find
 
 LOGGER = logging.getLogger("casc_det")
-VERSION = 4
+VERSION = 5
 SETTINGS, CELLS, TRACES = "study.json", "cells.jsonl", "traces"
 EXAMPLES = 6
 VISIBLE = 0.02

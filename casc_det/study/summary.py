@@ -1,7 +1,7 @@
 """What a study says in words and in one table: how many time steps, at what price, and why."""
 
 from casc_det.study import figures
-from casc_det.study.cells import ENOUGH, smallest_step
+from casc_det.study.cells import ENOUGH, LEAST_MAP, smallest_step
 from casc_det.study.variants import Variant
 
 
@@ -10,9 +10,10 @@ def summarise(records: list[dict]) -> list[dict]:
 
     Returns:
         Dictionaries with `name`, `network`, `method`, `disturbance`, `levels`, `pictures`, `ann`, `best` (largest
-        mAP50-95), `reached` ({"99%": {"first": point, "kept": point}, ...}; a point is {"T", "energy_mJ", "gap_95"}, or
-        None where it is never reached or the ANN's mAP is 0; kept: and never falls below again), `rest` ({"pictures",
-        "first", "last", "energy_mJ"} or None).
+        mAP50-95), `T_last` (the last step simulated), `reached` ({"99%": {"first": point, "kept": point}, ...};
+        a point is {"T", "energy_mJ", "gap_95"}, or None where it is not reached by `T_last` or the ANN's mAP is below
+        `LEAST_MAP`; kept: and does not fall below again up to `T_last`), `rest` ({"pictures", "first", "last",
+        "energy_mJ"} or None).
     """
     result = []
     for record in records:
@@ -29,6 +30,7 @@ def summarise(records: list[dict]) -> list[dict]:
         entry = {"name": figures.full_label(record, records), "network": figures.network(record)}
         entry |= {"method": record["method"], "disturbance": record["disturbance"], "levels": cell["levels"]}
         entry |= {"pictures": cell["pictures"], "ann": cell["ann"], "best": max(curves["mAP50-95"]), "reached": reached}
+        entry["T_last"] = curves["T"][-1]
         entry["rest"] = rest and rest | {"energy_mJ": curves["energy_mJ"][-1]}
         result.append(entry)
     return result
@@ -37,15 +39,19 @@ def summarise(records: list[dict]) -> list[dict]:
 def rows(summary: list[dict]) -> list[list[str]]:
     """The cells of `summarise` in words, a row each, below a row of heads."""
 
-    def at(point: dict | None, ann: dict) -> str:
-        return f"{point['T']} ({point['energy_mJ']:.2f})" if point else "never" if ann["mAP50-95"] else "no mAP"
+    def at(point: dict | None, ann: dict, beyond: str) -> str:
+        detects = ann["mAP50-95"] >= LEAST_MAP
+        return f"{point['T']} ({point['energy_mJ']:.2f})" if point else beyond if detects else "no mAP"
 
-    result = [["cell; T (mJ a picture)", "99 %", "for good", "100 %", "for good", "at rest", "largest mAP", "ANN"]]
+    kept = f"kept to T = {summary[0]['T_last']}"
+    result = [["cell; T (mJ a picture)", "99 %", kept, "100 %", kept, "at rest", "largest mAP", "ANN"]]
     for entry in summary:
-        rest, ann = entry["rest"], entry["ann"]
-        end = f"{rest['first']}-{rest['last']} ({rest['energy_mJ']:.2f})" if rest else "never"
+        rest, ann, beyond = entry["rest"], entry["ann"], f">{entry['T_last']}"
+        end = f"{rest['first']}-{rest['last']} ({rest['energy_mJ']:.2f})" if rest else beyond
         end += f", {rest['pictures']} of {entry['pictures']}" if rest and rest["pictures"] < entry["pictures"] else ""
-        points = [at(entry["reached"][share][kind], ann) for share in ("99%", "100%") for kind in ("first", "kept")]
+        points = [
+            at(entry["reached"][share][kind], ann, beyond) for share in ("99%", "100%") for kind in ("first", "kept")
+        ]
         last = [f"{entry['best']:.4f}", f"{ann['mAP50-95']:.4f} ({ann['energy_mJ']:.2f})"]
         result.append([entry["name"], *points, end, *last])
     return result
@@ -86,14 +92,16 @@ def _answer(cells: list[tuple[dict, dict]]) -> str:
     entries = [entry for _, entry in cells]
     network, ann, pictures = (entries[0][key] for key in ("network", "ann", "pictures"))
     whole = f"the ANN's mAP50-95 ({ann['mAP50-95']:.4f})"
-    if not ann["mAP50-95"]:
+    if ann["mAP50-95"] < LEAST_MAP:
         return (
-            f"{network}: the ANN itself has an mAP50-95 of 0 on these {pictures} pictures, so no number of time steps "
-            "can be held against it; are these the right weights, pictures and class names?"
+            f"{network}: the ANN itself detects next to nothing on these {pictures} pictures (mAP50-95 "
+            f"{ann['mAP50-95']:.2g}, less than {LEAST_MAP:g}), so no number of time steps can be held against it; is "
+            "it trained, and are these the right weights, pictures and class names?"
         )
     found = [(entry["reached"]["99%"]["first"], entry) for entry in entries if entry["reached"]["99%"]["first"]]
     if not found:
-        return f"{network}: no cell has 99 % of {whole} at any time step."
+        last = entries[0]["T_last"]
+        return f"{network}: no cell has 99 % of {whole} at a time step up to T = {last}, the last one simulated."
     fast, by = min(found, key=lambda pair: (pair[0]["T"], pair[0]["energy_mJ"]))
     low, high = fast["gap_95"]
     text = f"{network}: T = {fast['T']} is enough for 99 % of {whole} with {by['method']}, for {_price(fast, ann)}"
