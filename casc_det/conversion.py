@@ -186,15 +186,12 @@ def real_weights(graph: g.SpikingGraph) -> dict[str, tuple[torch.Tensor, torch.T
 
 
 def format_audit(rows: list[AuditRow]) -> str:
-    """A table of the audit: one line for each op type and note that are exact, one line for every other op."""
-    counted: dict[tuple[str, str, str], int] = {}
-    single = []
-    for row in rows:
-        if row.status == EXACT:
-            key = (row.op, row.status, row.note)
-            counted[key] = counted.get(key, 0) + 1
-        else:
-            single.append((row.op, row.status, row.note, row.name))
-    lines = [f"{count:4d} x {op:<12} {status:<20} {note}" for (op, status, note), count in counted.items()]
-    lines += [f"   1 x {op:<12} {status:<20} {note}  [{name}]" for op, status, note, name in single]
+    """A table of the audit: one line for each op type, status and note; those that are not exact last, with names."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for row in sorted(rows, key=lambda row: row.status != EXACT):
+        grouped.setdefault((row.op, row.status, row.note), []).append(row.name)
+    lines = []
+    for (op, status, note), names in grouped.items():
+        named = f"  [{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}]" if status != EXACT else ""
+        lines.append(f"{len(names):4d} x {op:<12} {status:<20} {note}{named}")
     return "\n".join(lines)

@@ -271,10 +271,10 @@ class SpikingYOLO:
         return self
 
     def _single(self, what, image, conf, iou, imgsz):
-        from casc_det.yolo.sources import Source, check_imgsz
+        from casc_det.yolo.sources import Frame, Source, check_imgsz
 
         size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
-        frame = Source(image).single(f"{what}()")
+        frame = image if isinstance(image, Frame) else Source(image).single(f"{what}()")
         return frame, self._input(frame.image, size, True), DetectionSettings(conf, iou)
 
     def _input(self, image, size, rect):

@@ -231,9 +231,10 @@ def demo_to_folder(model: SpikingYOLO, source, folder: Path, progress, timesteps
     """
     levels = model.graph.levels
     shown = {max(levels // 2, 1), levels, levels + max(levels // 4, 1), levels + levels // 2}
-    ann = model.ann(source, **options)
+    image = Source(source).single("demo")
+    ann = model.ann(image, **options)
     steps, drawn, result = [], [], ann
-    for result in model.anytime(source, timesteps, **options):
+    for result in model.anytime(image, timesteps, **options):
         steps.append(record(result))
         if result.spiking.timesteps in shown:
             drawn.append(result)

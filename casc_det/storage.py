@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from casc_det.validate import check_structure, check_values, validate
 
 FORMAT, VERSION, KEY = "casc_det.spiking_graph", 3, "casc_det"  # 1 had no integer graphs, 2 no checksum
 CHECKSUM = "casc_det_sha256"
+OTHERS = (".pt", ".pth", ".onnx")  # networks that are no spiking graphs
 LONGEST_HEADER = 2**25  # bytes of the safetensors header, which holds the JSON
 INTEGER_KINDS = {"weight": "I8", "bias": "I32", "theta": "I32", "scale": "F32"}
 FLOAT_KINDS = ("F16", "BF16", "F32", "F64")
@@ -84,14 +86,17 @@ def load_graph(
     if not os.path.isfile(path):
         if os.path.exists(path):
             raise WeightsError(f"weights: '{path}' is no file; give a .safetensors file")
+        way = "train with CQReLU (casc-det train), then: " if path.suffix in OTHERS else "make a spiking graph with: "
         raise WeightsError(
-            f"weights: '{path}' does not exist (nothing is downloaded); make a spiking graph with: "
-            "casc-det convert weights=best.pt out=model.safetensors"
+            f"weights: '{path}' does not exist (nothing is downloaded); {way}casc-det convert weights=best.pt "
+            "out=model.safetensors; or give a name that casc-det models lists"
         )
-    if path.suffix in (".pt", ".pth", ".onnx"):
+    if path.suffix in OTHERS:
+        way = f"casc-det convert weights={shlex.quote(str(path))} out=model.safetensors"
         raise WeightsError(
-            f"weights: '{path}' is no spiking graph but a '{path.suffix}' network; train with CQReLU (casc-det train), "
-            "then: casc-det convert weights=best.pt out=model.safetensors"
+            f"weights: '{path}' is no spiking graph but a '{path.suffix}' network; "
+            f"{f'if casc-det train made it: {way}; else ' if path.suffix == '.pt' else ''}"
+            "train it with CQReLU first (casc-det train weights=...)"
         )
     with opened(path) as file:
         metadata = file.metadata() or {}

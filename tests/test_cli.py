@@ -449,6 +449,12 @@ def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, picture, tmp_path)
         assert drawn.size[0] > 900
 
 
+def test_demo_refuses_what_is_not_one_image(capsys, weights, picture, tmp_path):
+    shutil.copy(picture, tmp_path / "second.png")
+    for source in (tmp_path, clip(tmp_path / "clip.avi", 2)):
+        assert "source: demo looks at one image, got" in fails(capsys, "demo", f"weights={weights}", f"source={source}")
+
+
 def test_info_describes_the_graph(capsys, weights):
     code, out, _ = run(capsys, "info", f"weights={weights}", "json=true")
     facts = json.loads(out)
@@ -492,6 +498,14 @@ def test_train_starts_from_a_spiking_graph(capsys, weights, tiny, tmp_path):
         assert state.keys() == fused.keys()
         for key, value in fused.items():
             assert (state[key] - value).norm() <= tolerance * value.norm() + 1e-6, key
+
+
+def test_summary_has_no_second_s():
+    from casc_det.yolo.results import SpikingResults
+
+    boxes = torch.tensor([[0, 0, 9, 9, 0.9, label] for label in (0, 1, 1, 2, 2)], dtype=torch.float64)
+    results = SpikingResults(np.zeros((9, 9, 3), np.uint8), "x", {0: "dog", 1: "cat", 2: "Platelets"}, boxes=boxes)
+    assert results.verbose() == "1 dog, 2 cats, 2 Platelets, "
 
 
 def test_held_out_pictures_keep_their_size_under_multi_scale():

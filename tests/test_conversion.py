@@ -11,6 +11,7 @@ from casc_det.conversion import (
     REFUSED,
     TEMPORAL,
     AuditError,
+    AuditRow,
     audit,
     convert_graph,
     fold_batchnorm,
@@ -92,6 +93,9 @@ def test_format_audit_counts_every_row():
     rows = audit(small_graph(*OPS))
     table = format_audit(rows).splitlines()
     assert sum(int(line.split(" x ")[0]) for line in table) == len(rows)
+    several = [AuditRow(f"a{i}", "SiLU", REFUSED, "none") for i in range(57)]
+    (line,) = format_audit(several).splitlines()
+    assert line.split() == ["57", "x", "SiLU", "refused", "none", "[a0,", "a1,", "a2,", "...]"]
     assert [line for line in table if TEMPORAL in line and "sigmoid" in line and line.endswith("]")]
 
 

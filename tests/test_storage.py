@@ -94,7 +94,13 @@ def test_failed_saving_leaves_no_file(tmp_path):
 
 def test_missing_file_is_refused(tmp_path):
     assert "make a spiking graph with: casc-det convert" in refusal(tmp_path / "none.safetensors")
+    assert "train with CQReLU (casc-det train), then: casc-det convert" in refusal(tmp_path / "yolov8n.pt")
     assert "is no file" in refusal(tmp_path)
+
+
+def test_checkpoint_is_refused_with_the_command_that_converts_it(tmp_path):
+    (tmp_path / "my best.pt").write_bytes(b"x")
+    assert f"casc-det convert weights='{tmp_path}/my best.pt' out=model.safetensors" in refusal(tmp_path / "my best.pt")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
@@ -121,7 +127,8 @@ def test_plain_state_dict_is_refused(tmp_path):
 def test_checkpoint_of_another_kind_is_refused_with_the_way_out(tmp_path, suffix):
     path = tmp_path / f"best{suffix}"
     path.write_bytes(b"\x80\x04.")
-    assert "casc-det convert weights=best.pt" in refusal(path)
+    assert "train it with CQReLU first" in refusal(path)
+    assert (f"casc-det convert weights={path} out=model.safetensors" in refusal(path)) == (suffix == ".pt")
 
 
 @pytest.mark.parametrize("change", [{"version": VERSION + 1}, {"format": "other"}])

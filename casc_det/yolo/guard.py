@@ -11,7 +11,7 @@ import ultralytics.utils.callbacks
 import ultralytics.utils.downloads
 import ultralytics.utils.torch_utils
 
-from casc_det.yolo.unpickle import load
+from casc_det.yolo.unpickle import check_holds_model, load
 
 _reader: ContextVar = ContextVar("reader", default=None)  # reads a .pt file; None: Ultralytics is at work for others
 
@@ -31,6 +31,12 @@ def guarded(trust: bool = False, argument: str = "model"):
     Also: no downloads, no callbacks of web services.
     """
     return _reading(lambda file: load(file, trust, argument))
+
+
+def _read_model(file):
+    content = _reader.get()(file)
+    check_holds_model(content)
+    return content
 
 
 def no_download(*_, **__):
@@ -59,7 +65,7 @@ def _check_amp(original, model) -> bool:
         return original(model)
 
 
-_replace(ultralytics.nn.tasks, "torch_safe_load", lambda _, file, *__, **___: (_reader.get()(file), str(file)))
+_replace(ultralytics.nn.tasks, "torch_safe_load", lambda _, file, *__, **___: (_read_model(file), str(file)))
 _replace(ultralytics.utils.torch_utils, "torch_load", lambda _, file, *__, **___: _reader.get()(file))
 _replace(ultralytics.utils.callbacks, "add_integration_callbacks", lambda *_: None)
 _replace(ultralytics.utils.downloads, "safe_download", no_download)

@@ -56,6 +56,14 @@ class SpikingResults(Results):
         fresh.time, fresh.number = self.time, self.number
         return fresh
 
+    def verbose(self) -> str:
+        """As in Ultralytics; a name that ends in s stays as it is in the plural."""
+        if self.boxes is None or not len(self):
+            return Results.verbose(self)
+        counts = torch.as_tensor(self.boxes.cls, dtype=torch.int64).bincount().tolist()
+        found = [(count, self.names[label]) for label, count in enumerate(counts) if count]
+        return "".join(f"{n} {name}{'s' if n > 1 and not name.endswith('s') else ''}, " for n, name in found)
+
     def plot(self, *args, **kwargs):
         """As in Ultralytics, also where a name cannot be drawn or a box has its corners in another order."""
         drawn = self.new()

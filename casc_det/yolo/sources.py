@@ -127,7 +127,7 @@ class Source:
         count = len(self.items) + len(self.skipped)
         if moving or count > 1:
             came = f"{count} of them" if count > 1 else "a video or stream"
-            raise ArgumentError(f"source: {what} looks at one image, got {came}; call it for each, or use predict")
+            raise ArgumentError(f"source: {what} looks at one image, got {came}; give one, or use predict")
         return next(iter(self))
 
     def __iter__(self) -> Iterator[Frame]:

@@ -207,11 +207,14 @@ def load(path: str | Path, trust: bool = False, argument: str = "weights"):
             raise refusal(path, argument, "the source code of its layers, as torch 1.5 and earlier saved it") from None
         if not trust and "Unsupported operand" in text and zipfile.is_zipfile(path):
             raise refusal(path, argument, "a pickle of another kind than torch.save writes") from None
-        raise WeightsError(f"{argument}: '{path}' is no Ultralytics checkpoint ({_reason(text)})") from error
+        raise WeightsError(
+            f"{argument}: '{path}' is no Ultralytics checkpoint ({_reason(error, path, trust)})"
+        ) from error
 
 
-def _reason(text: str) -> str:
-    """Torch's words about a file, in fewer."""
+def _reason(error: Exception, path, trust: bool) -> str:
+    """Why a file could not be read, in plain words: those of the unpicklers are about their own insides."""
+    text = str(error).strip() or type(error).__name__
     for words, reason in (
         ("TorchScript", "it is a TorchScript archive"),
         (".tar format", "it is in the .tar format of old releases of torch"),
@@ -221,7 +224,17 @@ def _reason(text: str) -> str:
     ):
         if words in text:
             return reason
-    return text.splitlines()[0][:200]
+    if not trust and not isinstance(error, OSError) and not zipfile.is_zipfile(path):
+        return "it is no file that torch.save wrote"
+    return f"{type(error).__name__}: {text.removeprefix('ERROR ❌️ ').splitlines()[0][:200]}"
+
+
+def check_holds_model(content) -> None:
+    """Raise TypeError, in plain words, where the content of a `.pt` file has no network in Ultralytics' places."""
+    if not isinstance(content, dict):
+        raise TypeError(f"it holds {type(content).__name__}, expected a dictionary with a network as its 'model'")
+    if not isinstance(content.get("model"), nn.Module) and not isinstance(content.get("ema"), nn.Module):
+        raise TypeError("its dictionary holds no network as 'model' or 'ema', only tensors or other values")
 
 
 def names_or_none(path) -> list[str]:
