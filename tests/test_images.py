@@ -193,3 +193,14 @@ def test_pixels_are_those_of_ultralytics(tmp_path):
         assert np.array_equal(read_picture(str(tmp_path / name)).image, imread(str(tmp_path / name))), name
     assert read_picture(str(tmp_path / "turned.jpg")).image.shape == (30, 20, 3)
     assert np.array_equal(read_picture(str(tmp_path / "star*[1].png")).image, BGR)
+
+
+def test_drawings_are_not_handed_to_other_programs(tmp_path, monkeypatch):
+    """Pillow has Ghostscript run the PostScript in an EPS file, whatever its name is."""
+    from PIL import EpsImagePlugin
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.eps")
+    (tmp_path / "x.jpg").write_bytes((tmp_path / "x.eps").read_bytes())
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("Ghostscript was run"))
+    with pytest.raises(SourceError, match=r"is a drawing \(EPS\)"):
+        read_picture(str(tmp_path / "x.jpg"))

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from casc_det.converter import convert
 from casc_det.errors import ArgumentError, CascError, ConversionError, WeightsError
 from casc_det.integer import integer_problem, to_integer
-from casc_det.yolo.checkpoint import is_spiking, read_state
+from casc_det.yolo.checkpoint import check_answer, is_spiking, read_state
+from casc_det.yolo.float_network import FloatNetwork
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
 from casc_det.yolo.preflight import check_convertible
 from casc_det.yolo.train import train
@@ -113,6 +114,38 @@ def test_training_refuses_other_arguments_in_one_line_and_leaves_nothing(argumen
     with pytest.raises(ArgumentError, match=f"^{words}") as caught:
         train(**given, plots=False, project=str(tmp_path / "runs"), **arguments)
     assert "\n" not in str(caught.value) and sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+TAMPERED = {
+    "padding mode": lambda m: setattr(m.model[0].conv, "padding_mode", "none"),
+    "scale": lambda m: setattr(m.model[10], "scale_factor", "two"),
+    "index": lambda m: setattr(m.model[12], "f", [-1, "x"]),
+    "head": lambda m: m.model.__setitem__(-1, torch.nn.Identity()),
+    "classes": lambda m: setattr(m.model[-1], "nc", 99),
+}
+
+
+@pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
+def test_checkpoints_that_do_not_hold_together_are_one_line(change, tmp_path):
+    model = float_yolo("yolov8n", 1)
+    change(model)
+    torch.save({"model": model, "train_args": {}}, tmp_path / "x.pt")
+    for use in (
+        lambda file: train(model="yolov8n.yaml", data="d.yaml", teacher=file),
+        lambda file: FloatNetwork(file, "yolov8n.yaml", ["a"]),
+    ):
+        with pytest.raises(CascError, match=r"(teacher|against): .* (holds no detector|is no Ultralytics)") as caught:
+            use(str(tmp_path / "x.pt"))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(CascError) as caught:
+        convert(tmp_path / "x.pt")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["yolov5n", "yolov8n", "yolov10n", "yolov3-tiny", "yolov8n-p6", "yolo26n"])
+def test_ordinary_networks_answer(name):
+    check_answer(float_yolo(name).eval(), "x.pt", "teacher")
+    check_answer(float_yolo(name).fuse(verbose=False).eval(), "x.pt", "teacher")
 
 
 def test_what_the_check_refuses_is_what_conversion_refuses():

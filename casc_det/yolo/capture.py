@@ -115,6 +115,9 @@ class _Builder:
             except _Refused as refused:
                 sources = tuple(n.name for n in node.all_input_nodes)
                 self.emit(g.Unsupported(node.name, sources, *refused.args), self.channels.get((*sources, "")[0], 0))
+            except (TypeError, ValueError, AttributeError, LookupError) as error:  # a layer that was tampered with
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                raise ConversionError(f"model: layer '{node.target}' cannot be read ({reason})") from error
         return self.nodes
 
     def convert(self, node: fx.Node):

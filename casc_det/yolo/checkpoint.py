@@ -136,7 +136,9 @@ def float_model(
             f"{argument}: '{path}' does not exist (nothing is downloaded); give a .pt or .safetensors file"
         )
     if Path(path).suffix != ".safetensors":
-        return read_checkpoint(path, trust, argument).eval()
+        model = read_checkpoint(path, trust, argument).eval()
+        check_answer(model, path, argument)
+        return model
     if not isinstance(architecture, dict):
         architecture = read_architecture(architecture, trust)
     model, state = DetectionModel(architecture, nc=classes, verbose=False), read_state(path)
@@ -149,6 +151,22 @@ def float_model(
     if missing:
         raise WeightsError(f"{argument}: '{path}' does not fit the architecture ({missing[0]}); give a .pt file")
     return model.eval()
+
+
+@torch.no_grad()
+def check_answer(model: DetectionModel, path: str | Path, argument: str) -> None:
+    """Raise WeightsError where a network does not answer as a detector: nothing holds what is in a file together."""
+    try:
+        side = 2 * int(model.stride.max())
+        raw = model(torch.zeros(1, 3, side, side))[1]
+        raw = raw.get("one2many", raw)
+        places, head = raw["scores"].shape[2], model.model[-1]
+        shapes = [tuple(raw[key].shape) for key in ("boxes", "scores")]
+        if shapes != [(1, 4 * head.reg_max, places), (1, head.nc, places)]:
+            raise ValueError(f"its outputs have the shapes {shapes}")
+    except Exception as error:  # the layers' own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise WeightsError(f"{argument}: '{path}' holds no detector that answers ({reason})") from error
 
 
 @torch.no_grad()

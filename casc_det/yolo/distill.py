@@ -57,6 +57,7 @@ class DistillationLoss:
     def __call__(self, predictions, batch):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.cpu_bf16):
             target = self.teacher(batch["img"])[1]
+            target = target.get("one2many", target)  # of heads without NMS
         if isinstance(predictions, tuple):  # eval mode: (decoded, raw)
             predictions = predictions[1]
         items = {

@@ -26,6 +26,7 @@ from casc_det.yolo import open_picture
 
 MOST_PIXELS = 178_956_970  # as Pillow; more are taken for a bomb
 MOST_SIDE = 65_500  # of a JPEG
+DRAWN = ("EPS", "WMF")  # Pillow has other programs run what is in them, such as PostScript
 ALMOST = 1e-6  # what floats may lie outside of 0..1
 
 
@@ -64,6 +65,8 @@ def read_picture(file: str) -> Frame:
     try:
         with open_picture(file) as picture:
             check_size(*picture.size)
+            if picture.format in DRAWN:
+                raise SourceError(f"is a drawing ({picture.format}), not an image")
             if picture.format == "TIFF":  # all of its pages are unpacked
                 check_pages(picture)
             picture.load()  # OpenCV would fill the missing part of a truncated file with grey

@@ -27,7 +27,7 @@ from casc_det.files import PROJECT, run_folder
 from casc_det.plots import without_mathtext
 from casc_det.storage import load_graph
 from casc_det.yolo.architecture import check_description, read_architecture
-from casc_det.yolo.checkpoint import float_model, is_spiking, load_float, read_checkpoint, read_state
+from casc_det.yolo.checkpoint import check_answer, float_model, is_spiking, load_float, read_checkpoint, read_state
 from casc_det.yolo.data import PictureDataset, is_yaml, read_data
 from casc_det.yolo.distill import FEATURE_GAIN, DistillationLoss, mean_losses
 from casc_det.yolo.guard import guarded
@@ -242,10 +242,16 @@ class CascTrainer(DetectionTrainer):
 
     def load_teacher(self) -> DetectionModel:
         teacher = float_model(self.args.teacher, self.model.yaml, self.data["nc"], "teacher", self.args.trust)
-        if teacher.model[-1].nc != self.data["nc"] or teacher.model[-1].reg_max != self.model.model[-1].reg_max:
-            raise ArgumentError(
-                f"teacher: it has {teacher.model[-1].nc} classes, the data set {self.data['nc']}; they must be equal"
-            )
+        head, own = teacher.model[-1], self.model.model[-1]
+        for what, its, other in (
+            ("classes", head.nc, self.data["nc"]),
+            ("bins of box distances (reg_max)", head.reg_max, own.reg_max),
+            ("strides", head.stride.tolist(), own.stride.tolist()),
+        ):
+            if its != other:
+                raise ArgumentError(
+                    f"teacher: it has {its} {what}, the network in training {other}; they must be equal"
+                )
         teacher = teacher.to(self.device)
         return teacher.to(memory_format=torch.channels_last) if self.cpu_bf16 else teacher
 
@@ -407,7 +413,9 @@ def check_files(arguments: dict, trust) -> None:
         if Path(file).suffix == ".safetensors" and key in ("weights", "teacher"):
             read_state(file)
         else:
-            read_checkpoint(file, trust, key)
+            network = read_checkpoint(file, trust, key)
+            if key == "teacher":
+                check_answer(network.eval(), file, key)
     if arguments.get("distill_model"):
         raise ArgumentError("distill_model: Ultralytics' distillation does not know CQReLU; use teacher= instead")
 
