@@ -134,6 +134,34 @@ def _single(reader: Callable) -> Callable:
     return read
 
 
+def step_range(text: str) -> list[int]:
+    """The integers of `5..8`, both ends included; ValueError where it is none, or falls, with what to write."""
+    ends = [end.strip() for end in text.split("..")]
+    if len(ends) != 2 or not all(end.isdecimal() and len(end) < 6 for end in ends):
+        raise ValueError("expected <first>..<last>, for example 1..64")
+    first, last = map(int, ends)
+    if first > last:
+        raise ValueError(f"expected first..last in rising order; write {last}..{first}")
+    return list(range(first, last + 1))
+
+
+def _steps(text: str) -> list:
+    """Integers, ranges and auto, comma-separated, as one list."""
+    parts = _list_of(_or(step_range, _integer, _one_of("auto")))(text)
+    return [step for part in parts for step in (part if isinstance(part, list) else [part])]
+
+
+def _falling(text: str) -> str:
+    """What to write in place of a range that falls, for a message."""
+    for part in text.split(","):
+        try:
+            step_range(part.strip())
+        except ValueError as error:
+            if "rising" in str(error):
+                return f"; {str(error).partition('; ')[2]}"
+    return ""
+
+
 def choice(*known: str) -> Kind:
     return Kind(f"one of {', '.join(known)}", _one_of(*known), hint=lambda text: nearest(text, known))
 
@@ -153,7 +181,7 @@ SIZE = Kind("an integer or height,width", _single(_list_of(_integer)))
 INTEGERS = Kind("integers, comma-separated", _list_of(_integer))
 NUMBERS = Kind("numbers, comma-separated", _list_of(_number))
 STEP_RANGE = Kind("first..last, or integers, comma-separated", _text)
-STEPS_LIST = Kind("integers and auto, comma-separated", _list_of(_or(_integer, _one_of("auto"))))
+STEPS_LIST = Kind("integers, ranges first..last and auto, comma-separated", _steps, hint=_falling)
 INTEGER_OR_LIST = Kind("an integer or integers, comma-separated", _single(_list_of(_integer)))
 NUMBER_OR_LIST = Kind("a number or numbers, comma-separated", _single(_list_of(_number)))
 

@@ -201,5 +201,7 @@ def run(words: list[str]) -> int:
         print(f"casc-det: {what} be read or written ({error.strerror or error})", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"casc-det: interrupted{f' ({error})' if str(error) else ''}", file=sys.stderr)
+        remedy = getattr(error, "remedy", "")  # what is done, and how to go on
+        text = f"interrupted{f' ({error})' if str(error) else ''}{f'; {remedy}' if remedy else ''}"
+        print(printable(f"casc-det: {text}"), file=sys.stderr)
         return 130

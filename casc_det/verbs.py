@@ -127,7 +127,9 @@ VERBS = {
             "data": Option(PATH, REQUIRED, "COCO instances_*.json, VOC folder, or dataset YAML"),
             "weights": DETECTING["weights"],
             "timesteps": Option(
-                STEPS_LIST, "auto", "rows of the spiking network, for example 8,16,32,auto; one simulation for all"
+                STEPS_LIST,
+                "auto",
+                "rows of the spiking network, for example 8,16,32,auto or 5..8; one simulation for all",
             ),
             "against": Option(
                 PATH, None, "float network for the row float: .pt, or .safetensors of the same architecture"

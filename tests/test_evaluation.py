@@ -8,21 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import live_yolo
+from conftest import live_yolo, small_graph
 from PIL import Image
 
 from casc_det import SpikingYOLO, convert
 from casc_det.cli import main
 from casc_det.commands import parse_mapping
+from casc_det.conversion import convert_graph
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.bootstrap import bootstrap_gap, picture_aps, weighted_ap
 from casc_det.evaluation.classes import match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.energy import EnergyModel, energy_mj
+from casc_det.evaluation.run import check_rows
 from casc_det.evaluation.truth import Truth, make_picture, read_truth
 from casc_det.files import read_lines
 from casc_det.operations import count_operations
 from casc_det.storage import load_graph
+from casc_det.verbs import VERBS
 
 NAMES = ["cat", "dog", "tv", "couch", "cow"]
 
@@ -135,8 +138,20 @@ def test_file_of_another_kind_is_refused(tmp_path, name, content, words):
 def test_missing_data_is_refused(tmp_path, coco):
     with pytest.raises(SourceError, match="does not exist"):
         read_truth(tmp_path / "none.json")
-    with pytest.raises(SourceError, match="give split="):
+    with pytest.raises(SourceError, match="is no VOC folder .*; give a COCO .json, a VOC folder or a dataset YAML$"):
         read_truth(tmp_path / "images")
+    (tmp_path / "voc" / "ImageSets" / "Main").mkdir(parents=True)
+    with pytest.raises(SourceError, match="has no list of its images"):
+        read_truth(tmp_path / "voc")
+    (tmp_path / "voc" / "ImageSets" / "Main" / "test.txt").write_text("a\n")
+    with pytest.raises(SourceError, match=r"give split= \(test\)"):
+        read_truth(tmp_path / "voc")
+    (tmp_path / "images" / "d.yaml").write_text("path: .\ntrain: .\nval: .\nnames: [cat]\n")
+    with pytest.raises(SourceError, match="for example data=.*d.yaml"):
+        read_truth(tmp_path / "images")
+    for split in ("test", "names", "path"):
+        with pytest.raises(SourceError, match=rf"has no '{split}' entry with images; give split= \(train, val\)"):
+            read_truth(tmp_path / "images" / "d.yaml", split=split)
     with pytest.raises(SourceError, match="is a COCO folder; give its annotation file"):
         read_truth(tmp_path)
     with pytest.raises(SourceError, match="give images=<folder>"):
@@ -183,7 +198,17 @@ def test_names_that_differ_in_case_only_match_as_written():
     assert match_classes(["couch"], ["couch", "sofa"]).missing == ("sofa",)
 
 
+def test_rows_may_be_ranges():
+    graph = convert_graph(small_graph("add"))[0]
+    assert check_rows("5..8, auto,6", graph) == (5, 6, 7, 8, "auto") == check_rows([5, 6, 7, 8, "auto"], graph)
+    with pytest.raises(ArgumentError, match=r"timesteps: expected integers, .*got '3,8..5'; write 5..8$"):
+        check_rows("3,8..5", graph)
+    assert VERBS["val"].options["timesteps"].kind.value("timesteps", "2..4,auto") == [2, 3, 4, "auto"]
+
+
 def test_classes_without_anything_in_common_are_refused():
+    with pytest.raises(ArgumentError, match=r"^against: .* the model of against= .*; give against= of a model"):
+        match_classes(["a"], ["b"], None, "against=")
     with pytest.raises(ArgumentError, match="no class in common"):
         match_classes(["a"], ["b"])
     with pytest.raises(ArgumentError, match="names a class that"):

@@ -336,7 +336,10 @@ def test_a_signal_ends_val_and_study_which_go_on_later(place, no_figures, monkey
         patch.setattr(Progress, method, lambda self, done, *_: done == 2 and os.kill(os.getpid(), signal.SIGTERM))
         capsys.readouterr()
         assert main(words(place, verb, "name=a")) == 143
-        assert capsys.readouterr().err.strip().splitlines()[-1] == "casc-det: interrupted (SIGTERM)"
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        done = {"val": "2 of 3 images done", "study": "0 of 1 cells done, 2 of 3 images of the next one"}[verb]
+        remedy = f"go on with the same arguments and resume={place / 'runs' / 'a'}"
+        assert last == f"casc-det: interrupted (SIGTERM); {done}; {remedy}"
     assert main(words(place, verb, f"resume={place / 'runs' / 'a'}")) == 0
     assert numbers(place / "runs" / "a") == whole
 

@@ -19,6 +19,7 @@ from casc_det.engine import simulate
 from casc_det.errors import ArgumentError
 from casc_det.evaluation.truth import Truth, make_picture
 from casc_det.neurons import NEURONS, neuron_step
+from casc_det.storage import load_graph, save_graph
 from casc_det.study.cells import smallest_step
 from casc_det.study.corruptions import corrupt
 from casc_det.study.figures import plot_layer_error, plot_more_fewer, plot_pareto
@@ -111,6 +112,21 @@ def test_timesteps_are_ranges_or_lists():
 def test_timesteps_out_of_order_or_bounds_are_refused(value):
     with pytest.raises(ArgumentError, match="timesteps: "):
         read_timesteps(value)
+
+
+@pytest.mark.parametrize(("value", "words"), [("24..1", "write 1..24"), ("auto", "1..64"), ("8,auto", "1..64")])
+def test_timesteps_that_are_refused_say_what_to_write(value, words):
+    with pytest.raises(ArgumentError, match=words):
+        read_timesteps(value)
+
+
+def test_weights_whose_classes_do_not_fit_are_named(weights, data, tmp_path):
+    graph = load_graph(weights)
+    graph.names[:] = [f"other {k}" for k in range(len(graph.names))]
+    save_graph(graph, tmp_path / "other.safetensors")
+    with pytest.raises(ArgumentError, match=r"the model of weights=.*other\.safetensors ") as caught:
+        study(f"{weights},{tmp_path / 'other.safetensors'}", data, "1..4", images=data.parent, imgsz=64, limit=1)
+    assert "map=" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)

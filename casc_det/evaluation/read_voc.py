@@ -81,9 +81,18 @@ def _names(path: Path, split: str) -> list[str]:
             raise SourceError(
                 f"data: '{path}' is a COCO folder; give its annotation file, for example data={found[-1]}"
             )
-        known = ", ".join(sorted(other.stem for other in file.parent.glob("*.txt"))) or "none"
+        if known := ", ".join(sorted(other.stem for other in file.parent.glob("*.txt"))):
+            raise SourceError(f"data: '{file}' does not exist; give split= ({known})")
+        if any(os.path.isdir(path / name) for name in ("Annotations", "ImageSets", "JPEGImages")):
+            raise SourceError(
+                f"data: '{path}' has no list of its images; a VOC folder needs ImageSets/Main/<split>.txt with a name "
+                "in each line"
+            )
+        inside = sorted(other for kind in ("*.yaml", "*.yml", "*.json") for other in path.glob(kind))[:1]
+        example = "".join(f", for example data={other}" for other in inside)
         raise SourceError(
-            f"data: '{file}' does not exist; a VOC folder needs ImageSets/Main/<split>.txt; give split= ({known})"
+            f"data: '{path}' is no VOC folder (it has no ImageSets/Main); give a COCO .json, a VOC folder or a dataset "
+            f"YAML{example}"
         )
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()

@@ -6,6 +6,8 @@ from pathlib import Path
 from casc_det.errors import SourceError
 from casc_det.evaluation.truth import Truth, make_picture
 
+SPLITS = ("train", "val", "test", "minival")  # the entries whose paths Ultralytics looks up
+
 
 def read_yaml(path: Path, split: str) -> Truth:
     """Images and labels as Ultralytics reads them; what it leaves out is named. The key of an image is its path from
@@ -18,8 +20,9 @@ def read_yaml(path: Path, split: str) -> Truth:
     from casc_det.yolo.labels import read_labels
 
     data = read_dataset(path)
-    if not data.get(split):
-        raise SourceError(f"data: '{path}' has no '{split}' entry; give split=train, val or test")
+    if split not in SPLITS or not data.get(split):
+        known = ", ".join(key for key in SPLITS if data.get(key)) or "none"
+        raise SourceError(f"data: '{path}' has no '{split}' entry with images; give split= ({known})")
     names = [data["names"].get(label) for label in range(len(data["names"]))]
     if None in names:
         raise SourceError(

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -140,6 +142,18 @@ def keep_settings(file: Path, settings: dict, verb: str, resumed: bool) -> None:
         if key in HASHED and key in old:
             what = f"was made with {HASHED[key]}"
         raise ArgumentError(f"resume: the {verb} in '{file.parent}' {what}; start a new one")
+
+
+@contextmanager
+def resumable(folder: Path, state: Callable[[], str]) -> Iterator[None]:
+    """Let a KeyboardInterrupt say, as its `remedy`, what of the run in `folder` is done and how to go on with it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        here = Path(os.path.relpath(folder))
+        place = folder if here.parts[:1] == ("..",) else here
+        error.remedy = f"{state()}; go on with the same arguments and resume={place}"
+        raise
 
 
 def shortened(value) -> str:

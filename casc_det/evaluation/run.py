@@ -12,15 +12,23 @@ import numpy as np
 import torch
 
 from casc_det import __version__
+from casc_det.arguments import STEPS_LIST
 from casc_det.engine import check_timesteps
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.bootstrap import bootstrap_gap, check_draws, picture_aps
-from casc_det.evaluation.classes import ClassMap, mapped, match_classes
+from casc_det.evaluation.classes import ClassMap, few, mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.detection import Plan, detect_batch, scoring
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.report import figures, write_csv
-from casc_det.evaluation.resume import data_settings, fingerprint, fingerprint_network, keep_settings, read_settings
+from casc_det.evaluation.resume import (
+    data_settings,
+    fingerprint,
+    fingerprint_network,
+    keep_settings,
+    read_settings,
+    resumable,
+)
 from casc_det.evaluation.shard import Shard
 from casc_det.evaluation.truth import Truth
 from casc_det.evaluation.voc import evaluate_voc
@@ -34,10 +42,9 @@ ENERGY = EnergyModel()
 
 
 def check_rows(timesteps, graph: SpikingGraph) -> tuple[int | str, ...]:
-    """The rows of the spiking network: whole numbers and "auto", each once, in the order given."""
+    """The rows of the spiking network: integers, ranges such as "5..8" and "auto", each once, in the order given."""
     if isinstance(timesteps, str):
-        parts = [part.strip() for part in timesteps.split(",")]
-        timesteps = [int(part) if part.lstrip("-").isdigit() else part for part in parts if part]
+        timesteps = STEPS_LIST.value("timesteps", timesteps)
     elif isinstance(timesteps, int):
         timesteps = [timesteps]
     for t in timesteps:
@@ -196,6 +203,11 @@ def read_records(folder: Path, damaged) -> dict:
     return {record["key"]: record for file in files for record in read_lines(file, damaged)}
 
 
+def count_records(folder: Path) -> int:
+    """How many images a run folder has records of; its files are not touched, other processes may write to them."""
+    return sum(file.read_bytes().count(b"\n") for file in folder.glob("detections.*.jsonl"))
+
+
 def run_settings(graph: SpikingGraph, plan: Plan, floats, protocol: str, maps: dict[str, ClassMap]) -> dict:
     """Everything but the data that the numbers of a run depend on, as JSON values."""
     labels = {name: [kind.label_of.tolist(), kind.missing] for name, kind in maps.items()}
@@ -239,14 +251,20 @@ def evaluate(
     shard = shard or Shard()
     maps = {"snn": match_classes(graph.names, truth.names, mapping)}
     if floats is not None:
-        maps["float"] = match_classes(floats.names, truth.names, mapping)
+        maps["float"] = match_classes(floats.names, truth.names, mapping, "against=")
         if maps["float"].missing != maps["snn"].missing:
-            raise ArgumentError("against: the float network knows other classes of the data set than the spiking one")
+            only = [name for name in truth.names if (name in maps["float"].missing) != (name in maps["snn"].missing)]
+            raise ArgumentError(
+                "against: the float network knows other classes of the data set than the spiking one "
+                f"({few(only)} only one of them)"
+            )
     settings = run_settings(graph, plan, floats, protocol, maps)
     settings |= shard.share(lambda: data_settings(truth))
     shard.share(lambda: open_run(folder, settings, resumed))
     plan = replace(plan, scoring=scoring(maps["snn"]), float_scoring=scoring(maps.get("float", maps["snn"])))
-    records = detect_all(graph, floats, truth, plan, folder, batch, shard, progress)
+    total = len(truth.pictures)
+    with resumable(folder, lambda: f"{min(count_records(folder), total)} of {total} images done"):
+        records = detect_all(graph, floats, truth, plan, folder, batch, shard, progress)
     if shard.rank:
         return None
     if not records:

@@ -20,7 +20,7 @@ from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
 from casc_det.evaluation.detection import scoring
 from casc_det.evaluation.energy import EnergyModel
-from casc_det.evaluation.resume import data_settings, fingerprint, keep_settings, read_settings
+from casc_det.evaluation.resume import data_settings, fingerprint, keep_settings, read_settings, resumable
 from casc_det.evaluation.run import limited
 from casc_det.evaluation.truth import Picture, Truth, read_truth
 from casc_det.files import append_lines, read_lines, run_folder, safe_name, without_nan, write_json
@@ -109,8 +109,11 @@ class Study:
             trace_one(self, variant, picture)
             return Trace.load(file)
 
-    def classes(self, graph: SpikingGraph) -> ClassMap:
-        return match_classes(graph.names, self.truth.names)
+    def classes(self, variant: Variant) -> ClassMap:
+        """From the classes of a variant's graph to those of the data set."""
+        return match_classes(
+            self.graph(variant).names, self.truth.names, of=f"weights={variant.weights}", mappable=False
+        )
 
     def score(self, classes: ClassMap) -> CocoCurve:
         """mAP50-95 and mAP50 of the detections of all pictures, by pycocotools."""
@@ -217,12 +220,13 @@ def study(
         check_timesteps("auto", graph, variant.delay)
         check_compiled(variant.neuron, variant.schedule, graph.levels)
         check_exact(graph, steps[-1], variant.neuron, variant.schedule)
-        check_objects(truth, it.classes(graph))
+        check_objects(truth, it.classes(variant))
     grid = distinct(it, grid)
     it.folder = open_folder(it, grid, project, name, resume)
     done = read_cells(it.folder)
     try:
-        run_cells(it, grid, done, progress)
+        with resumable(it.folder, lambda: state_of(it, grid, done)):
+            run_cells(it, grid, done, progress)
         records = [done[it.key(variant)] | {"variant": asdict(variant)} for variant in grid]
         if report:
             from casc_det.study.report import write_report
@@ -269,6 +273,15 @@ def run_cells(it: Study, grid: list[Variant], done: dict[str, dict], progress) -
         done[it.key(variant)] = finish_cell(it, variant)
 
 
+def state_of(it: Study, grid: list[Variant], done: dict[str, dict]) -> str:
+    """How much of a grid is done, in words."""
+    finished = sum(it.key(variant) in done for variant in grid)
+    text, size = f"{finished} of {len(grid)} cells done", len(it.truth.pictures)
+    begun = [variant for variant in grid if it.key(variant) not in done][:1]
+    counts = [sum(it.trace_file(variant, picture).exists() for picture in it.truth.pictures) for variant in begun]
+    return text + "".join(f", {count} of {size} images of the next one" for count in counts)
+
+
 def open_folder(it: Study, grid: list[Variant], project, name, resume) -> Path:
     """A fresh run folder, or that of `resume` if its settings are the same and its networks hold the same."""
     graphs = {f"{variant.weights} {variant.levels}".strip(): it.fingerprint(variant) for variant in grid}
@@ -313,7 +326,7 @@ def trace_of(it: Study, variant: Variant, picture: Picture) -> Trace:
     frame = read_picture(picture.path)
     image = corrupt(frame.image, variant.corruption, variant.severity, str(picture.key))
     x = letterbox(image, it.size, max(graph.strides), False)[None].to(graph.device, graph.dtype)
-    settings = scoring(it.classes(graph))
+    settings = scoring(it.classes(variant))
     with computing(it.threads):
         return trace_picture(graph, x, image.shape, ann_forward(graph, x), variant, it.steps, settings)
 
@@ -323,7 +336,7 @@ def finish_cell(it: Study, variant: Variant) -> dict:
     graph = it.graph(variant)
     traces = [it.trace(variant, picture) for picture in it.truth.pictures]
     operations = [count_operations(graph, *it.size)] * len(traces)
-    classes = it.classes(graph)
+    classes = it.classes(variant)
     start = perf_counter()
     result = build_cell(
         traces,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 from casc_det.activation import check_levels
+from casc_det.arguments import step_range
 from casc_det.engine import check_corrections
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
@@ -134,10 +135,15 @@ def read_timesteps(value, largest: int = 4096) -> list[int]:
     """
     text = str(value).strip()
     if isinstance(value, str) and ".." in text:
-        ends = text.split("..")
-        if len(ends) != 2 or not all(end.strip().isdigit() for end in ends):
-            raise ArgumentError(f"timesteps: expected <first>..<last>, for example 1..64, got {value!r}")
-        steps = list(range(int(ends[0]), int(ends[1]) + 1))
+        try:
+            steps = step_range(text)
+        except ValueError as error:
+            raise ArgumentError(f"timesteps: {error}, got {value!r}") from None
+    elif "auto" in text:
+        raise ArgumentError(
+            f"timesteps: expected <first>..<last> such as 1..64, or integers, comma-separated, got {value!r}; the "
+            "curves of a study need steps (casc-det val takes auto)"
+        )
     else:
         steps = listed("timesteps", value, int)
         given = value.split(",") if isinstance(value, str) else value
