@@ -35,16 +35,28 @@ def printable(text) -> str:
 
 
 class Screen:
-    """A text stream that lets lines, tabs and the progress bar's own return to the line's start through, no more."""
+    """A text stream that lets lines, tabs and the progress bar's own return to the line's start through, no more.
+
+    Args:
+        bars: the streams whose line is a progress bar that can be drawn again; `Screen`s of one terminal or file
+            share it, so that what one of them writes begins a line of its own.
+    """
 
     LEAD = re.compile(r"\r(\x1b\[K)?")  # at the start of what is written: a bar that is drawn again
 
-    def __init__(self, stream):
-        self._stream = stream
+    def __init__(self, stream, bars: list | None = None):
+        self._stream, self._bars = stream, [] if bars is None else bars
 
     def write(self, text: str) -> int:
         lead = self.LEAD.match(text)
         lead = lead[0] if lead else ""
+        if lead:
+            self._bars[:] = [] if text == lead or text.endswith("\n") else [self._stream]
+        elif text and self._bars:
+            bar = self._bars.pop()
+            if text != "\n" or bar is not self._stream:  # else it is the bar's own end
+                bar.write("\r\x1b[K" if bar.isatty() else "\n")
+                bar.flush()
         lines = COLOURS.sub("", text[len(lead) :]).replace("\r\n", "\n")
         self._stream.write(lead + re.sub(f"(?![\t\n])[{CONTROLS}]", _escaped, lines))
         return len(text)
@@ -60,9 +72,9 @@ class Screen:
 @contextmanager
 def screened():
     """Standard output and error are `Screen`s; one that is closed takes everything and shows nothing."""
-    before = sys.stdout, sys.stderr
+    before, bars = (sys.stdout, sys.stderr), []
     with open(os.devnull, "w") as nowhere:
-        sys.stdout, sys.stderr = (Screen(nowhere if stream is None else stream) for stream in before)
+        sys.stdout, sys.stderr = (Screen(nowhere if stream is None else stream, bars) for stream in before)
         try:
             yield
         finally:

@@ -23,6 +23,7 @@ from casc_det.study.report import page_of
 from casc_det.study.run import Study
 from casc_det.study.variants import Variant
 from casc_det.terminal import Screen, printable, screened
+from casc_det.yolo.progress import Progress
 from casc_det.yolo.results import make_results
 from casc_det.yolo.sources import Frame
 
@@ -149,6 +150,29 @@ def test_screen_lets_lines_and_bars_through_only():
     screen.write("\x1b[34m\x1b[1mtrain: \x1b[0ma\x1b[2J\rb\u202e\r\n")
     assert stream.getvalue() == "\r\x1b[Kval: 10%\ntrain: a\\x1b[2J\\rb\\u202e\n"
     assert screen.getvalue() == stream.getvalue()  # all else is the stream's
+
+
+def test_what_comes_beside_a_bar_begins_a_line_of_its_own():
+    file, bars = io.StringIO(), []
+    out, err = Screen(file, bars), Screen(file, bars)
+    for stream, text in ((err, "\r\x1b[Kval: 1/2"), (out, "skipped a"), (out, "\n"), (err, "\r\x1b[Kval: 2/2")):
+        stream.write(text)
+    for stream, text in ((err, "\n"), (out, "done\n"), (err, "\n")):
+        stream.write(text)
+    assert file.getvalue() == "\r\x1b[Kval: 1/2\nskipped a\n\r\x1b[Kval: 2/2\ndone\n\n"
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    for text in ("\r\x1b[Kval: 1/2", "skipped a\n"):  # the bar goes, and is drawn again below
+        (screen := Screen(terminal, bars)).write(text)
+    assert screen.getvalue() == "\r\x1b[Kval: 1/2\r\x1b[Kskipped a\n"
+
+
+def test_bar_counts_the_time_of_the_first_image_and_shows_it(capsys):
+    for total, shown in ((1, "s/it 2."), (3, "1/3 2.")):
+        bar = Progress("val")
+        bar.began -= 2
+        bar.cells(1, total, "a")
+        assert "val: a: " in (drawn := capsys.readouterr().err) and shown in drawn
 
 
 def test_screened_ends_also_after_an_error():

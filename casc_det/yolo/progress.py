@@ -1,6 +1,7 @@
 """Progress bars (Ultralytics') and the demo's picture."""
 
 import sys
+import time
 from pathlib import Path
 
 from ultralytics.utils import ASSETS, TQDM
@@ -13,7 +14,7 @@ class Progress:
     """A bar on stderr over frames or time steps; a context manager."""
 
     def __init__(self, title: str):
-        self.title, self.bar = title, None
+        self.title, self.bar, self.began = title, None, time.time()
 
     def __enter__(self):
         return self
@@ -22,11 +23,14 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def _advance(self, total: int | None, text: str):
+    def _advance(self, total: int | None, text: str = "", done: int | None = None):
+        """Draw the bar with `done` steps, or one more than before; the first took its time since the beginning."""
         if self.bar is None:
             self.bar = TQDM(total=total, desc=self.title, file=sys.stderr)
-        self.bar.set_description(printable(f"{self.title}: {text}"))
-        self.bar.update(1)
+            self.bar.start_t = self.bar.last_print_t = self.began
+            self.bar.last_rate = (done or 1) / max(time.time() - self.began, 1e-3)  # else it begins at 0
+        self.bar.desc = printable(f"{self.title}: {text}" if text else self.title)
+        self.bar.update(1 if done is None else done - self.bar.n)
 
     def frame(self, result, total: int | None):
         """After a frame of `predict`."""
@@ -34,14 +38,11 @@ class Progress:
 
     def pictures(self, done: int, total: int):
         """After a batch of `val`."""
-        if self.bar is None:
-            self.bar = TQDM(total=total, desc=self.title, file=sys.stderr)
-        self.bar.update(done - self.bar.n)
+        self._advance(total, done=done)
 
     def cells(self, done: int, total: int, text: str):
         """After a picture of `study`."""
-        self.pictures(done, total)
-        self.bar.set_description(printable(f"{self.title}: {text}"))
+        self._advance(total, text, done)
 
     def step(self, result):
         """After a time step of `demo`."""
