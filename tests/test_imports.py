@@ -12,7 +12,7 @@ import casc_det
 ROOT = Path(casc_det.__file__).parent
 LAYERS = (
     ("errors",),
-    ("rules",),
+    ("arguments", "rules"),
     ("activation", "caches", "files", "graph", "nms", "terminal"),
     ("neurons", "ops"),
     ("schedule",),
