@@ -16,7 +16,7 @@ from functools import partial
 from casc_det import __version__
 from casc_det.errors import CascError, UsageError, nearest
 from casc_det.terminal import printable, screened
-from casc_det.verbs import REQUIRED, VERBS, Option
+from casc_det.verbs import ABSENT, REQUIRED, VERBS, Option
 
 
 def parse_value(text: str):
@@ -64,6 +64,21 @@ def parse_pairs(words: list[str], option_of: Callable[[str], Option | None] = la
     return pairs
 
 
+def script_options(words: list[str], doc: str, *needed: str) -> dict[str, object]:
+    """The arguments of a script in tools/, see `parse_pairs`; exits where one is missing, and for --help with `doc`."""
+    if "--help" in words or "-h" in words:
+        print(doc.strip())
+        sys.exit(0)
+    try:
+        pairs = parse_pairs(words)
+    except CascError as error:
+        sys.exit(f"{error}; see --help")
+    missing = [key for key in needed if key not in pairs]
+    if missing:
+        sys.exit(f"{missing[0]} is missing; see --help")
+    return pairs
+
+
 def option_of(verb: str, key: str) -> Option:
     """The option of a verb, or UsageError with the nearest one."""
     spec = VERBS[verb]
@@ -71,7 +86,9 @@ def option_of(verb: str, key: str) -> Option:
     if option is None:
         more = spec.more()
         if key not in more:
-            hint = " (did you mean 'weights'?)" if key == "model" else nearest(key, [*spec.options, *more])
+            if key in ABSENT and verb != "train":
+                raise UsageError(f"{verb}: there is no '{key}' here: {ABSENT[key]}; see casc-det {verb} --help")
+            hint = nearest(key, [*spec.options, *more])
             raise UsageError(f"{verb}: unknown argument '{key}'{hint}; see casc-det {verb} --help")
         option = more[key]
     return option

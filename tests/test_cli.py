@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 import torch
 from conftest import float_yolo, live_yolo
 from PIL import Image
+from ultralytics.utils import DEFAULT_CFG_DICT
 
 import casc_det
 from casc_det import convert
 from casc_det.cli import main, option_of, parse_pairs, parse_value
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.storage import load_graph
+from casc_det.verbs import ABSENT, VERBS
 from casc_det.yolo.checkpoint import read_checkpoint
 from casc_det.yolo.data import read_names
 from casc_det.yolo.train import train
@@ -174,13 +177,39 @@ def test_help_and_version(capsys):
 
 def test_usage_errors_have_code_2_and_the_nearest_word(capsys):
     assert "did you mean 'predict'?" in fails(capsys, "predit", code=2)
-    assert "did you mean 'weights'?" in fails(capsys, "predict", "source=x", "model=y", code=2)
+    assert "give weights=" in fails(capsys, "predict", "source=x", "model=y", code=2)
     assert "did you mean 'timesteps'?" in fails(capsys, "predict", "source=x", "timestep=3", code=2)
     assert "did you mean 'epochs'?" in fails(capsys, "train", "epoch=3", code=2)
     assert "source is missing" in fails(capsys, "predict", code=2)
     assert "given twice" in fails(capsys, "predict", "source=a", "source=b", code=2)
     assert "expected key=value" in fails(capsys, "predict", "bus.jpg", code=2)
     assert main([]) == 2
+
+
+def test_arguments_of_ultralytics_that_are_not_there_say_what_to_do(capsys):
+    assert "no 'show' here: no window is opened" in fails(capsys, "predict", "source=x", "show=true", code=2)
+    assert "no 'half' here: give precision=" in fails(capsys, "val", "data=x", "--half", code=2)
+    assert ABSENT.keys() - {"half", "int8"} < DEFAULT_CFG_DICT.keys()  # those two are of earlier releases
+    for verb in ("predict", "val", "study", "demo"):
+        for key in ABSENT.keys() - VERBS[verb].options.keys():
+            fails(capsys, verb, f"{key}=1", code=2)
+    assert not ABSENT.keys() & {key for verb in VERBS.values() for key in verb.options if verb is not VERBS["train"]}
+
+
+@pytest.mark.parametrize("tool", sorted(path.stem for path in TOOLS.glob("*.py") if "__main__" in path.read_text()))
+def test_tools_show_their_help(monkeypatch, capsys, tool):
+    monkeypatch.setattr(sys, "argv", [tool, "--help"])
+    monkeypatch.syspath_prepend(str(TOOLS))
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(TOOLS / f"{tool}.py"), run_name="__main__")
+    assert end.value.code == 0 and f"python tools/{tool}.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tool", ["compare_neurons", "check_exactness", "voc_to_yolo"])
+def test_tools_name_what_is_missing(monkeypatch, tool):
+    monkeypatch.setattr(sys, "argv", [tool])
+    with pytest.raises(SystemExit, match="source is missing; see --help"):
+        runpy.run_path(str(TOOLS / f"{tool}.py"), run_name="__main__")
 
 
 def test_predict_writes_pictures_and_json(capsys, weights, picture, tmp_path):
@@ -602,6 +631,11 @@ def test_train_refuses_what_cannot_work(capsys, tiny, tmp_path):
     script = tmp_path / "d.yaml"
     script.write_text("train: none\nval: none\nnames: [a]\ndownload: raise SystemExit('ran')\n")
     assert "is not run" in fails(capsys, *base, f"data={script}")
+    (tmp_path / "README.md").write_text("the data set is at ...")
+    assert f"'{tmp_path}/README.md' says how to get it" in fails(capsys, *base, f"data={script}")
+    for device in ("99", "cuda:99", "0,99"):
+        line = fails(capsys, *base, f"data={tiny}", f"device={device}")
+        assert line.startswith("casc-det: device: '") and line.endswith("use device=cpu") and len(line) < 120
     assert "could not be converted" in fails(
         capsys, "train", "model=yolo11n.yaml", f"data={tiny}", f"project={tmp_path}/s"
     )

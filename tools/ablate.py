@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from casc_det.ann import ann_forward
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.converter import convert
 from casc_det.decode import decode_maps, detect
 from casc_det.engine import simulate
@@ -149,10 +149,10 @@ def run_row(name: str, options: dict, truth, size: int) -> dict:
 
 
 def main(words: list[str]) -> None:
-    options = {**BASE, "project": "runs/ablate", **parse_pairs(words)}
+    options = {**BASE, "project": "runs/ablate", **script_options(words, __doc__)}
     only = str(options.pop("only", ",".join(ROWS))).split(",")
     unknown = [name for name in only if name not in ROWS]
-    if unknown or "val" not in parse_pairs(words):
+    if unknown or "val" not in script_options(words, __doc__):
         sys.exit(f"ablate: {'no row ' + unknown[0] if unknown else 'val is missing'}; see the top of {__file__}")
     truth = limited(read_truth(options.pop("val"), None, "val"), options.pop("limit", None))
     size, out = options.pop("val_imgsz", 320), Path(options.pop("out", "ablation.json"))

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
 from casc_det import __version__
 from casc_det import graph as g
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.engine import simulate
 from casc_det.files import write_json
 from casc_det.neurons import NeuronParams, cif_step, initial_state
@@ -212,7 +212,7 @@ def measure_memory(what: str, size: int, batch: int, steps: int, options: dict) 
 
 
 def main(words: list[str]) -> None:
-    options = {**DEFAULTS, "what": ",".join(WHATS), **parse_pairs(words)}
+    options = {**DEFAULTS, "what": ",".join(WHATS), **script_options(words, __doc__)}
     unknown = set(options) - {*DEFAULTS, "what"} | set(listed(options["what"])) - set(WHATS)
     if unknown:
         sys.exit(f"bench_engine: unknown: {', '.join(sorted(unknown))}; see the top of {__file__}")

@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from casc_det.cli import script_options
+
 CHILD = """
 import json, sys, time
 from casc_det import SpikingYOLO
@@ -72,11 +74,12 @@ def bench(busy: int, imgsz: int, images: int, rounds: int, chosen: list[str]) ->
 
 
 def main(words: list[str]) -> None:
-    given = dict(word.split("=", 1) for word in words)
+    given = script_options(words, __doc__)
+    loads = given.get("busy", (0, 1, 2))
     imgsz, images, rounds = (int(given.get(k, d)) for k, d in (("imgsz", 320), ("images", 5), ("rounds", 2)))
     chosen = given["settings"].split(";") if "settings" in given else list(settings())
     rows = []
-    for busy in map(int, given.get("busy", "0,1,2").split(",")):
+    for busy in loads if isinstance(loads, tuple) else (loads,):
         rows.append(bench(busy, imgsz, images, rounds, chosen))
         for name, value in rows[-1]["seconds"].items():
             times = "  ".join(f"{key} {value[key]:6.2f}" for key in value)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from casc_det.ann import ann_forward
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.converter import convert
 from casc_det.engine import simulate
 from casc_det.files import write_json
@@ -97,7 +97,8 @@ def main():
         "models": "yolov3-tiny,yolov5n,yolov8n",
         "weights": ",".join(map(str, shipped)),
     }
-    options |= {"sizes": "320,256x320", "engine": "fast", "out": "exactness.json"} | parse_pairs(sys.argv[1:])
+    options |= {"sizes": "320,256x320", "engine": "fast", "out": "exactness.json"}
+    options |= script_options(sys.argv[1:], __doc__, "source")
     engines = options["engine"].split(",") if isinstance(options["engine"], str) else list(options["engine"])
     images = [next(iter(Source(file))).image for file in Source(options["source"]).files[: options["limit"]]]
     settings = {key: options[key] for key in ("limit", "levels", "models", "sizes", "engine")}

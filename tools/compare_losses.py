@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.storage import load_graph
 from casc_det.yolo.checkpoint import float_model, load_float
 from casc_det.yolo.data import hold_out, list_pictures
@@ -28,7 +28,7 @@ def as_input(file: str, size: int) -> torch.Tensor:
 
 
 def main(words: list[str]) -> None:
-    options = {"model": "yolov8n.yaml", "imgsz": 320, "limit": 94} | parse_pairs(words)
+    options = {"model": "yolov8n.yaml", "imgsz": 320, "limit": 94} | script_options(words, __doc__)
     missing = [key for key in ("weights", "teacher", "data") if key not in options]
     if missing:
         sys.exit(f"compare_losses: {missing[0]} is missing; see the top of {__file__}")

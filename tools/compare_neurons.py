@@ -18,7 +18,7 @@ import torch
 
 from casc_det import SpikingYOLO
 from casc_det.ann import ann_forward
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.engine import simulate
 from casc_det.yolo.sources import Source, letterbox, read_picture
 
@@ -64,7 +64,7 @@ def measure(task) -> dict:
 
 def main():
     options = {"weights": None, "limit": 50, "imgsz": 320, "timesteps": "8,16,24,32,48,64"}
-    options |= {"workers": 2, "out": "neurons.json"} | parse_pairs(sys.argv[1:])
+    options |= {"workers": 2, "out": "neurons.json"} | script_options(sys.argv[1:], __doc__, "source")
     steps = options["timesteps"]
     steps = [int(t) for t in (steps.split(",") if isinstance(steps, str) else steps)]
     size, pictures = (options["imgsz"], options["imgsz"]), Source(options["source"]).files[: options["limit"]]

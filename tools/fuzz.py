@@ -33,7 +33,7 @@ from pathlib import Path
 
 import torch
 
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.errors import CascError
 from casc_det.files import write_json
 
@@ -145,7 +145,7 @@ def supervise(options: dict, out: Path) -> dict[int, dict]:
 
 
 def main(arguments: list[str]) -> int:
-    options = OPTIONS | parse_pairs(arguments)
+    options = OPTIONS | script_options(arguments, __doc__)
     name, seed = options["kind"], options["seed"]
     out = Path(options["out"] or f"runs/fuzz/{name}-{seed}")
     if options["case"] is not None:

@@ -34,7 +34,7 @@ import casc_det.yolo.sources
 import casc_det.yolo.train  # noqa: F401
 from casc_det import SpikingYOLO
 from casc_det import graph as g
-from casc_det.cli import main, parse_pairs
+from casc_det.cli import main, script_options
 from casc_det.conversion import convert_graph
 from casc_det.files import read_lines, write_json
 from casc_det.integer import to_integer
@@ -342,5 +342,5 @@ def run(verbs: str = "val,study,predict,train", kills: int = 100, seed: int = 0,
 
 if __name__ == "__main__":
     np.random.seed(0)
-    result = run(**parse_pairs(sys.argv[1:]))
+    result = run(**script_options(sys.argv[1:], __doc__))
     sys.exit(any(verb["failed"] for verb in result["verbs"].values()))

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 
 
 def make_picture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple]]:
@@ -47,5 +47,5 @@ def make_tiny(out: Path, train: int = 64, val: int = 16, size: int = 160, seed: 
 
 
 if __name__ == "__main__":
-    options = {"out": "data/tiny"} | parse_pairs(sys.argv[1:])
+    options = {"out": "data/tiny"} | script_options(sys.argv[1:], __doc__)
     print(f"written to {make_tiny(Path(options.pop('out')), **options)}")

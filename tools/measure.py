@@ -16,7 +16,7 @@ from pathlib import Path
 
 from update_tables import RUNS
 
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -75,7 +75,7 @@ def run(words: list, threads: dict | None = None) -> None:
 
 
 def main(words: list[str]) -> None:
-    options = {"processes": 2, "project": "runs/measure", **parse_pairs(words)}
+    options = {"processes": 2, "project": "runs/measure", **script_options(words, __doc__)}
     missing = [key for key in ("coco", "voc", "bccd", "teacher") if key not in options]
     if missing:
         sys.exit(f"measure: {missing[0]} is missing; see the top of {__file__}")

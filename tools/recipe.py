@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.converter import convert
 
 COMMON = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lrf": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
@@ -59,7 +59,7 @@ def run_stage(project: Path, name: str, settings: dict) -> Path:
 
 def main(words: list[str]) -> None:
     options = {"model": "yolov8n.yaml", "levels": 16, "size": 1, "project": "runs/recipe", "out": "weights"}
-    options |= parse_pairs(words)
+    options |= script_options(words, __doc__)
     if not {"data", "teacher"} <= options.keys():
         sys.exit(f"recipe: data and teacher are needed; see the top of {__file__}")
     levels, size, model = options.pop("levels"), options.pop("size"), options.pop("model")

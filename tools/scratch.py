@@ -18,7 +18,7 @@ import torch
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
 from casc_det import __version__
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.files import write_json
 from casc_det.yolo.train import train
 
@@ -49,9 +49,8 @@ def run(name: str, levels: int | None, options: dict, project: Path) -> list[lis
 
 
 def main(words: list[str]) -> None:
-    options = {"model": "yolov8n.yaml", "levels": [8, 16], "epochs": 60, "imgsz": 320, "cache": "ram"} | parse_pairs(
-        words
-    )
+    options = {"model": "yolov8n.yaml", "levels": [8, 16], "epochs": 60, "imgsz": 320, "cache": "ram"}
+    options |= script_options(words, __doc__)
     if "data" not in options:
         sys.exit(f"scratch: data is missing; see the top of {__file__}")
     project, out = Path(options.pop("project", "runs/scratch")).absolute(), options.pop("out", "scratch.json")

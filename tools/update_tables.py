@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.study.summary import rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -193,7 +193,7 @@ TABLES = {
 
 
 def main():
-    for name, run in parse_pairs(sys.argv[1:]).items():
+    for name, run in script_options(sys.argv[1:], __doc__).items():
         take_over(run, name)
     for page in (ROOT / "README.md", ROOT / "weights" / "README.md"):
         text = page.read_text()

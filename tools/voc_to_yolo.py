@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from casc_det.cli import parse_pairs
+from casc_det.cli import script_options
 from casc_det.evaluation.truth import Picture, read_truth
 
 
@@ -25,7 +25,7 @@ def label_lines(picture: Picture) -> list[str]:
 
 
 def main():
-    options = {"train": "train", "val": "val"} | parse_pairs(sys.argv[1:])
+    options = {"train": "train", "val": "val"} | script_options(sys.argv[1:], __doc__, "source", "out")
     out, names = Path(options["out"]), None
     for split in ("train", "val"):
         truth = read_truth(options["source"], split=options[split])

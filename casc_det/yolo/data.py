@@ -75,6 +75,8 @@ def read_dataset(path) -> dict:
     except FileNotFoundError as error:
         script = YAML.load(path).get("download")
         hint = f"; its download entry is not run by casc_det, it says: {str(script).strip()[:120]!r}" if script else ""
+        readme = Path(path).parent / "README.md"
+        hint += f"; '{readme}' says how to get it" if readme.is_file() else ""
         raise SourceError(f"data: {str(error).splitlines()[0]}{hint}") from error
     except Exception as error:  # Ultralytics and the YAML parser fail in many ways at files of other kinds
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]

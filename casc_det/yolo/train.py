@@ -4,6 +4,7 @@ Everything that is not named in `OWN` is Ultralytics' (augmentation, run folder,
 patience, seed, device, EMA).
 """
 
+import re
 import sys
 from contextlib import ExitStack, contextmanager
 from copy import copy
@@ -477,7 +478,12 @@ def checks_of_ultralytics():
     except (TypeError, ValueError, RuntimeError, AssertionError, FileNotFoundError) as error:
         if isinstance(error, CascError):
             raise
-        raise ArgumentError(f"train: {' '.join(str(error).split())[:500]}") from error
+        text = " ".join(str(error).split())
+        if device := re.match(r"Invalid CUDA 'device=(.*?)' requested", text):
+            have = f"0..{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "none"
+            text = f"device: '{device[1]}' cannot be used here (GPUs: {have}); use device=cpu"
+            raise ArgumentError(text) from error
+        raise ArgumentError(f"train: {text[:500]}") from error
 
 
 def _train(overrides: dict) -> Path:
