@@ -39,7 +39,7 @@ def inputs(tmp_path_factory):
 
 
 def test_predict_works_without_a_home(inputs, tmp_path):
-    """The compiled loops are kept in the temporary folder."""
+    """The compiled loops are kept in the temporary folder; that they are compiled is said the first time."""
     pytest.importorskip("numba")
     names = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
     kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "YOLO_CONFIG_DIR", "MPLCONFIGDIR")}
@@ -49,6 +49,9 @@ def test_predict_works_without_a_home(inputs, tmp_path):
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert done.stdout.splitlines()[-1].startswith(str(tmp_path / f"casc_det-{os.getuid()}" / "numba"))
     assert not (tmp_path / "~").exists()
+    assert done.stderr.count("compiling the loops") == 1
+    again = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "compiling" not in again.stderr
 
 
 def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch):

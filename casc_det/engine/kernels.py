@@ -6,6 +6,7 @@ else the torch versions run. All give the same numbers.
 """
 
 import importlib.util
+import sys
 from contextlib import nullcontext
 from functools import cache, partial
 from threading import Lock
@@ -18,6 +19,7 @@ from casc_det.neurons import NeuronParams, NeuronState, neuron_step
 
 try:
     import numba
+    from numba.core import event
 except ImportError:  # plain torch
     numba = None
 
@@ -52,8 +54,25 @@ def one_at_a_time():
     return nullcontext() if numba.threading_layer() in ("omp", "tbb") else Lock()
 
 
+@cache
+def say_compiling() -> None:
+    """From now on say on stderr, once, that loops of this module are compiled, which is silent and takes its time."""
+    said = []
+
+    def begins(started) -> None:
+        if not said and started.data["dispatcher"].py_func.__module__ == __name__:
+            said.append(True)
+            print("note: compiling the loops of the fast engine, once; this can take a minute", file=sys.stderr)
+
+    class Listener(event.Listener):
+        on_start, on_end = staticmethod(begins), staticmethod(lambda ended: None)
+
+    event.register("numba:compile", Listener())
+
+
 def run_loop(loop, *arguments) -> None:
     """Call a compiled loop."""
+    say_compiling()
     with one_at_a_time():
         for _ in range(CALLED):
             try:
