@@ -6,10 +6,15 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from casc_det.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 PROJECT = "runs/detect"
 CHECK = "sha256"  # the last key of each line of `append_lines`
@@ -114,6 +119,42 @@ def read_lines(file: Path, damaged: Callable[[str], None] = lambda message: None
 
 
 @contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder to one run at a time, by a lock of the system, which ends with the process at the latest.
+
+    File systems that lock no folders (some of networks) and Windows go without.
+
+    Raises:
+        OutputError: another run has it.
+    """
+    with ExitStack() as stack:
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            user = _holder(handle)
+            raise OutputError(
+                f"'{folder}' is in use by {f'process {user}' if user else 'another process'}; wait until it has "
+                "ended, or give another name="
+            ) from None
+        except (OSError, AttributeError):  # no locks here
+            pass
+        yield
+
+
+def _holder(handle: int) -> int | None:
+    """The process that has a file locked, where the system tells (Linux)."""
+    with suppress(OSError, ValueError, IndexError):
+        inode = str(os.fstat(handle).st_ino)
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()  # 1: FLOCK ADVISORY WRITE <process> <device>:<inode> 0 EOF
+            if fields[1] == "FLOCK" and fields[5].split(":")[-1] == inode and int(fields[4]) > 0:
+                return int(fields[4])
+    return None
+
+
+@contextmanager
 def run_folder(project: str | Path | None, name: str, exist_ok: bool = False) -> Iterator[Path]:
     """A fresh folder `project/name`, `name-2`, `name-3`, ... as Ultralytics numbers them, made at once.
 
@@ -121,13 +162,14 @@ def run_folder(project: str | Path | None, name: str, exist_ok: bool = False) ->
     above it that were made for it.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be made, or is in use by another run.
     """
     base = Path(project or PROJECT).absolute() / str(name)
     above = [parent for parent in base.parents if not parent.exists()]
     folder, fresh = _make_folder(base, exist_ok)
     try:
-        yield folder
+        with locked(folder):
+            yield folder
     finally:
         with suppress(OSError):  # not empty
             for made in (folder, *above) if fresh else ():

@@ -212,8 +212,7 @@ VERBS = {
             "ac_pj": Option(NUMBER, 0.9, "energy of an accumulate, pJ (45 nm)"),
             "strict": Option(FLAG, True, "exit with 1 when files could not be used"),
             "resume": Option(PATH, None, "folder of a study to go on with; finished cells are kept"),
-            "project": SAVING["project"],
-            "name": SAVING["name"],
+            **SAVING,
         },
     ),
     "train": Verb(

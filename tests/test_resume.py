@@ -11,6 +11,7 @@ import sys
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -398,6 +399,56 @@ def test_run_folders_are_made_at_once_and_never_twice(tmp_path):
         folders = list(pool.map(work, range(64)))
     assert len(set(folders)) == 64 and {f.name for f in folders} == {"predict", *(f"predict-{i}" for i in range(2, 65))}
     assert sorted(int((f / "x").read_text()) for f in folders) == list(range(64))
+
+
+HOLD = "import sys, pathlib; from casc_det.files import locked\nwith locked(pathlib.Path(sys.argv[1])):\n"
+HOLD += "  print(1, flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def held(folder: Path):
+    """The number of a process that has a run folder in use, and is killed at the end."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        yield other.pid
+        other.kill()
+
+
+@pytest.mark.parametrize("verb", ["val", "study", "predict"])
+def test_a_run_folder_in_use_is_refused_until_its_process_ends(place, no_figures, capsys, verb):
+    folder, start = place / "runs" / "a", words(place, verb)
+    if verb == "predict":
+        start = [verb, f"source={place / 'images'}", *start[3:5], f"project={place / 'runs'}"]
+    assert main([*start, "name=a"]) == 0
+    ways = [["name=a", "exist_ok=true"], *([[f"resume={folder}"]] if verb != "predict" else [])]
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    with held(folder) as process:
+        for way in ways:
+            assert f"'{folder}' is in use by process {process}; wait" in fails(capsys, *start, *way)
+    assert before == {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert all(main([*start, *way]) == 0 for way in ways)
+
+
+def test_a_training_in_use_is_not_resumed_twice(place, monkeypatch, capsys):
+    folder = place / "runs" / "train"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "weights" / "last.pt").write_bytes(b"")
+    monkeypatch.setattr("casc_det.yolo.train.read_checkpoint", lambda *_, **__: None)
+    monkeypatch.setattr("casc_det.yolo.train._train", lambda _: folder)
+    with held(folder) as process:
+        assert f"'{folder}' is in use by process {process}; wait" in fails(capsys, "train", f"resume={folder}")
+    assert main(["train", f"resume={folder}"]) == 0
+
+
+def test_a_study_takes_the_place_of_an_older_one(place, no_figures):
+    assert main(words(place, "study", "name=a", "neurons=cif,if")) == 0
+    folder = place / "runs" / "a"
+    (folder / "map.png").write_bytes(b"old")
+    (folder / "notes.txt").write_bytes(b"mine")
+    assert main([*words(place, "study", "name=a", "exist_ok=true", "limit=2")]) == 0
+    assert len((folder / "cells.jsonl").read_text().splitlines()) == 1 and not (folder / "map.png").exists()
+    assert (folder / "notes.txt").read_bytes() == b"mine" and len(list((folder / "traces").iterdir())) == 1
 
 
 def test_the_longest_names_can_be_written(tmp_path):

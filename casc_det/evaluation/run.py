@@ -32,7 +32,7 @@ from casc_det.evaluation.resume import (
 from casc_det.evaluation.shard import Shard
 from casc_det.evaluation.truth import Truth
 from casc_det.evaluation.voc import evaluate_voc
-from casc_det.files import append_lines, read_lines, run_folder, write_json, write_text
+from casc_det.files import append_lines, locked, read_lines, run_folder, write_json, write_text
 from casc_det.graph import SpikingGraph
 from casc_det.operations import count_operations
 
@@ -183,7 +183,8 @@ def start_folder(project: str | None, name: str, exist_ok: bool, resume: str | P
     """The run folder: that of `resume`, or a fresh one; with `exist_ok` it may hold an old run."""
     if resume:
         read_settings(Path(resume) / SETTINGS, "val")
-        yield Path(resume).absolute()
+        with locked(Path(resume).absolute()):
+            yield Path(resume).absolute()
         return
     with run_folder(project, name, exist_ok) as folder:
         yield folder

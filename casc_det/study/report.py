@@ -20,6 +20,7 @@ from casc_det.study.traces import SHOWN, as_boxes
 from casc_det.study.variants import Variant
 
 TEMPLATE, PAGE = Path(__file__).with_name("page.html"), "report.html"
+TABLES = ("curves.csv", "policies.csv", "summary.json")
 PICTURE_SIDE = 480  # pixels, of the example pictures in the page
 PLAYED = 8  # cells whose boxes the page plays, at most: it stays below 8 MB
 

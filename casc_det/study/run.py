@@ -4,6 +4,8 @@ import hashlib
 import logging
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +15,7 @@ import torch
 
 from casc_det import __version__
 from casc_det.ann import ann_forward
-from casc_det.arguments import check_counts, check_texts
+from casc_det.arguments import check_counts, check_flags, check_texts
 from casc_det.engine import check_compiled, check_exact, check_timesteps, exact_dtype, first_answer
 from casc_det.errors import ArgumentError, OutputError, SourceError, WeightsError
 from casc_det.evaluation.classes import ClassMap, match_classes
@@ -23,7 +25,7 @@ from casc_det.evaluation.energy import EnergyModel
 from casc_det.evaluation.resume import data_settings, fingerprint, keep_settings, read_settings, resumable
 from casc_det.evaluation.run import limited
 from casc_det.evaluation.truth import Picture, Truth, read_truth
-from casc_det.files import append_lines, read_lines, run_folder, safe_name, without_nan, write_json
+from casc_det.files import append_lines, locked, read_lines, run_folder, safe_name, without_nan, write_json
 from casc_det.graph import SpikingGraph, moved
 from casc_det.integer import to_integer, with_levels
 from casc_det.model import check_device
@@ -176,6 +178,7 @@ def study(
     energy: EnergyModel = ENERGY,
     project: str | None = None,
     name: str | None = None,
+    exist_ok: bool = False,
     resume: str | Path | None = None,
     report: bool = True,
     progress=lambda done, total, text: None,
@@ -188,6 +191,7 @@ def study(
         timesteps: `1..64` or `8,16,32`, in rising order. policies: see `casc_det.policies`, comma-separated.
         neurons, schedule, hysteresis, delay, corruptions, severities, levels: axes of the grid, see `make_grid`.
         imgsz: default: that of the first graph. limit: the first so many pictures. threads: see `casc_det.threads`.
+        exist_ok: write into the folder `name` even if it exists; a study in it is replaced.
         resume: folder of a study to go on with; finished cells are kept, new ones are added.
         report: make figures, tables and the page of all cells in the folder, too.
         progress: called with (done, total, text) after each picture.
@@ -203,6 +207,7 @@ def study(
     if data is None:
         raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
     check_texts(project=project, name=name)
+    check_flags(exist_ok=exist_ok)
     check_threads(threads)
     if limit is not None:
         check_counts(limit=limit)
@@ -222,7 +227,12 @@ def study(
         check_exact(graph, steps[-1], variant.neuron, variant.schedule)
         check_objects(truth, it.classes(variant))
     grid = distinct(it, grid)
-    it.folder = open_folder(it, grid, project, name, resume)
+    with open_folder(it, grid, project, name, resume, exist_ok) as it.folder:
+        return it.folder, run_and_report(it, grid, report, progress)
+
+
+def run_and_report(it: Study, grid: list[Variant], report: bool, progress) -> list[dict]:
+    """The records of all cells of the grid; with `report` also figures, tables and the page."""
     done = read_cells(it.folder)
     try:
         with resumable(it.folder, lambda: state_of(it, grid, done)):
@@ -236,7 +246,7 @@ def study(
                 LOGGER.warning(problem)
     except OutputError as error:
         raise OutputError(f"study: {error}; finished cells are kept, go on with resume={it.folder}") from error
-    return it.folder, records
+    return records
 
 
 def distinct(it: Study, grid: list[Variant]) -> list[Variant]:
@@ -282,16 +292,49 @@ def state_of(it: Study, grid: list[Variant], done: dict[str, dict]) -> str:
     return text + "".join(f", {count} of {size} images of the next one" for count in counts)
 
 
-def open_folder(it: Study, grid: list[Variant], project, name, resume) -> Path:
-    """A fresh run folder, or that of `resume` if its settings are the same and its networks hold the same."""
+@contextmanager
+def open_folder(it: Study, grid: list[Variant], project, name, resume, exist_ok: bool) -> Iterator[Path]:
+    """A run folder, with `exist_ok` without the study that it holds; or that of `resume` if its settings are the same
+    and its networks hold the same."""
     graphs = {f"{variant.weights} {variant.levels}".strip(): it.fingerprint(variant) for variant in grid}
     settings = {"version": VERSION, "casc_det": __version__, "timesteps": it.steps, "imgsz": list(it.size)}
     settings |= {"policies": list(map(str, it.policies)), "energy": vars(it.energy), **data_settings(it.truth)}
     if not resume:
-        with run_folder(project, name or "study") as folder:
+        with run_folder(project, name or "study", exist_ok) as folder:
+            remove_study(folder)
             keep_settings(folder / SETTINGS, settings | {"graphs": graphs}, "study", False)
-        return folder
+            yield folder
+        return
     folder = Path(resume).absolute()
+    read_settings(folder / SETTINGS, "study")
+    with locked(folder):
+        check_resumed(folder, settings, graphs, resume)
+        yield folder
+
+
+def remove_study(folder: Path) -> None:
+    """Remove what an old study left in a folder that a new one gets; all else in it stays."""
+    if not (folder / SETTINGS).exists():
+        return
+    from casc_det.study.report import CAPTIONS, PAGE, TABLES
+
+    for file in (
+        SETTINGS,
+        CELLS,
+        PAGE,
+        *TABLES,
+        *(f"{name}{suffix}" for name in CAPTIONS for suffix in (".png", ".pdf")),
+    ):
+        (folder / file).unlink(missing_ok=True)
+    shutil.rmtree(folder / TRACES, ignore_errors=True)
+
+
+def check_resumed(folder: Path, settings: dict, graphs: dict[str, str], resume) -> None:
+    """Hold a study that goes on against the settings of its folder, and note its new graphs there.
+
+    Raises:
+        ArgumentError: it is another study. SourceError: the settings are damaged.
+    """
     keep_settings(folder / SETTINGS, settings, "study", True)
     old = read_settings(folder / SETTINGS, "study")
     if not isinstance(old.get("graphs"), dict):
@@ -303,7 +346,6 @@ def open_folder(it: Study, grid: list[Variant], project, name, resume) -> Path:
                 f"resume: in the study in '{resume}' weights={weights} was another network; start a new one"
             )
     write_json(folder / SETTINGS, old | {"graphs": old["graphs"] | graphs})
-    return folder
 
 
 def read_cells(folder: Path) -> dict[str, dict]:

@@ -24,7 +24,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from casc_det.activation import check_levels
 from casc_det.arguments import check_texts
 from casc_det.errors import ArgumentError, CascError, SourceError, UsageError, WeightsError, nearest
-from casc_det.files import PROJECT, run_folder
+from casc_det.files import PROJECT, locked, run_folder
 from casc_det.plots import without_mathtext
 from casc_det.storage import load_graph
 from casc_det.yolo.architecture import check_description, read_architecture
@@ -467,6 +467,9 @@ def train(**arguments) -> Path:
         if not arguments.get("resume"):
             folder = run_folder(project, arguments.get("name") or "train", bool(arguments.get("exist_ok")))
             arguments["save_dir"] = str(stack.enter_context(folder))
+        else:
+            folder = Path(arguments["resume"]).absolute().parent
+            stack.enter_context(locked(folder.parent if folder.name == "weights" else folder))
         return _train({**arguments, "project": str(project), "task": "detect", "mode": "train"})
 
 
