@@ -8,6 +8,7 @@ from pathlib import Path
 from casc_det.errors import ArgumentError
 from casc_det.terminal import printable
 
+PROBLEMS = 10  # lines of them on the screen, at most
 MODEL = ("weights", "device", "precision", "engine", "hysteresis", "delay", "threads")  # arguments of SpikingYOLO
 
 
@@ -108,7 +109,7 @@ def run_val(options: dict) -> int:
     if content is None:
         return 0
     folder = Path(content["settings"]["folder"])
-    name_problems(content)
+    name_problems(content, folder / "results.json")
     for key, words in (
         ("classes_not_in_model", "the model does not know"),
         ("classes_not_in_data", "not in the data set"),
@@ -121,10 +122,13 @@ def run_val(options: dict) -> int:
     return damage(content, strict)
 
 
-def name_problems(content: dict) -> None:
-    """Print what of a data set could not be used."""
-    for problem in content["problems"]:
+def name_problems(content: dict, file: Path) -> None:
+    """Print what of a data set could not be used: the first lines, and the file that holds all of them."""
+    problems = content["problems"]
+    for problem in problems[:PROBLEMS]:
         print(printable(problem), file=sys.stderr)
+    if len(problems) > PROBLEMS:
+        print(printable(f"... and {len(problems) - PROBLEMS} more like these, all in {file}"), file=sys.stderr)
 
 
 def damage(content: dict, strict: bool) -> int:
@@ -199,7 +203,7 @@ def run_study(options: dict) -> int:
     with Progress("study") as bar:
         folder, _ = study(energy=energy, progress=bar.cells, **options)
     summary = json.loads((folder / "summary.json").read_text())
-    name_problems(summary)
+    name_problems(summary, folder / "summary.json")
     print("\n".join([table(summary["cells"]), *summary["answers"]]))
     print(f"Written to {folder}; open {folder / 'report.html'}")
     return damage(summary, strict)

@@ -646,6 +646,21 @@ def test_draws_that_cannot_be_are_refused(place, capsys, value):
     assert not (place / "runs").exists()
 
 
+@pytest.mark.parametrize(("verb", "file"), [("val", "results.json"), ("study", "summary.json")])
+def test_many_absent_images_are_named_in_a_few_lines(place, no_figures, capsys, verb, file):
+    content = json.loads((place / "data.json").read_text())
+    absent = [{"id": 100 + k, "file_name": f"absent{k}.png", "width": 64, "height": 48} for k in range(25)]
+    content["images"] = absent + content["images"]
+    (place / "data.json").write_text(json.dumps(content))
+    assert "25 files could not be used" in fails(capsys, *words(place, verb, "name=a", "limit=2"))
+    assert main(words(place, verb, "name=b", "limit=2", "strict=false")) == 0  # the first two that are there
+    error = capsys.readouterr().err
+    more = f"... and 15 more like these, all in {place / 'runs' / 'b' / file}"
+    assert error.count("absent; skipped") == 10 and more in error
+    kept = json.loads((place / "runs" / "b" / file).read_text())["problems"]
+    assert sum("absent; skipped" in problem for problem in kept) == 25
+
+
 def test_intervals_without_detections_and_objects_take_little_memory():
     nothing = [Outcomes(np.zeros((10, 0), np.int8), np.zeros(0, np.int64), np.zeros(200_000, np.int64))]
     tracemalloc.start()
