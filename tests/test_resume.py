@@ -473,16 +473,19 @@ def test_a_run_folder_without_anything_in_it_is_removed(tmp_path):
             pass
 
 
-@pytest.fixture
-def size_limit():
-    """A function that forbids files larger than so many bytes, as a full disk would."""
+@contextmanager
+def size_limit(size: int):
+    """Inside, no file can be larger than so many bytes, as on a full disk; pytest's own must not be written there."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("verb", ["val", "study", "demo", "convert"])
-def test_a_full_disk_is_named_and_leaves_nothing_half_written(place, spiking, capsys, size_limit, verb):
+def test_a_full_disk_is_named_and_leaves_nothing_half_written(place, spiking, capsys, verb):
     arguments = {"val": words(place, "val", "name=a"), "study": words(place, "study", "name=a")}
     weights = f"weights={place / 'net.safetensors'}"
     runs = [f"project={place / 'runs'}", "name=a"]
@@ -490,9 +493,8 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(place, spiking, ca
     real = save_graph(convert_graph(small_graph("max", "add"))[0], place / "real.safetensors")
     arguments["convert"] = ["convert", f"weights={real}", f"out={place / 'runs' / 'out.safetensors'}"]
     for size in (0, 1500, 6000, 40_000):
-        size_limit(size)
-        code = main(arguments[verb])
-        size_limit(1 << 40)
+        with size_limit(size):
+            code = main(arguments[verb])
         error = capsys.readouterr().err
         if code:
             error = error.strip().splitlines()[-1]
@@ -519,11 +521,10 @@ def test_results_are_cut_back_to_the_checkpoint(tmp_path):
     trim_results(tmp_path / "none.csv", 2)
 
 
-def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, size_limit, monkeypatch):
+def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     file = WholePath(tmp_path) / "weights" / "last.pt"
     file.write_bytes(b"old")
-    size_limit(1000)
-    with pytest.raises(OutputError, match="last.pt' cannot be written"):
+    with size_limit(1000), pytest.raises(OutputError, match="last.pt' cannot be written"):
         file.write_bytes(bytes(5000))
     assert file.read_bytes() == b"old" and len(list(file.parent.iterdir())) == 1
 
