@@ -160,6 +160,19 @@ def scratch(content: dict) -> str:
     )
 
 
+def threads(content: dict) -> str:
+    """Median time per image of each setting of `tools/bench_threads.py` in times of one thread, by other load."""
+    names = list(content["rows"][0]["seconds"])
+    lines = [f"| processes that compute beside | {' | '.join(names)} |", "|" + " --- |" * (len(names) + 1)]
+    for row in content["rows"]:
+        cells = [f"{row['seconds'][name]['median, ratio']:.2f}" for name in names]
+        lines.append("| " + " | ".join([str(row["busy"]), *cells]) + " |")
+    return "\n".join(lines) + (
+        f"\n\nSeconds per image, one thread = 1 in its row; medians of {content['images']} at {content['imgsz']} px, "
+        f"T = 32, {content['cores']} cores. `python tools/bench_threads.py`."
+    )
+
+
 def study(content: dict) -> str:
     """The cells of a study as the terminal shows them, and the energy at rest in ANNs."""
     heads, *cells = rows(content["cells"])
@@ -189,6 +202,7 @@ TABLES = {
     "levels": (study, "weights/levels.study.json"),
     "robust": (study, "weights/yolov8n-cq16.robust.json"),
     "bench": (bench, "tools/bench_engine.json"),
+    "threads": (threads, "tools/bench_threads.json"),
 }
 
 
