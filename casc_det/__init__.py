@@ -5,7 +5,7 @@ convert(model)                          CQReLU network -> spiking graph and audi
 train(model=..., data=...)              train a CQReLU network
 load(path)                              the SpikingGraph in a file
 simulate(graph, images)                 its spikes, step by step
-study                                   a package: `from casc_det.study import study`, accuracy against time steps
+study(weights, data, ...)               accuracy against time steps, energy and errors
 CQReLU                                  the activation to train with
 cif_step, if_step, signed_if_step       one step of neurons
 CascError, ...                          the errors, also in `casc_det.errors`
@@ -17,30 +17,31 @@ __version__ = "0.1.0"
 
 _HOME = {  # where each name is; imported when it is first used, as most of these import torch
     "ArgumentError": "casc_det.errors.ArgumentError",
-    "AuditError": "casc_det.conversion.AuditError",
-    "CQReLU": "casc_det.activation.CQReLU",
+    "AuditError": "casc_det.conversion.spiking.AuditError",
+    "CQReLU": "casc_det.neurons.activation.CQReLU",
     "CascError": "casc_det.errors.CascError",
-    "Conversion": "casc_det.converter.Conversion",
+    "Conversion": "casc_det.yolo.convert.Conversion",
     "ConversionError": "casc_det.errors.ConversionError",
     "NeuronParams": "casc_det.neurons.NeuronParams",
     "NeuronState": "casc_det.neurons.NeuronState",
     "OutputError": "casc_det.errors.OutputError",
     "SourceError": "casc_det.errors.SourceError",
     "SpikingGraph": "casc_det.graph.SpikingGraph",
-    "SpikingYOLO": "casc_det.model.SpikingYOLO",
+    "SpikingYOLO": "casc_det.api.SpikingYOLO",
     "TrainingError": "casc_det.errors.TrainingError",
     "UsageError": "casc_det.errors.UsageError",
     "WeightsError": "casc_det.errors.WeightsError",
     "cif_step": "casc_det.neurons.cif_step",
-    "convert": "casc_det.converter.convert",
+    "convert": "casc_det.yolo.convert.convert",
     "if_step": "casc_det.neurons.if_step",
     "initial_state": "casc_det.neurons.initial_state",
-    "load": "casc_det.storage.load_graph",
+    "load": "casc_det.graph.file.load_graph",
     "signed_if_step": "casc_det.neurons.signed_if_step",
-    "simulate": "casc_det.engine.simulate",
-    "train": "casc_det.yolo.train.train",
+    "study": "casc_det.studies.run.study",
+    "simulate": "casc_det.simulation.simulate",
+    "train": "casc_det.training.trainer.train",
 }
-_PACKAGES = ("errors", "study")
+_PACKAGES = ("errors",)
 __all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 
 

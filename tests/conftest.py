@@ -46,6 +46,7 @@ settings.load_profile("casc_det")
 torch.set_num_threads(1)  # small networks: faster, and one thread always sums in the same order
 
 OPS = ("conv", "norm", "groups", "max", "avg", "add", "concat", "upsample", "pad", "slice", "sigmoid")
+EXACT_OPS = [op for op in OPS if op != "sigmoid"]  # dyadic rationals throughout: equality means equality
 YOLOS = ("yolov3-tiny", "yolov5n", "yolov8n")
 
 

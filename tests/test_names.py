@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from casc_det.cli import main
-from casc_det.decode import Detections
-from casc_det.files import safe_name
-from casc_det.study.report import page_of
-from casc_det.study.run import Study
-from casc_det.study.variants import Variant
-from casc_det.terminal import Screen, printable, screened
+from casc_det.base.files import safe_name
+from casc_det.base.terminal import Screen, printable, screened
+from casc_det.cli.run import main
+from casc_det.heads.detect.decode import Detections
+from casc_det.studies.report import page_of
+from casc_det.studies.run import Study
+from casc_det.studies.variants import Variant
 from casc_det.yolo.progress import Progress
 from casc_det.yolo.results import make_results
 from casc_det.yolo.sources import Frame

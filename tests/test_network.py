@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from casc_det import convert
-from casc_det.cli import main
+from casc_det.cli.run import main
 from casc_det.yolo.guard import guarded
 
 NAMES = ["人", "собака", "été $x_^$"]
@@ -56,7 +56,7 @@ def test_every_verb_stays_offline(data, tmp_path, attempts):
         ["demo", f"weights={graph}", "imgsz=64", "timesteps=4", "conf=0.0", project],
         ["info", f"weights={graph}"],
     ]
-    code = f"from casc_det.cli import main\nfor words in {verbs!r}: assert main(words) == 0, words"
+    code = f"from casc_det.cli.run import main\nfor words in {verbs!r}: assert main(words) == 0, words"
     environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path / "config"), "MPLBACKEND": "agg"}
     for name in ("YOLO_CONFIG_DIR", "YOLO_OFFLINE", "NO_ALBUMENTATIONS_UPDATE"):
         environment.pop(name, None)

@@ -19,24 +19,24 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from casc_det.ann import ann_forward
-from casc_det.cli import script_options
-from casc_det.converter import convert
-from casc_det.decode import decode_maps, detect
-from casc_det.engine import simulate
+from casc_det.base.files import write_json
+from casc_det.cli.run import script_options
 from casc_det.evaluation.classes import mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.detection import scoring, to_picture
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.run import limited
 from casc_det.evaluation.truth import read_truth
-from casc_det.files import write_json
 from casc_det.graph import moved
-from casc_det.operations import count_operations
+from casc_det.heads.detect.decode import decode_maps, detect
+from casc_det.simulation import simulate
+from casc_det.simulation.cost import count_operations
+from casc_det.simulation.twin import ann_forward
+from casc_det.training.trainer import CascTrainer
+from casc_det.yolo.convert import convert
 from casc_det.yolo.install import cqrelu_sites
 from casc_det.yolo.progress import Progress
 from casc_det.yolo.sources import letterbox, read_picture
-from casc_det.yolo.train import CascTrainer
 
 BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}
 BASE |= {

@@ -37,12 +37,12 @@ from torch.nn import functional as F
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
 from casc_det import __version__
 from casc_det import graph as g
-from casc_det.cli import script_options
-from casc_det.engine import simulate
-from casc_det.files import write_json
+from casc_det.base.files import write_json
+from casc_det.cli.run import script_options
+from casc_det.graph.file import load_graph
+from casc_det.graph.ops import TEMPORAL, apply, convolve
 from casc_det.neurons import NeuronParams, cif_step, initial_state
-from casc_det.ops import TEMPORAL, apply, convolve
-from casc_det.storage import load_graph
+from casc_det.simulation import simulate
 from casc_det.yolo.progress import demo_picture
 from casc_det.yolo.sources import Source, letterbox
 

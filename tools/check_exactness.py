@@ -16,17 +16,17 @@ from pathlib import Path
 
 import torch
 
-from casc_det.ann import ann_forward
-from casc_det.cli import script_options
-from casc_det.converter import convert
-from casc_det.engine import simulate
-from casc_det.files import write_json
-from casc_det.integer import to_integer
-from casc_det.storage import load_graph
+from casc_det.base.files import write_json
+from casc_det.cli.run import script_options
+from casc_det.conversion.integer import to_integer
+from casc_det.graph.file import load_graph
+from casc_det.graph.zoo import DEFAULT, find
+from casc_det.simulation import simulate
+from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import DetectionModel
+from casc_det.yolo.convert import convert
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
 from casc_det.yolo.sources import Source, letterbox
-from casc_det.zoo import DEFAULT, find
 
 
 def random_network(name: str, levels: int, pictures: torch.Tensor) -> DetectionModel:

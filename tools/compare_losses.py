@@ -12,15 +12,15 @@ import sys
 
 import torch
 
-from casc_det.cli import script_options
-from casc_det.storage import load_graph
+from casc_det.cli.run import script_options
+from casc_det.graph.file import load_graph
+from casc_det.graph.zoo import find
+from casc_det.training.distill import mean_losses
+from casc_det.training.trainer import CQReLUModel
 from casc_det.yolo.checkpoint import float_model, load_float
 from casc_det.yolo.data import hold_out, list_pictures
-from casc_det.yolo.distill import mean_losses
 from casc_det.yolo.install import install_cqrelu
 from casc_det.yolo.sources import letterbox, read_picture
-from casc_det.yolo.train import CQReLUModel
-from casc_det.zoo import find
 
 
 def as_input(file: str, size: int) -> torch.Tensor:

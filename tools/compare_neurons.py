@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from casc_det import SpikingYOLO
-from casc_det.ann import ann_forward
-from casc_det.cli import script_options
-from casc_det.engine import simulate
+from casc_det.cli.run import script_options
+from casc_det.simulation import simulate
+from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.sources import Source, letterbox, read_picture
 
 VARIANTS = {

@@ -33,9 +33,9 @@ from pathlib import Path
 
 import torch
 
-from casc_det.cli import script_options
+from casc_det.base.files import write_json
+from casc_det.cli.run import script_options
 from casc_det.errors import CascError
-from casc_det.files import write_json
 
 STARTUP = 1200  # seconds that a child may take to import and compile
 GOOD = ("answered", "refused")

@@ -15,10 +15,10 @@ from fuzz_images import drawing
 from fuzz_models import small_detector
 from PIL import Image
 
+from casc_det.api import SpikingYOLO
 from casc_det.evaluation.classes import match_classes
 from casc_det.evaluation.run import score
 from casc_det.evaluation.truth import read_truth
-from casc_det.model import SpikingYOLO
 
 NAMES = ["cat", "dog", "hare"]
 ODD = (

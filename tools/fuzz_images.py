@@ -13,7 +13,7 @@ import torch
 from fuzz_models import small_detector
 from PIL import Image
 
-from casc_det.model import SpikingYOLO
+from casc_det.api import SpikingYOLO
 
 STILL = {
     "a.jpg": ("RGB", {"quality": 90}), "progressive.jpg": ("RGB", {"progressive": True}), "grey.jpg": ("L", {}),

@@ -14,13 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from casc_det import graph as g
-from casc_det.ann import ann_forward
-from casc_det.conversion import convert_graph
-from casc_det.decode import decode_maps
-from casc_det.engine import simulate
-from casc_det.integer import to_integer
-from casc_det.model import SpikingYOLO
-from casc_det.storage import CHECKSUM, KEY, checksum, save_graph
+from casc_det.api import SpikingYOLO
+from casc_det.conversion.integer import to_integer
+from casc_det.conversion.spiking import convert_graph
+from casc_det.graph.file import CHECKSUM, KEY, checksum, save_graph
+from casc_det.heads.detect.decode import decode_maps
+from casc_det.simulation import simulate
+from casc_det.simulation.twin import ann_forward
 
 BLOCKS = ("add", "split", "groups", "norm", "max", "pyramid", "pad", "avg", "sigmoid")
 DEEP = "[" * 3000 + "]" * 3000

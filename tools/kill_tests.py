@@ -29,18 +29,15 @@ from make_tiny import make_tiny
 from PIL import Image
 from ultralytics.nn.tasks import yaml_model_load
 
-import casc_det.study.run
-import casc_det.yolo.sources
-import casc_det.yolo.train  # noqa: F401
 from casc_det import SpikingYOLO
 from casc_det import graph as g
-from casc_det.cli import main, script_options
-from casc_det.conversion import convert_graph
-from casc_det.files import read_lines, write_json
-from casc_det.integer import to_integer
-from casc_det.storage import save_graph
-from casc_det.study import figures
-from casc_det.study.traces import Trace
+from casc_det.base.files import read_lines, write_json
+from casc_det.cli.run import main, script_options
+from casc_det.conversion.integer import to_integer
+from casc_det.conversion.spiking import convert_graph
+from casc_det.graph.file import save_graph
+from casc_det.studies import figures
+from casc_det.studies.traces import Trace
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 AGAIN = 0.25  # how often a run that is gone on with is killed, too

@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from casc_det.cli import script_options
-from casc_det.converter import convert
+from casc_det.cli.run import script_options
+from casc_det.yolo.convert import convert
 
 COMMON = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lrf": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 COMMON |= {"cos_lr": True, "warmup_epochs": 0.3, "warmup_bias_lr": 0.0, "amp": "bf16", "cache": "ram", "seed": 0}

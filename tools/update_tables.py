@@ -12,8 +12,8 @@ import re
 import sys
 from pathlib import Path
 
-from casc_det.cli import script_options
-from casc_det.study.summary import rows
+from casc_det.cli.run import script_options
+from casc_det.studies.summary import rows
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = {"float": "float teacher (SiLU)", "ann": "CQReLU ANN"}

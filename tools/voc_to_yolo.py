@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from casc_det.cli import script_options
+from casc_det.cli.run import script_options
 from casc_det.evaluation.truth import Picture, read_truth
 
 

@@ -11,13 +11,13 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from casc_det.ann import ann_forward
-from casc_det.decode import Detections, DetectionSettings, decode_maps, detect
-from casc_det.engine import simulate, spiking_convolutions
+from casc_det.base.threads import computing
 from casc_det.evaluation.classes import ClassMap
 from casc_det.evaluation.truth import Picture
 from casc_det.graph import SpikingGraph
-from casc_det.threads import computing
+from casc_det.heads.detect.decode import Detections, DetectionSettings, decode_maps, detect
+from casc_det.simulation import simulate, spiking_convolutions
+from casc_det.simulation.twin import ann_forward
 
 SCORING = DetectionSettings(conf=0.001, iou=0.7, max_det=300, multi_label=True)  # as Ultralytics validates
 SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be called the ANN's
@@ -31,7 +31,7 @@ class Plan:
         timesteps: whole numbers and "auto", the rows of the spiking network.
         imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only.
         scoring, float_scoring: which detections of the graph and of the float network count, see `scoring`.
-        engine, hysteresis, delay: see `simulate`. threads: see `casc_det.threads`.
+        engine, hysteresis, delay: see `simulate`. threads: see `casc_det.base.threads`.
     """
 
     timesteps: tuple[int | str, ...]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from casc_det.draw import board, draw_boxes, panel, write_picture
+from casc_det.base.files import without_nan, write_text
 from casc_det.errors import OutputError
 from casc_det.evaluation.classes import ClassMap, mapped
+from casc_det.evaluation.figures import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall
 from casc_det.evaluation.truth import Truth
-from casc_det.files import without_nan, write_text
-from casc_det.plots import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall, save_figures
+from casc_det.show.figures import save_figures
+from casc_det.show.images import board, draw_boxes, panel, write_picture
 
 EXAMPLES = 6
 COLUMNS = (

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from casc_det.base.files import write_json
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.truth import Truth
-from casc_det.files import write_json
 from casc_det.graph import SpikingGraph
 
 # What a hash stands for, and the argument that it comes from.

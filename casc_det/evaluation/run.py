@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from casc_det import __version__
-from casc_det.arguments import STEPS_LIST
-from casc_det.engine import check_timesteps
+from casc_det.base.arguments import STEPS_LIST
+from casc_det.base.files import append_lines, locked, read_lines, run_folder, write_json, write_text
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.bootstrap import bootstrap_gap, check_draws, picture_aps
 from casc_det.evaluation.classes import ClassMap, few, mapped, match_classes
@@ -32,9 +32,9 @@ from casc_det.evaluation.resume import (
 from casc_det.evaluation.shard import Shard
 from casc_det.evaluation.truth import Truth
 from casc_det.evaluation.voc import evaluate_voc
-from casc_det.files import append_lines, locked, read_lines, run_folder, write_json, write_text
 from casc_det.graph import SpikingGraph
-from casc_det.operations import count_operations
+from casc_det.simulation import check_timesteps
+from casc_det.simulation.cost import count_operations
 
 PROTOCOLS = ("coco", "voc07", "voc12")
 SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "results.csv"

@@ -9,7 +9,7 @@ import numpy as np
 
 from casc_det.evaluation.bootstrap import Outcomes
 from casc_det.evaluation.truth import Picture
-from casc_det.nms import overlaps
+from casc_det.heads.detect.nms import overlaps
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from casc_det.caches import set_config_folders
-from casc_det.nms import nms
+from casc_det.base.caches import set_config_folders
+from casc_det.heads.detect.nms import nms
 
 open_picture = Image.open  # Pillow's own: Ultralytics replaces it by one that wants to install packages
 
@@ -46,7 +46,7 @@ def _replace(module: str, name: str, function) -> None:
 
 
 def _font(font="Arial.ttf") -> str:
-    from casc_det.plots import font_file  # later: matplotlib takes its time
+    from casc_det.show.figures import font_file  # later: matplotlib takes its time
 
     return font_file(str(font))
 

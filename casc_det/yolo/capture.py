@@ -1,7 +1,7 @@
 """Capture an Ultralytics detection model as a `Graph` with torch.fx.
 
 The body (backbone, neck and the convolution chains of the Detect head) is traced; the box decoding is not part of
-the network and lives in `casc_det.decode`. State belongs to the call site: a module that is called three times
+the network and lives in `heads.detect.decode`. State belongs to the call site: a module that is called three times
 (SPPF's max pool) becomes three nodes.
 """
 
@@ -13,8 +13,8 @@ from ultralytics.nn.modules import Detect, v10Detect
 from ultralytics.nn.tasks import DetectionModel
 
 from casc_det import graph as g
-from casc_det.activation import MIN_CLIP, CQReLU
 from casc_det.errors import ConversionError
+from casc_det.neurons.activation import MIN_CLIP, CQReLU
 
 ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardswish, nn.GELU, nn.Mish)
 POINTWISE_MODULES = {nn.Sigmoid: "sigmoid", nn.Tanh: "tanh", nn.Hardsigmoid: "hardsigmoid"}

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 
-from casc_det.conversion import real_weights
+from casc_det.conversion.integer import to_real
+from casc_det.conversion.spiking import real_weights
 from casc_det.errors import CascError, WeightsError
 from casc_det.graph import Neuron
-from casc_det.integer import to_real
-from casc_det.storage import KEY, load_graph, opened
+from casc_det.graph.file import KEY, load_graph, opened
 from casc_det.yolo.architecture import read_architecture
 from casc_det.yolo.guard import guarded
 

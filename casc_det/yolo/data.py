@@ -13,8 +13,8 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, exif_size
 from ultralytics.utils import LOGGER, YAML
 
+from casc_det.base.terminal import printable
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.terminal import printable
 from casc_det.yolo import open_picture
 from casc_det.yolo.checkpoint import read_checkpoint
 

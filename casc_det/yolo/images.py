@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch._subclasses import FakeTensor
 from ultralytics.utils.patches import imread
 
-from casc_det.arguments import shown
+from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.yolo import open_picture
 

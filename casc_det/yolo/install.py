@@ -7,8 +7,8 @@ import torch
 from torch import fx, nn
 from ultralytics.nn.tasks import DetectionModel
 
-from casc_det.activation import CQReLU, check_levels, cqrelu_counts
 from casc_det.errors import ConversionError, TrainingError
+from casc_det.neurons.activation import CQReLU, check_levels, cqrelu_counts
 from casc_det.yolo.capture import trace
 
 REPLACED = (nn.SiLU, nn.ReLU, nn.LeakyReLU)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ultralytics.utils import ASSETS, TQDM
 
+from casc_det.base.terminal import printable
 from casc_det.errors import SourceError
-from casc_det.terminal import printable
 
 
 class Progress:

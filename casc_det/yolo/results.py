@@ -1,7 +1,6 @@
 """Ultralytics `Results` with one attribute more: `spiking`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,29 +8,13 @@ from ultralytics.engine.results import Results
 from ultralytics.utils.ops import scale_boxes
 from ultralytics.utils.plotting import save_one_box
 
-from casc_det.decode import Detections
-from casc_det.files import safe_name
-from casc_det.terminal import printable
+from casc_det.base.files import safe_name
+from casc_det.base.terminal import printable
+from casc_det.heads.detect.decode import Detections
+from casc_det.simulation.tally import SpikingInfo
 from casc_det.yolo.sources import Frame
 
 LONGEST = 200  # characters of a class name that are drawn
-
-
-@dataclass(frozen=True)
-class SpikingInfo:
-    """What the answer cost.
-
-    Attributes:
-        timesteps: time steps used.
-        quiescent: True: the network came to rest, the answer is the ANN's and final.
-        spikes: spikes of all neurons, sent and taken back.
-        sops: synaptic operations, one spike through one synapse each.
-    """
-
-    timesteps: int
-    quiescent: bool
-    spikes: int
-    sops: int
 
 
 class SpikingResults(Results):

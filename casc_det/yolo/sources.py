@@ -23,11 +23,11 @@ from PIL import Image
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS
 
-from casc_det.arguments import check_counts, shown
+from casc_det.base.arguments import check_counts, shown
+from casc_det.base.terminal import printable
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.terminal import printable
-from casc_det.video import TIMEOUT, Stream, VideoReader
 from casc_det.yolo.images import Frame, as_bgr, check_size, plain, read_picture, reason_of
+from casc_det.yolo.video import TIMEOUT, Stream, VideoReader
 
 __all__ = ["Frame", "Source", "check_imgsz", "expand", "letterbox", "read_picture"]
 WEB, LIVE = ("http://", "https://"), ("rtsp://", "rtmp://", "tcp://", "udp://")

@@ -9,6 +9,7 @@ constructor cannot be called, as constructors of Ultralytics' read files, downlo
 import importlib
 import pickletools
 import re
+import sys
 import threading
 import warnings
 import zipfile
@@ -26,7 +27,8 @@ from ultralytics.utils import IterableSimpleNamespace
 
 from casc_det.errors import ArgumentError, WeightsError
 
-OWN = ("casc_det.activation.CQReLU", "casc_det.yolo.train.CQReLUModel")
+OWN = ("casc_det.neurons.activation.CQReLU", "casc_det.training.trainer.CQReLUModel")
+MOVED = {"casc_det.activation": "casc_det.neurons.activation", "casc_det.yolo.train": "casc_det.training.trainer"}
 LAYERS = ("torch.nn.modules", "ultralytics.nn.modules", "ultralytics.nn.tasks")  # their nn.Module classes
 LOSSES = ("ultralytics.utils.loss", "ultralytics.utils.tal")  # some checkpoints hold the criterion
 ALIASES = {  # names of earlier releases
@@ -98,7 +100,8 @@ def allowed(name: str) -> type | None:
     if name in ALIASES:
         return ALIASES[name]
     module, _, attribute = name.rpartition(".")
-    own, loss = name in OWN, module in LOSSES
+    module = MOVED.get(module, module)
+    own, loss = f"{module}.{attribute}" in OWN, module in LOSSES
     if not (own or loss or any(module == m or module.rpartition(".")[0] == m for m in LAYERS)):
         return None
     try:
@@ -170,6 +173,18 @@ def _only(names: list[str]):
             add_safe_globals(before)
 
 
+@contextmanager
+def _former_modules():
+    """Our own classes can be found under the modules that they were in when older checkpoints were written."""
+    added = {name: importlib.import_module(place) for name, place in MOVED.items() if name not in sys.modules}
+    sys.modules.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            sys.modules.pop(name, None)
+
+
 def load(path: str | Path, trust: bool = False, argument: str = "weights"):
     """The content of a `.pt` file, on the CPU.
 
@@ -188,7 +203,8 @@ def load(path: str | Path, trust: bool = False, argument: str = "weights"):
         raise WeightsError(f"{argument}: '{path}' does not exist (nothing is downloaded); give a .pt file")
     try:
         if trust:
-            return torch_safe_load(str(path), safe_only=False)[0]
+            with _former_modules():
+                return torch_safe_load(str(path), safe_only=False)[0]
         names = named(Path(path))
         with _only(names), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about pickles that it then refuses

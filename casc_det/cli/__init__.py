@@ -1,0 +1,5 @@
+"""The command line."""
+
+from casc_det.cli.run import main
+
+__all__ = ["main"]

@@ -1,0 +1,171 @@
+"""Real-valued spiking graph -> integer graph: int8 weights, whole thresholds, biases and potentials, pixels 0..255.
+
+Per output channel the weights U (in units of the threshold) become `round(theta * U)` with a whole threshold `theta`,
+the wake bias of all Q steps together becomes one whole number that the steps share, and the potential starts at
+`theta // 2`. Counts then are whole numbers computed from whole numbers:
+
+    n = clip((sum U_int n_in + B + theta // 2) // theta, 0, Q)
+
+for the ANN, and what the CIF neurons come to rest at for the spiking network. An output without neuron is one whole
+sum; a float scale at its end makes the real value. `proved_range` bounds every potential and sum: below 2^24 float32
+adds whole numbers without error in any order, so both networks agree bit for bit on every CPU.
+
+Rounding: `theta` per channel is the one with the smallest squared error; single weights are then rounded to their other
+neighbour so that the errors of each kernel, and of each output channel, cancel. Spikes are never negative in the mean,
+so it is the sum of the errors that shifts a neuron's input (cf. SQuant, Guo et al., arXiv 2202.07471). Data-free.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from casc_det import graph as g
+from casc_det.errors import ConversionError
+from casc_det.graph.bounds import EXACT_BELOW, LARGEST, largest_counts, proved_range, reach, units_of
+from casc_det.neurons.activation import check_levels
+
+FRACTIONS = torch.arange(0.50, 1.61, 0.01, dtype=torch.float64)  # of the threshold that just fits the largest weight
+
+
+def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
+    """The integer graph of a real-valued spiking graph, in float32 (whole numbers).
+
+    Raises:
+        ConversionError: an op has graded output, a convolution drives neither neurons nor an output, or the range
+            cannot be kept.
+    """
+    if graph.integer:
+        return graph
+    if problem := integer_problem(graph):
+        raise ConversionError(f"precision: {problem}; use precision=float")
+    units, tops, thetas, nodes = units_of(graph), largest_counts(graph), {}, []
+    for node in graph.nodes:
+        match node:
+            case g.Conv():
+                weight = node.weight.double() * g.per_weight(node, units)
+                bias = graph.levels * node.bias.double()
+                top = g.per_weight(node, tops)
+                cap = _largest_theta(weight, bias, top, graph.levels)
+                if bool((cap < 1).any()):
+                    raise ConversionError(f"precision: '{node.name}' leaves the range of 2^24; use precision=float")
+                theta = _best_theta(weight, cap)
+                thetas[node.name] = theta
+                whole = round_balanced(weight * theta.view(-1, 1, 1, 1))
+                node = replace(node, weight=whole.float(), bias=torch.round(bias * theta).float())
+            case g.Neuron():
+                node = replace(node, theta=thetas[node.inputs[0]].view(-1, 1, 1).float())
+            case g.Readout():
+                node = replace(node, scale=(1 / thetas[node.inputs[0]]).view(-1, 1, 1).float())
+            case g.AvgPool():
+                node = replace(node, divisor=1)
+        nodes.append(node)
+    result = replace(graph, nodes=nodes, integer=True)
+    proved_range(result)
+    return result
+
+
+def integer_problem(graph: g.Graph) -> str | None:
+    """Why a graph, captured or converted, cannot become an integer graph, whatever its weights are; None: it can."""
+    readers = graph.consumers()
+    for node in graph.nodes:
+        if isinstance(node, g.Pointwise):
+            return f"'{node.name}' ({node.function}) is no op on integers"
+        if not isinstance(node, g.Conv):
+            continue
+        targets = readers[node.name]
+        if [type(target) for target in targets] == [g.BatchNorm]:
+            targets = readers[targets[0].name]
+        if len(targets) != 1 or not isinstance(targets[0], g.Activation | g.Neuron | g.Readout):
+            driven = ", ".join(sorted({type(target).__name__ for target in targets})) or "nothing"
+            return f"convolution '{node.name}' drives {driven}, expected one CQReLU or output that is its own"
+    return None
+
+
+def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
+    """The same network with another Q and the same clips, not trained for it: its steps are lam / levels.
+
+    Thresholds are in units of lam / Q on both sides of a convolution, so only the injected bias depends on Q.
+
+    Raises:
+        ArgumentError, ConversionError: levels is no Q, or the range of whole numbers cannot be kept.
+    """
+    check_levels(levels)
+    if levels == graph.levels:
+        return graph
+    nodes = [replace(node, levels=levels) if isinstance(node, g.Neuron) else node for node in graph.nodes]
+    if graph.integer:
+        scaled = lambda bias: torch.round(bias.double() * levels / graph.levels).to(bias.dtype)
+        nodes = [replace(node, bias=scaled(node.bias)) if isinstance(node, g.Conv) else node for node in nodes]
+    result = replace(graph, nodes=nodes, levels=levels)
+    if result.integer:
+        proved_range(result)
+    return result
+
+
+def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
+    """The real-valued spiking graph (float64) that an integer graph is; nothing of the rounding is undone."""
+    if not graph.integer:
+        return graph
+    units, nodes = units_of(graph), []
+    thetas = {node.inputs[0]: node.theta.double() for node in graph.of_type(g.Neuron)}
+    thetas |= {node.inputs[0]: 1 / node.scale.double() for node in graph.of_type(g.Readout)}
+    for node in graph.nodes:
+        match node:
+            case g.Conv():
+                theta = thetas[node.name].view(-1, 1, 1, 1)
+                weight = node.weight.double() / theta / g.per_weight(node, units)
+                node = replace(node, weight=weight, bias=node.bias.double() / theta.flatten() / graph.levels)
+            case g.Neuron():
+                node = replace(node, theta=1.0)
+            case g.Readout():
+                node = replace(node, scale=None)
+            case g.AvgPool():
+                node = replace(node, divisor=None)
+        nodes.append(node)
+    return replace(graph, nodes=nodes, integer=False)
+
+
+def round_balanced(values: torch.Tensor) -> torch.Tensor:
+    """Whole numbers near `values` (O, I, H, W), each one of its two neighbours, within -127..127.
+
+    First the sum of the errors of each kernel, then that of each output channel is brought within 1/2 where rounding
+    some values the other way can do that; the values that were nearest to the middle go first.
+    """
+    whole = values.round().clamp(-LARGEST, LARGEST)
+    whole = _balance(values.flatten(2), whole.flatten(2)) if values[0, 0].numel() > 1 else whole
+    return _balance(values.flatten(1), whole.reshape(len(values), -1)).view_as(values)
+
+
+def _balance(values: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """Round some values along the last dimension the other way, so that the sum of errors becomes small."""
+    error = whole - values
+    total = error.sum(-1, keepdim=True)
+    sign = total.sign()
+    moved = whole - sign
+    # only values that were rounded in the direction of the total, to their other neighbour, within the range
+    open_ = (error * sign > 0) & (error.abs() <= 0.5) & (moved.abs() <= LARGEST)
+    order = torch.where(open_, error.abs(), -1.0).argsort(dim=-1, descending=True, stable=True)
+    rank = order.argsort(dim=-1)
+    flip = open_ & (rank < total.abs().round())
+    return torch.where(flip, moved, whole)
+
+
+def _best_theta(weight: torch.Tensor, cap: torch.Tensor) -> torch.Tensor:
+    """Whole thresholds (O,), at most `cap`, with the smallest squared rounding error of the weights."""
+    flat = weight.flatten(1)
+    fitting = LARGEST / flat.abs().amax(1).clamp(min=1e-12)
+    best, least = torch.ones_like(fitting), torch.full_like(fitting, float("inf"))
+    for fraction in FRACTIONS:
+        theta = (fitting * fraction).round().clamp(min=1).minimum(cap)
+        whole = (flat * theta[:, None]).round().clamp(-LARGEST, LARGEST)
+        error = (whole / theta[:, None] - flat).square().sum(1)
+        better = error < least
+        best, least = torch.where(better, theta, best), torch.where(better, error, least)
+    return best
+
+
+def _largest_theta(weight, bias, top, levels: int) -> torch.Tensor:
+    """The largest whole thresholds (O,) that keep the range; rounding may add half a unit to each weight."""
+    per_unit = reach(weight, bias, top, levels) + levels + 1
+    room = EXACT_BELOW - 1 - 0.5 * (top.expand_as(weight).flatten(1).sum(1) + 1) * 2
+    return (room / per_unit).floor()

@@ -1,0 +1,90 @@
+"""The figures of `val`: precision against recall, and the confusion matrix."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from casc_det.evaluation.bootstrap import RECALLS, Outcomes
+from casc_det.evaluation.truth import Picture
+from casc_det.heads.detect.nms import overlaps
+from casc_det.show.figures import literal
+
+SHOWN_SCORE, SHOWN_IOU = 0.25, 0.5
+
+
+def precision_at_recalls(outcomes: Outcomes, threshold: int = 0) -> np.ndarray | None:
+    """Interpolated precision at `RECALLS` of one class, None where it has no object."""
+    positives = outcomes.positives.sum()
+    if not positives:
+        return None
+    row = outcomes.outcome[threshold]
+    hits = (row[row >= 0] == 1).cumsum()
+    precision = hits / np.arange(1, len(hits) + 1)
+    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    return envelope[np.searchsorted(hits / positives, RECALLS, side="left")]
+
+
+def plot_precision_recall(rows: dict[str, list[Outcomes]]) -> Figure:
+    """Mean precision over classes against recall at IoU 0.5, one line a row; the classes of the last row in grey."""
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    ax = figure.add_subplot()
+    for name, classes in rows.items():
+        curves = [curve for c in classes if (curve := precision_at_recalls(c)) is not None]
+        if not curves:
+            continue
+        if name == list(rows)[-1]:
+            ax.plot(RECALLS, np.array(curves).T, color="0.85", linewidth=0.6, zorder=0)
+        last = name == list(rows)[-1]  # dashed, so that the ANN's curve under it can be seen
+        ax.plot(RECALLS, np.mean(curves, axis=0), label=name, linestyle="--" if last else "-")
+    ax.set(xlabel="recall", ylabel="precision, mean over classes", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set_title(f"IoU 0.5; grey: the classes of '{list(rows)[-1]}'", fontsize=9)
+    if ax.lines:
+        ax.legend(loc="upper right", fontsize=8)
+    return figure
+
+
+def confusion(pictures: list[Picture], found: list[tuple], classes: int) -> np.ndarray:
+    """Counts (classes + 1, classes + 1): row = detected as, column = really; the last one is background.
+
+    Detections above score 0.25, by falling score; each takes the free object that it overlaps most, from IoU 0.5 on,
+    whatever its class.
+    """
+    matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
+    for picture, (boxes, scores, labels) in zip(pictures, found, strict=True):
+        ignored = picture.crowd | picture.difficult
+        free = np.ones(len(picture.boxes), dtype=bool)
+        for i in np.argsort(-scores, kind="stable"):
+            if scores[i] <= SHOWN_SCORE:
+                break
+            iou = overlaps(boxes[i : i + 1], picture.boxes)[0] * free if len(free) else np.zeros(0)
+            best = int(iou.argmax()) if len(iou) and iou.max() >= SHOWN_IOU else None
+            if best is not None and ignored[best]:
+                continue
+            matrix[labels[i], classes if best is None else picture.labels[best]] += 1
+            if best is not None:
+                free[best] = False
+        for label in picture.labels[free & ~ignored]:
+            matrix[classes, label] += 1
+    return matrix
+
+
+def plot_confusion(matrix: np.ndarray, names: list[str], title: str) -> Figure:
+    """Confusion matrix, columns in shares of the real class; classes that never occur are left out."""
+    present = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
+    present = present if len(present) else np.array([len(names)])  # nothing at all: an empty background
+    shown = matrix[np.ix_(present, present)].astype(np.float64)
+    labels = [literal([*names, "background"][i], 40) for i in present]
+    side = min(max(4.0, 0.22 * len(present) + 1.8), 40.0)  # inches
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    ax = figure.add_subplot()
+    image = ax.imshow(shown / np.maximum(shown.sum(0), 1), cmap="Blues", vmin=0, vmax=1)
+    ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
+    ax.set_yticks(range(len(labels)), labels, fontsize=7)
+    ax.set(xlabel="really", ylabel="detected as")
+    ax.set_title(f"{title}: scores above {SHOWN_SCORE}, IoU from {SHOWN_IOU}", fontsize=9)
+    if len(present) <= 25:
+        for (y, x), count in np.ndenumerate(shown):
+            if count:
+                dark = shown[y, x] > 0.5 * shown[:, x].sum()
+                ax.text(x, y, f"{count:.0f}", ha="center", va="center", fontsize=6, color="white" if dark else "black")
+    figure.colorbar(image, ax=ax, label="share of the column", shrink=0.7)
+    return figure

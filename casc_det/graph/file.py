@@ -1,0 +1,221 @@
+"""One file for a spiking graph: safetensors with the graph as JSON in its metadata. No pickle, no Ultralytics.
+
+Metadata key `casc_det` holds `{"format", "version", "nodes": [{"type", "name", "inputs", settings...}], "names",
+"strides", "reg_max", "imgsz", "levels", "integer", "meta"}`; the tensor `<node>.<field>` belongs to that node: floats
+of one kind, or in an integer graph int8 weights, int32 biases and thresholds, and float32 scales. From version 3 on key
+`casc_det_sha256` is the hash of that JSON and of all tensors.
+
+A file is looked at in this order: its size against its header, the JSON, the graph without the values of its tensors
+(`casc_det.graph.validate`), and only then the tensors are read, their hash compared and their values looked at.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shlex
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from casc_det import graph as g
+from casc_det.base.files import write_bytes
+from casc_det.errors import ArgumentError, ConversionError, WeightsError
+from casc_det.graph.fields import shown
+from casc_det.graph.validate import check_structure, check_values, validate
+
+FORMAT, VERSION, KEY = "casc_det.spiking_graph", 3, "casc_det"  # 1 had no integer graphs, 2 no checksum
+CHECKSUM = "casc_det_sha256"
+OTHERS = (".pt", ".pth", ".onnx")  # networks that are no spiking graphs
+LONGEST_HEADER = 2**25  # bytes of the safetensors header, which holds the JSON
+INTEGER_KINDS = {"weight": "I8", "bias": "I32", "theta": "I32", "scale": "F32"}
+FLOAT_KINDS = ("F16", "BF16", "F32", "F64")
+SETTINGS = ("names", "strides", "reg_max", "imgsz", "levels")  # of every version
+
+
+def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Write a spiking graph; the file appears whole or not at all. `dtype` is that of its real-valued tensors.
+
+    Raises:
+        ConversionError: the graph is no detector that can be simulated, see `casc_det.graph.validate`.
+        WeightsError: the file cannot be written.
+    """
+    validate(graph)
+    kinds = {"weight": torch.int8, "bias": torch.int32, "theta": torch.int32} if graph.integer else {}
+    described = [
+        {"type": type(node).__name__, "name": node.name, "inputs": list(node.inputs), **g.settings(node)}
+        for node in graph.nodes
+    ]
+    header = {"format": FORMAT, "version": VERSION, "nodes": described}
+    header |= {f.name: getattr(graph, f.name) for f in dataclasses.fields(graph) if f.name != "nodes"}
+    values = {
+        f"{node.name}.{key}": value.to("cpu", kinds.get(key, dtype), copy=True).contiguous()
+        for node in graph.nodes
+        for key, value in g.tensors(node).items()
+    }
+    if not graph.integer and (lost := [key for key, value in values.items() if not bool(value.isfinite().all())]):
+        raise ConversionError(f"out: values of '{lost[0]}' do not fit into {dtype}; save in a wider dtype")
+    text = json.dumps(header, allow_nan=False)
+    try:
+        return write_bytes(path, save(values, {KEY: text, CHECKSUM: checksum(text, values)}))
+    except OSError as error:
+        raise WeightsError(f"out: '{path}' cannot be written ({error.strerror or error})") from error
+
+
+def checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the JSON of a graph and of its tensors as they are stored: names, types, shapes and bytes."""
+    digest = hashlib.sha256(text.encode())
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def load_graph(
+    path: str | Path, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+) -> g.SpikingGraph:
+    """Read a spiking graph in the given dtype; default: float32, which holds an integer graph exactly.
+
+    Raises:
+        WeightsError: the file is missing, damaged, no safetensors file, of a newer version, or a plain network.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):
+        if os.path.exists(path):
+            raise WeightsError(f"weights: '{path}' is no file; give a .safetensors file")
+        way = "train with CQReLU (casc-det train), then: " if path.suffix in OTHERS else "make a spiking graph with: "
+        raise WeightsError(
+            f"weights: '{path}' does not exist (nothing is downloaded); {way}casc-det convert weights=best.pt "
+            "out=model.safetensors; or give a name that casc-det models lists"
+        )
+    if path.suffix in OTHERS:
+        way = f"casc-det convert weights={shlex.quote(str(path))} out=model.safetensors"
+        raise WeightsError(
+            f"weights: '{path}' is no spiking graph but a '{path.suffix}' network; "
+            f"{f'if casc-det train made it: {way}; else ' if path.suffix == '.pt' else ''}"
+            "train it with CQReLU first (casc-det train weights=...)"
+        )
+    with opened(path) as file:
+        metadata = file.metadata() or {}
+        if KEY not in metadata:
+            raise WeightsError(
+                f"weights: '{path}' holds tensors but no spiking graph; it may be a float state dict: use it as "
+                "weights= of casc-det train"
+            )
+        try:
+            graph = read_structure(file)
+            check_structure(graph)
+            values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            if CHECKSUM in metadata and checksum(metadata[KEY], values) != metadata[CHECKSUM]:
+                raise ConversionError("its checksum does not fit its content")
+            graph = dataclasses.replace(graph, nodes=[_with_values(node, values) for node in graph.nodes])
+            check_values(graph)
+        except ConversionError as error:
+            raise WeightsError(f"weights: the graph in '{path}' is damaged ({error}); convert again") from error
+    if graph.integer and dtype not in (None, torch.float32, torch.float64):
+        raise ArgumentError(f"dtype: an integer graph needs float32 or float64, got {dtype}")
+    return g.moved(graph, dtype or torch.float32, device)
+
+
+@contextlib.contextmanager
+def opened(path: str | Path):
+    """A safetensors file, whose header is of a size that it can have; WeightsError where it is damaged."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise WeightsError(f"weights: '{path}' is no file")
+    try:
+        with Path(path).open("rb") as raw:
+            length = int.from_bytes(raw.read(8), "little")
+            if length > LONGEST_HEADER:
+                raise WeightsError(f"weights: '{path}' is damaged or no safetensors file (a header of {length} bytes)")
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"weights: '{path}' is damaged or no safetensors file ({reason})") from error
+
+
+def read_header(file) -> dict:
+    """The JSON of an open file's graph, of a version that is known; ConversionError where it is damaged."""
+    metadata = file.metadata() or {}
+    try:
+        header = json.loads(metadata[KEY], object_pairs_hook=_unique, parse_constant=_no_number)
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ConversionError(f"its description is no JSON: {shown(str(error))}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("version") not in (1, 2, VERSION):
+        raise ConversionError(f"it has another format version than {VERSION}; update casc_det")
+    if (header["version"] == VERSION) != (CHECKSUM in metadata):
+        raise ConversionError("its version and its checksum do not fit together")
+    return header
+
+
+def _unique(pairs: list[tuple]) -> dict:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key is given twice")
+    return result
+
+
+def _no_number(text: str):
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def read_structure(file) -> g.SpikingGraph:
+    """The graph of an open file, its tensors without values; ConversionError where it is damaged."""
+    header = read_header(file)
+    known = {f.name for f in dataclasses.fields(g.SpikingGraph)} | {"format", "version"}
+    _check_keys("its description", header, known, {"nodes", *SETTINGS})
+    if type(header["nodes"]) is not list or not all(type(entry) is dict for entry in header["nodes"]):
+        raise ConversionError("its nodes are no list of objects")
+    slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+    stored = {key: (part.get_dtype(), part.get_shape()) for key, part in slices.items()}
+    _check_kinds(stored, header.get("integer", False) is True)
+    nodes = [_read_node(entry, stored, header["version"]) for entry in header["nodes"]]
+    if stored:
+        raise ConversionError(f"tensor {shown(next(iter(stored)))} belongs to no node")
+    rest = {key: value for key, value in header.items() if key not in ("format", "version", "nodes")}
+    return g.SpikingGraph(nodes, **rest)
+
+
+def _check_keys(owner: str, found: dict, known: set[str], needed: set[str]) -> None:
+    for key in found.keys() - known:
+        raise ConversionError(f"{owner} has the unknown key {shown(key)}")
+    for key in sorted(needed - found.keys()):
+        raise ConversionError(f"{owner} lacks '{key}'")
+
+
+def _check_kinds(stored: dict, integer: bool) -> None:
+    """Raise ConversionError where a tensor is not stored as the format has it."""
+    kinds = {kind for kind, _ in stored.values()}
+    if not integer and (len(kinds) != 1 or not kinds <= {*FLOAT_KINDS}):
+        raise ConversionError(f"its tensors are stored as {shown(sorted(kinds))}, expected floats of one kind")
+    for key, (kind, _) in stored.items() if integer else ():
+        expected = INTEGER_KINDS.get(key.rpartition(".")[2])
+        if kind != expected:
+            raise ConversionError(f"tensor {shown(key)} is stored as {kind}, expected {expected or 'none'}")
+
+
+def _read_node(entry: dict, stored: dict, version: int) -> g.Node:
+    """One node; its tensors are taken out of `stored` and get a shape without values."""
+    kind = g.NODE_TYPES.get(entry["type"]) if isinstance(entry.get("type"), str) else None
+    if kind is None:
+        raise ConversionError(f"a node is of the unknown type {shown(entry.get('type'))}")
+    fields = dataclasses.fields(kind)
+    owner = f"node {shown(entry.get('name'))} ({kind.__name__})"
+    # what may be a tensor or none is not written then
+    optional = {f.name for f in fields if f.default is None or f.name in ("theta", *(("lam",) if version < 2 else ()))}
+    _check_keys(owner, entry, {"type", *(f.name for f in fields)}, {f.name for f in fields} - optional)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key != "type"}
+    for f in fields:
+        key = f"{entry['name']}.{f.name}"
+        if key in stored:
+            if f.name in entry:
+                raise ConversionError(f"{owner} has {f.name} twice")
+            values[f.name] = torch.empty(stored.pop(key)[1], device="meta")
+    return kind(**values)
+
+
+def _with_values(node: g.Node, values: dict[str, torch.Tensor]) -> g.Node:
+    return dataclasses.replace(node, **{key: values[f"{node.name}.{key}"] for key in g.tensors(node)})

@@ -1,0 +1,1 @@
+"""What becomes of the readout: one folder for each task."""

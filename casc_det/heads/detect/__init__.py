@@ -1,0 +1,1 @@
+"""Boxes from the readouts of a detector."""

@@ -1,0 +1,107 @@
+"""Readout maps -> boxes: anchors, box distribution (DFL), sigmoid, threshold, class-wise NMS.
+
+Anchor-free decoding of YOLO: with the cell centre (cx, cy) in cells and the expected distances l, t, r, b of the
+softmax distributions over 0..reg_max-1 cells, the box is (cx-l, cy-t, cx+r, cy+b) * stride.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from casc_det.base.arguments import shown
+from casc_det.errors import ArgumentError
+from casc_det.heads.detect.nms import nms
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """conf: a box needs a larger score than this, 0..1. iou: NMS threshold, 0..1. max_det: most boxes a picture.
+
+    classes: labels to keep, None for all. multi_label: a cell may give several classes (for mAP), else its best.
+    """
+
+    conf: float = 0.25
+    iou: float = 0.7
+    max_det: int = 300
+    classes: tuple[int, ...] | None = None
+    multi_label: bool = False
+
+    def __post_init__(self):
+        for name in ("conf", "iou"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ArgumentError(f"{name}: expected a number from 0 to 1, got {shown(value)}")
+        if isinstance(self.max_det, bool) or not isinstance(self.max_det, int) or self.max_det < 1:
+            raise ArgumentError(f"max_det: expected a whole number above 0, got {shown(self.max_det)}")
+
+
+def check_classes(classes: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Return `classes`, or raise ArgumentError when one is no label of a detector with `count` classes."""
+    wrong = [c for c in classes if type(c) is not int or not 0 <= c < count]
+    if wrong:
+        raise ArgumentError(f"classes: expected indices from 0 to {count - 1}, got {shown(wrong[0])}")
+    return classes
+
+
+@dataclass
+class Detections:
+    """boxes: (N, 4) xyxy pixels of the letterboxed picture. scores: (N,) falling. labels: (N,) class indices."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def decode_maps(
+    readout: dict[str, torch.Tensor], strides: list[int], reg_max: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All boxes and scores of a readout, computed on the CPU by NumPy: equal readouts have equal boxes and scores.
+
+    (torch takes other functions for sigmoid and softmax at the end of a line or of a thread's share, and for another
+    layout in memory; they differ in the last bit, and scores that were equal change places.)
+
+    Args:
+        readout: `boxes{i}` (B, 4*reg_max, H, W) and `scores{i}` (B, classes, H, W) for each level i.
+
+    Returns:
+        boxes (B, N, 4) xyxy in pixels and scores (B, N, classes) in 0..1.
+    """
+    boxes, scores = [], []
+    for level, stride in enumerate(strides):
+        raw, logits = (readout[f"{kind}{level}"].cpu().contiguous().numpy() for kind in ("boxes", "scores"))
+        batch, _, height, width = raw.shape
+        if reg_max > 1:
+            raw = raw.reshape(batch, 4, reg_max, height, width)
+            weights = raw - raw.max(2, keepdims=True)
+            total = np.exp(weights, out=weights).sum(2)
+            weights *= np.arange(reg_max, dtype=raw.dtype).reshape(-1, 1, 1)
+            raw = weights.sum(2) / total
+        x = np.arange(width, dtype=raw.dtype) + raw.dtype.type(0.5)
+        y = np.arange(height, dtype=raw.dtype)[:, None] + raw.dtype.type(0.5)
+        left, top, right, bottom = raw.transpose(1, 0, 2, 3)
+        corners = np.stack((x - left, y - top, x + right, y + bottom), -1) * raw.dtype.type(stride)
+        boxes.append(corners.reshape(batch, -1, 4))
+        share = np.negative(logits)
+        with np.errstate(over="ignore"):  # 1 / infinity is 0
+            np.exp(share, out=share)
+        share += 1
+        np.divide(1, share, out=share)
+        scores.append(share.reshape(batch, share.shape[1], -1).transpose(0, 2, 1))
+    return torch.from_numpy(np.concatenate(boxes, 1)), torch.from_numpy(np.concatenate(scores, 1))
+
+
+def detect(boxes: torch.Tensor, scores: torch.Tensor, settings: DetectionSettings) -> Detections:
+    """The detections of one picture from all its boxes (N, 4) and scores (N, classes)."""
+    boxes, scores = boxes.numpy(), scores.numpy()
+    if settings.multi_label:
+        cells, labels = np.nonzero(scores > settings.conf)
+    else:
+        cells = np.flatnonzero(scores.max(1) > settings.conf)
+        labels = scores[cells].argmax(1)
+    if settings.classes is not None:
+        wanted = np.isin(labels, check_classes(settings.classes, scores.shape[1]))
+        cells, labels = cells[wanted], labels[wanted]
+    values, corners = scores[cells, labels], boxes[cells]
+    keep = nms(corners, values, labels, settings.iou, settings.max_det)
+    return Detections(corners[keep], values[keep], labels[keep])

@@ -1,0 +1,95 @@
+"""When to stop before the time is up: rules that look at the boxes of one picture after each step.
+
+    quiescent           the network is at rest: the answer is the ANN's
+    boxes-stable(k)     the shown boxes, or that there are none, have not changed in the last k steps (default 3)
+    confident(p)        there are boxes, and all that are shown have a score of at least p (default 0.5)
+
+The last two look only from the last step of wake on, when the whole picture has come in (boxes-stable(3) stops at Q + 3
+at the earliest), and stop at rest in any case.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from casc_det.base.arguments import shown
+from casc_det.errors import ArgumentError
+from casc_det.heads.detect.nms import overlaps
+
+SAME_IOU, SAME_SCORE = 0.95, 0.02
+KINDS = {"quiescent": None, "boxes-stable": 3, "confident": 0.5}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """kind: a key of `KINDS`. value: its parameter."""
+
+    kind: str = "quiescent"
+    value: float | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.value is None else f"{self.kind}({self.value:g})"
+
+    def watch(self, first: int) -> "Watch":
+        """To be told of the steps of one picture. first: the step from which on it may stop, the last of wake."""
+        return Watch(self, first)
+
+
+def read_policy(text, argument: str = "policy") -> Policy:
+    """`quiescent`, `boxes-stable`, `boxes-stable(5)`, `confident(0.6)` as a `Policy`; `argument` is named in errors.
+
+    Raises:
+        ArgumentError: it is none of these, or its parameter makes no sense.
+    """
+    if isinstance(text, Policy):
+        return text
+    found = re.fullmatch(r"([a-z-]+)(?:\(([0-9.]+)\))?", str(text).strip())
+    kind, given = found.groups() if found else (None, None)
+    if kind not in KINDS or (given and KINDS[kind] is None):
+        raise ArgumentError(f"{argument}: expected quiescent, boxes-stable(k) or confident(p), got {shown(text)}")
+    try:
+        value = float(given) if given else KINDS[kind]
+    except ValueError:
+        raise ArgumentError(f"{argument}: expected a number in brackets, got {shown(text)}") from None
+    if kind == "boxes-stable" and (value < 1 or value != int(value)):
+        raise ArgumentError(f"{argument}: boxes-stable(k) expects a whole number of steps from 1 on, got {shown(text)}")
+    if kind == "confident" and not 0 < value <= 1:
+        raise ArgumentError(f"{argument}: confident(p) expects a score above 0 and up to 1, got {shown(text)}")
+    return Policy(kind, value)
+
+
+class Watch:
+    """Follows one picture; boxes: those that would be shown."""
+
+    def __init__(self, policy: Policy, first: int):
+        self.policy, self.first = policy, first
+        self.before, self.stable = None, 0
+
+    def stop(self, t: int, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, quiescent: bool) -> bool:
+        """Whether to stop after step `t`; boxes (N, 4) xyxy, scores (N,), labels (N,)."""
+        now = (boxes, scores, labels)
+        same = self.before is not None and unchanged(self.before, now)
+        self.before, self.stable = now, self.stable + 1 if same and t > self.first else 0
+        if quiescent:
+            return True
+        if t < self.first:
+            return False
+        if self.policy.kind == "boxes-stable":
+            return self.stable >= self.policy.value
+        return self.policy.kind == "confident" and len(scores) > 0 and float(scores.min()) >= self.policy.value
+
+
+def unchanged(first: tuple, second: tuple) -> bool:
+    """Whether two sets of boxes are the same objects: same classes, IoU above 0.95, scores within 0.02."""
+    if sorted(first[2].tolist()) != sorted(second[2].tolist()):
+        return False
+    free = list(range(len(second[2])))
+    overlap = overlaps(first[0], second[0])
+    for i, label in enumerate(first[2]):
+        near = [j for j in free if second[2][j] == label and overlap[i, j] > SAME_IOU]
+        near = [j for j in near if abs(second[1][j] - first[1][i]) <= SAME_SCORE]
+        if not near:
+            return False
+        free.remove(max(near, key=lambda j: overlap[i, j]))
+    return True

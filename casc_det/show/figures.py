@@ -1,0 +1,97 @@
+"""Figures from records, with matplotlib; the only place that uses it. Nothing touches its global state."""
+
+import io
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib import font_manager, rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from casc_det.base.files import write_bytes
+from casc_det.errors import OutputError
+
+WIDE_FONTS = (
+    "NotoSansCJK",
+    "NotoSerifCJK",
+    "SourceHanSans",
+    "wqy-",
+    "DroidSansFallback",
+    "unifont",
+    "PingFang",
+    "msyh",
+)
+
+
+@cache
+def font_file(font: str = "Arial.ttf") -> str:
+    """A font file of this machine: the one asked for, or else one with many letters, at last matplotlib's own."""
+    files = [entry.fname for entry in font_manager.fontManager.ttflist if os.path.exists(entry.fname)]
+    for name in (Path(font).name, *WIDE_FONTS):
+        for file in files:
+            if name in os.path.basename(file):
+                return file
+    return font_manager.findfont("DejaVu Sans")
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure whole or not at all; the suffix, .png or .pdf, says how."""
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(stream, format=Path(path).suffix[1:], dpi=150)
+    return write_bytes(path, stream.getvalue())
+
+
+def save_figures(folder: Path, figures: dict[str, Callable[[], Figure | None]], suffixes=(".png",)) -> list[str]:
+    """Draw each figure and write it as `folder/name` with each suffix; one that is None, or fails, is removed there.
+
+    Returns:
+        A line for each figure that failed: matplotlib can raise anything, and a figure is never worth the numbers.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    problems = []
+    for name, draw in figures.items():
+        figure = None
+        files = [folder / f"{name}{suffix}" for suffix in suffixes]
+        try:
+            figure = draw()
+            for file in files if figure else ():
+                save_figure(figure, file)
+        except OutputError:
+            raise
+        except Exception as error:
+            figure = None
+            problems.append(f"{name}: could not be drawn ({type(error).__name__}: {' '.join(str(error).split())})")
+        for file in files if figure is None else ():
+            file.unlink(missing_ok=True)
+    return problems
+
+
+def literal(text: str, longest: int = 200) -> str:
+    """Text from data (class, file and network names) as matplotlib shows it as it is, cut where it is too long.
+
+    There is no mathtext in it, no lone surrogate or line break, and no underscore in front, which would hide an entry
+    of a legend.
+    """
+    text = "".join(c if c.isprintable() else " " for c in str(text))
+    text = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
+@contextmanager
+def without_mathtext():
+    """Inside, matplotlib shows every text as it is, also where figures of others hold class names such as `$x_^$`."""
+    with rc_context({"text.parse_math": False}):
+        yield
+
+
+def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """A figure of so many inches and its axes (rows, columns)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)

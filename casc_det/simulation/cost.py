@@ -1,0 +1,85 @@
+"""What a spiking graph holds and what one picture costs: neurons, multiply-accumulates, parameters."""
+
+from dataclasses import dataclass
+
+import torch
+
+from casc_det import graph as g
+from casc_det.base.arguments import shown
+from casc_det.errors import ArgumentError
+from casc_det.graph.bounds import proved_range
+from casc_det.graph.ops import apply, convolve
+from casc_det.simulation import depths
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Of one picture of a given size: MACs by convolution, the names of those that read pixels, neurons by layer."""
+
+    macs: dict[str, int]
+    pixels: frozenset[str]
+    layers: dict[str, int]
+
+    @property
+    def neurons(self) -> int:
+        return sum(self.layers.values())
+
+    @property
+    def ann_macs(self) -> int:
+        return sum(self.macs.values())
+
+    def snn_macs(self, steps: int, levels: int) -> int:
+        """MACs of `steps` steps of the spiking network."""
+        return min(steps, levels) * sum(self.macs[name] for name in self.pixels)
+
+
+def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operations:
+    """Operations for a network input of (height, width); nothing is computed, only shapes."""
+    macs, layers = {}, {}
+    shapes: dict[str, torch.Tensor] = {}
+    reached = depths(graph)
+    for node in graph.nodes:
+        node = g.on_meta(node)
+        inputs = [shapes[name] for name in node.inputs]
+        match node:
+            case g.Input():
+                value = torch.empty(1, node.channels, height, width, device="meta")
+            case g.Conv():
+                value = convolve(node, inputs[0].to(node.weight.dtype))
+                macs[node.name] = value.numel() * node.weight[0].numel()
+            case g.Neuron() | g.Readout():
+                value = inputs[0]
+                if isinstance(node, g.Neuron):
+                    layers[node.name] = value.numel()
+            case _:
+                value = apply(node, *inputs)
+        shapes[node.name] = value
+    pixels = frozenset(node.name for node in graph.of_type(g.Conv) if not reached[node.inputs[0]])
+    return Operations(macs, pixels, layers)
+
+
+def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
+    """Facts about a spiking graph as JSON values; neurons and MACs are those of one square picture."""
+    stride = max(graph.strides)
+    size = -(-graph.imgsz // stride) * stride if imgsz is None else imgsz
+    if isinstance(size, bool) or not isinstance(size, int) or not stride <= size <= 8192 or size % stride:
+        raise ArgumentError(f"imgsz: expected a multiple of {stride} from {stride} to 8192, got {shown(size)}")
+    operations = count_operations(graph, size, size)
+    arithmetic = (
+        f"8-bit weights, whole numbers up to {proved_range(graph).largest} (below 2^24)"
+        if graph.integer
+        else "real-valued"
+    )
+    return {
+        "levels": graph.levels,
+        "arithmetic": arithmetic,
+        "classes": len(graph.names),
+        "imgsz": graph.imgsz,
+        "parameters": sum(v.numel() for node in graph.nodes for v in g.tensors(node).values()),
+        "neuron layers": len(graph.of_type(g.Neuron)),
+        f"neurons at {size}": operations.neurons,
+        f"ANN MACs at {size}": operations.ann_macs,
+        "nodes": {kind: len(graph.of_type(t)) for kind, t in g.NODE_TYPES.items() if graph.of_type(t)},
+        "names": ", ".join(graph.names),
+        **graph.meta,
+    }

@@ -1,0 +1,236 @@
+"""What both engines share: the `Step` they yield, their bounds, and the checks of their arguments."""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from casc_det import graph as g
+from casc_det.base.arguments import shown
+from casc_det.errors import ArgumentError
+from casc_det.graph.bounds import EXACT_BELOW, unlimited_range
+from casc_det.neurons import KINDS, NeuronState, is_own
+from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
+from casc_det.simulation.fast.signals import LARGEST_ZERO
+
+MOST_STEPS = 32767  # counts of neurons are int16 in the fast engine
+EXACT = {torch.float32: EXACT_BELOW, torch.float64: 2**53}  # from here on integers are no longer exact
+
+
+@dataclass(repr=False)
+class Step:
+    """What is known after step `t` (1, 2, ...) of a batch of B pictures.
+
+    Attributes:
+        graph, divisor: the graph, and what its summed readouts are divided by after step `t`.
+        t: the step.
+        quiescent: (B,) bool; True once a whole sleep step passed without a spike. Then the answer is final.
+        fired: (neuron layers, 2, B) spikes sent and taken back in this step, layers in the order of the graph.
+        passed: (convolutions that read spikes, B) synaptic operations of this step: spikes times the synapses they
+            pass, by magnitude.
+        total: function of a readout's name: its currents summed up to this step, (B, C, H, W).
+        states: the neurons' potentials and counts by layer; the engine's own tensors, do not write to them. The fast
+            engine gives them at the steps named in `at` and at the last one, else an empty dictionary.
+        spikes: the spikes of this step by neuron layer, (B, C, H, W) of -1, 0, 1, where `record` asks for them.
+        match: (neuron layers, B, 3) int64 where `compare` gives counts n*: neurons whose rate n / min(t, Q) is above
+            that of n* / Q, neurons below it, and the sum of |n Q - n* min(t, Q)|.
+    """
+
+    graph: g.SpikingGraph
+    divisor: int
+    t: int
+    quiescent: torch.Tensor
+    fired: torch.Tensor
+    passed: torch.Tensor
+    total: Callable[[str], torch.Tensor]
+    states: dict[str, NeuronState]
+    spikes: dict[str, torch.Tensor] | None = None
+    match: torch.Tensor | None = None
+
+    def __repr__(self) -> str:
+        sent, rest = int(self.fired.sum()), int(self.quiescent.sum())
+        return f"Step(t={self.t}, {rest} of {len(self.quiescent)} images at rest, {sent} spikes)"
+
+    @property
+    def readout(self) -> dict[str, torch.Tensor]:
+        """Estimate of each output map by name, (B, C, H, W); the ANN's at quiescence. Computed when asked for."""
+        nodes = self.graph.of_type(g.Readout)
+        return {node.name: self.graph.output(node, self.total(node.name), self.divisor) for node in nodes}
+
+    @property
+    def positive(self) -> dict[str, torch.Tensor]:
+        """Spikes sent in this step, by neuron layer, (B,)."""
+        return {node.name: x for node, x in zip(self.graph.of_type(g.Neuron), self.fired[:, 0], strict=True)}
+
+    @property
+    def negative(self) -> dict[str, torch.Tensor]:
+        """Spikes taken back in this step, by neuron layer, (B,)."""
+        return {node.name: x for node, x in zip(self.graph.of_type(g.Neuron), self.fired[:, 1], strict=True)}
+
+    @property
+    def layer_sops(self) -> dict[str, torch.Tensor]:
+        """Synaptic operations of this step by convolution, (B,) float64; none for convolutions of pixels."""
+        return {node.name: x for node, x in zip(spiking_convolutions(self.graph), self.passed, strict=True)}
+
+    @property
+    def sops(self) -> torch.Tensor:
+        """Synaptic operations of this step, (B,) float64."""
+        return self.passed.sum(0)
+
+    @property
+    def counts(self) -> dict[str, torch.Tensor]:
+        """Spike counts of each neuron layer, (B, C, H, W)."""
+        return {name: state.n for name, state in self.states.items()}
+
+
+def spiking_convolutions(graph: g.SpikingGraph) -> list[g.Conv]:
+    """The convolutions that read spikes, not pixels."""
+    reached = depths(graph)
+    return [node for node in graph.of_type(g.Conv) if reached[node.inputs[0]]]
+
+
+def depths(graph: g.SpikingGraph) -> dict[str, int]:
+    """For each node the largest number of neuron layers on a path from the picture to it, itself included."""
+    result: dict[str, int] = {}
+    for node in graph.nodes:
+        result[node.name] = max((result[i] for i in node.inputs), default=0) + isinstance(node, g.Neuron)
+    return result
+
+
+def auto_limit(graph: g.SpikingGraph, delay: float = 0.0) -> int:
+    """An upper bound of the step at which WSC with CIF neurons is quiescent: Q*(depth + 1) + 1.
+
+    depth: the largest number of neuron layers on a path from the picture to an output. delay: that of the schedule;
+    the steps that the last layer waits are added.
+
+    After wake the input of the first layer is complete. Once the input of a neuron is complete, each step brings its
+    count one nearer to the final one, and the two are at most Q apart: Q steps a layer, and one step to see silence.
+    """
+    layers = max(depths(graph).values())
+    return graph.levels * (layers + 1) + 1 + wsc(graph.levels, delay=delay).waiting(layers - 1)
+
+
+def check_timesteps(timesteps, graph: g.SpikingGraph, delay: float = 0.0) -> int:
+    """The number of steps to run at most: `timesteps` itself, or the bound of `auto`."""
+    if isinstance(timesteps, str) and timesteps == "auto":
+        steps = auto_limit(graph, delay)
+        if steps > MOST_STEPS:
+            raise ArgumentError(f"delay: {delay!r} may take {steps} steps to rest, at most {MOST_STEPS} can be run")
+        return steps
+    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 0 < timesteps <= MOST_STEPS:
+        raise ArgumentError(f"timesteps: expected an integer from 1 to {MOST_STEPS} or 'auto', got {shown(timesteps)}")
+    return timesteps
+
+
+def check_exact(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str) -> None:
+    """Raise ArgumentError where counts, potentials or sums of so many steps may leave the numbers they are kept in.
+
+    CIF neurons with WSC cannot: their counts end at Q, and conversion proves the rest (`conversion.integer`). Other
+    counts grow as long as the network runs. Of an own neuron it is taken that it sends at most one spike a step.
+    """
+    fits = partial(_fits, graph, neuron=neuron, schedule=schedule, dtype=graph.dtype)
+    if fits(steps):
+        return
+    most = bisect_left(range(1, steps), True, key=lambda t: not fits(t))
+    remedy = "give fewer steps"
+    if graph.dtype == torch.float32 and _fits(graph, steps, neuron, schedule, torch.float64):
+        remedy += ", or simulate the graph in float64"
+    raise ArgumentError(
+        f"timesteps: neuron='{neuron}' with schedule='{schedule}' is exact in {most} steps of this network at most, "
+        f"got {steps}; {remedy}"
+    )
+
+
+def exact_dtype(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str) -> torch.dtype:
+    """The smallest dtype in which so many steps of an integer graph are exact; float64 where none is."""
+    return torch.float32 if _fits(graph, steps, neuron, schedule, torch.float32) else torch.float64
+
+
+def _fits(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str, dtype: torch.dtype) -> bool:
+    """See `check_exact`."""
+    plan = SCHEDULES[schedule](graph.levels, 0.0, 0.0)
+    own = is_own(neuron) or type(plan) is not Schedule
+    limited = not own and KINDS[neuron].limited and plan.count_limit is not None
+    count = plan.count_limit if limited else steps
+    if count * _largest_pooled(graph) > MOST_STEPS:
+        return False
+    if not graph.integer or (limited and plan.wake <= graph.levels):
+        return True
+    wakes = steps if own else min(steps, plan.wake or steps)
+    return unlimited_range(graph, steps, wakes).largest < EXACT[dtype]
+
+
+def check_compiled(neuron: str, schedule: str, levels: int) -> None:
+    """Raise ArgumentError where a neuron or schedule is not ours: the fast engine has no form of it."""
+    remedy = "the fast engine cannot run it; use engine='reference'"
+    if is_own(neuron):
+        raise ArgumentError(f"neuron: '{neuron}' is an own kind, not one of casc_det; {remedy}")
+    plan = SCHEDULES[schedule](levels, 0.0, 0.0)
+    if type(plan) is not Schedule:
+        raise ArgumentError(f"schedule: '{schedule}' is an own {type(plan).__name__}, not one of casc_det; {remedy}")
+
+
+def _largest_pooled(graph: g.SpikingGraph) -> int:
+    """The largest spike that a max pool may read as such: its counts are int16, too (`simulation.fast.temporal`)."""
+    size: dict[str, int] = {}
+    for node in graph.nodes:
+        sizes = [size[name] for name in node.inputs]
+        match node:
+            case g.Neuron():
+                size[node.name] = 1
+            case g.Add():
+                size[node.name] = sum(sizes) if 0 not in sizes and sum(sizes) <= LARGEST_ZERO else 0
+            case g.Concat():
+                size[node.name] = max(sizes) if 0 not in sizes else 0
+            case g.MaxPool() | g.Slice() | g.Upsample() | g.ZeroPad():
+                size[node.name] = sizes[0]
+            case _:
+                size[node.name] = 0  # floats
+    return max([1, *(size[node.name] for node in graph.of_type(g.MaxPool))])
+
+
+def check_corrections(**values) -> None:
+    """Raise ArgumentError where `hysteresis` or `delay` is no number from 0 to `MOST_STEPS`."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_STEPS:
+            raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {shown(value)}")
+
+
+def first_answer(graph: g.SpikingGraph, delay: float = 0.0) -> int:
+    """The first step of WSC at which all input was seen and every layer may send: from here on a policy may stop."""
+    return max(graph.levels, wsc(graph.levels, delay=delay).waiting(max(depths(graph).values()) - 1) + 1)
+
+
+def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
+    """Raise ArgumentError where `images` is no tensor (B, 3, H, W) of values in 0..1 that `graph` can take."""
+    if not isinstance(images, torch.Tensor):
+        raise ArgumentError(f"images: expected a tensor (B, 3, H, W), got {type(images).__name__}")
+    stride, dtype = max(graph.strides), graph.dtype
+    if images.dtype != dtype:
+        raise ArgumentError(
+            f"images: expected dtype {dtype}, that of the graph's weights, got {images.dtype}; convert one"
+        )
+    sizes = images.shape[2:]
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or any(s < 1 or s % stride for s in sizes):
+        raise ArgumentError(
+            f"images: expected a tensor (B, 3, H, W) with H and W multiples of {stride}, got {tuple(images.shape)}; "
+            "letterbox the pictures first"
+        )
+    low, high = (float(v) for v in images.aminmax())
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise ArgumentError(
+            f"images: expected values from 0 to 1, got {low:g} to {high:g}; divide pixels of 0..255 by 255"
+        )
+
+
+def fan_out(node: g.Conv, height: int, width: int) -> torch.Tensor:
+    """Synapses that leave each position of one input channel, (H, W) float64: exact at the borders."""
+    ones = torch.ones(1, 1, *node.weight.shape[2:], dtype=torch.float64)
+    geometry = (node.stride, node.padding, node.dilation)
+    x = torch.zeros(1, 1, height, width, dtype=ones.dtype, requires_grad=True)
+    with torch.enable_grad():
+        y = torch.nn.functional.conv2d(x, ones, None, *geometry)
+        (reached,) = torch.autograd.grad(y.sum(), x)
+    return (reached[0, 0] * (node.weight.shape[0] // node.groups)).to(node.weight.device)

@@ -1,0 +1,137 @@
+"""What a study says in words and in one table: how many time steps, at what price, and why."""
+
+from casc_det.studies import figures
+from casc_det.studies.cells import ENOUGH, LEAST_MAP, smallest_step
+from casc_det.studies.variants import Variant
+
+
+def summarise(records: list[dict]) -> list[dict]:
+    """For each cell: the steps with 99 % and 100 % of the ANN's mAP50-95, and their price.
+
+    Returns:
+        Dictionaries with `name`, `network`, `method`, `disturbance`, `levels`, `pictures`, `ann`, `best` (largest
+        mAP50-95), `T_last` (the last step simulated), `reached` ({"99%": {"first": point, "kept": point}, ...};
+        a point is {"T", "energy_mJ", "gap_95"}, or None where it is not reached by `T_last` or the ANN's mAP is below
+        `LEAST_MAP`; kept: and does not fall below again up to `T_last`), `rest` ({"pictures", "first", "last",
+        "energy_mJ"} or None).
+    """
+    result = []
+    for record in records:
+        cell, curves = record["result"], record["result"]["curves"]
+        reached = {
+            f"{share:.0%}": {
+                name: _point(cell, smallest_step(cell, share, kept))
+                for name, kept in (("first", False), ("kept", True))
+            }
+            for share in ENOUGH
+        }
+        rests = [t for t in cell["steps_to_rest"] if t]
+        rest = {"pictures": len(rests), "first": min(rests), "last": max(rests)} if rests else None
+        entry = {"name": figures.full_label(record, records), "network": figures.network(record)}
+        entry |= {"method": record["method"], "disturbance": record["disturbance"], "levels": cell["levels"]}
+        entry |= {"pictures": cell["pictures"], "ann": cell["ann"], "best": max(curves["mAP50-95"]), "reached": reached}
+        entry["T_last"] = curves["T"][-1]
+        entry["rest"] = rest and rest | {"energy_mJ": curves["energy_mJ"][-1]}
+        result.append(entry)
+    return result
+
+
+def rows(summary: list[dict]) -> list[list[str]]:
+    """The cells of `summarise` in words, a row each, below a row of heads."""
+
+    def at(point: dict | None, ann: dict, beyond: str) -> str:
+        detects = ann["mAP50-95"] >= LEAST_MAP
+        return f"{point['T']} ({point['energy_mJ']:.2f})" if point else beyond if detects else "no mAP"
+
+    kept = f"kept to T = {summary[0]['T_last']}"
+    result = [["cell; T (mJ a picture)", "99 %", kept, "100 %", kept, "at rest", "largest mAP", "ANN"]]
+    for entry in summary:
+        rest, ann, beyond = entry["rest"], entry["ann"], f">{entry['T_last']}"
+        end = f"{rest['first']}-{rest['last']} ({rest['energy_mJ']:.2f})" if rest else beyond
+        end += f", {rest['pictures']} of {entry['pictures']}" if rest and rest["pictures"] < entry["pictures"] else ""
+        points = [
+            at(entry["reached"][share][kind], ann, beyond) for share in ("99%", "100%") for kind in ("first", "kept")
+        ]
+        last = [f"{entry['best']:.4f}", f"{ann['mAP50-95']:.4f} ({ann['energy_mJ']:.2f})"]
+        result.append([entry["name"], *points, end, *last])
+    return result
+
+
+def table(summary: list[dict]) -> str:
+    """`rows` as plain text."""
+    cells = rows(summary)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def _point(cell: dict, t: int | None) -> dict | None:
+    if t is None:
+        return None
+    return {
+        "T": t,
+        "energy_mJ": cell["curves"]["energy_mJ"][cell["curves"]["T"].index(t)],
+        "gap_95": cell["gap_95"][str(t)],
+    }
+
+
+def answers(records: list[dict], summary: list[dict]) -> list[str]:
+    """The question of a study, answered for each network: how many steps, what they cost, why, and how sure that is."""
+    result = []
+    clean = [(record, entry) for record, entry in zip(records, summary, strict=True) if entry["disturbance"] == "clean"]
+    for network in dict.fromkeys(figures.identity(record) for record, _ in clean):
+        mine = [(record, entry) for record, entry in clean if figures.identity(record) == network]
+        result.append(_answer(mine))
+        result += [_why(record) for record, _ in mine if record in figures.plain(records)]
+    return result
+
+
+def _answer(cells: list[tuple[dict, dict]]) -> str:
+    """The fastest and the cheapest cell of a network with 99 % of the ANN's mAP, and what the ANN's answer takes."""
+    entries = [entry for _, entry in cells]
+    network, ann, pictures = (entries[0][key] for key in ("network", "ann", "pictures"))
+    whole = f"the ANN's mAP50-95 ({ann['mAP50-95']:.4f})"
+    if ann["mAP50-95"] < LEAST_MAP:
+        return (
+            f"{network}: the ANN itself detects next to nothing on these {pictures} pictures (mAP50-95 "
+            f"{ann['mAP50-95']:.2g}, less than {LEAST_MAP:g}), so no number of time steps can be held against it; is "
+            "it trained, and are these the right weights, pictures and class names?"
+        )
+    found = [(entry["reached"]["99%"]["first"], entry) for entry in entries if entry["reached"]["99%"]["first"]]
+    if not found:
+        last = entries[0]["T_last"]
+        return f"{network}: no cell has 99 % of {whole} at a time step up to T = {last}, the last one simulated."
+    fast, by = min(found, key=lambda pair: (pair[0]["T"], pair[0]["energy_mJ"]))
+    low, high = fast["gap_95"]
+    text = f"{network}: T = {fast['T']} is enough for 99 % of {whole} with {by['method']}, for {_price(fast, ann)}"
+    text += f" ({pictures} pictures: the gap to the ANN has a 95 % interval of {low:+.4f} to {high:+.4f})."
+    cheap, by = min(found, key=lambda pair: pair[0]["energy_mJ"])
+    if cheap is not fast:
+        text += f" Cheapest are {_price(cheap, ann)} with {by['method']} at T = {cheap['T']}."
+    exact = [entry for record, entry in cells if Variant(**record["variant"]).rests and entry["rest"]]
+    exact = [entry for entry in exact if entry["rest"]["pictures"] == pictures]
+    if exact:
+        best = min(exact, key=lambda entry: entry["rest"]["energy_mJ"])
+        rest = best["rest"]
+        text += f" The ANN's own answer, box for box, comes at rest: with {best['method']} after {rest['first']} to "
+        text += f"{rest['last']} steps, for {_price(rest, ann)}."
+    return text
+
+
+def _price(point: dict, ann: dict) -> str:
+    return f"{point['energy_mJ']:.2f} mJ a picture ({point['energy_mJ'] / ann['energy_mJ']:.2f} of the ANN's)"
+
+
+def _why(record: dict) -> str:
+    """Why it takes time: what wake leaves to be corrected."""
+    cell, curves = record["result"], record["result"]["curves"]
+    k = min(range(len(curves["T"])), key=lambda i: abs(curves["T"][i] - cell["levels"]))
+    spikes, taken = curves["spikes"][-1], curves["taken_back"][-1]
+    more, fewer = (f"{curves[key][k]:.1%}" for key in ("more", "fewer"))
+    network = figures.network(record)
+    return (
+        f"Why it takes time: at T = {curves['T'][k]} (wake ends at Q = {cell['levels']}) {more} of the neurons of "
+        f"{network} have sent more and {fewer} fewer spikes than the ANN asks for; sleep corrects them. In all "
+        f"{taken / max(spikes, 1e-9):.0%} of the spikes take an earlier one back."
+    )

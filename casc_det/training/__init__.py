@@ -1,0 +1,1 @@
+"""Training of CQ networks with Ultralytics' trainer."""

@@ -1,0 +1,96 @@
+"""What training does for the sake of the spiking network: a price on spikes, weights rounded to 8 bits."""
+
+import torch
+from torch import nn
+
+from casc_det import graph as g
+from casc_det.conversion.integer import to_integer
+from casc_det.conversion.spiking import convert_graph
+from casc_det.graph.bounds import units_of
+from casc_det.yolo.capture import capture, trace
+from casc_det.yolo.install import cqrelu_sites
+
+
+class SpikePenalty:
+    """A criterion that adds `strength` times the mean count per neuron, n = Q*a/lam, to another criterion's loss.
+
+    A neuron's count is what the spiking network sends in total, so this is what it costs. Observes `model` by forward
+    hooks, in training mode only.
+    """
+
+    def __init__(self, model: nn.Module, criterion, strength: float):
+        self.criterion, self.strength = criterion, strength
+        self.counts: list[tuple[torch.Tensor, int]] = []
+        for site in cqrelu_sites(model):
+            site.register_forward_hook(self._observe)
+
+    def _observe(self, site, inputs, output):
+        if site.training:
+            counts = output.clamp(min=0).sum(dtype=torch.float32) * site.levels / site.lam
+            self.counts.append((counts, output.numel()))
+
+    def __call__(self, predictions, batch):
+        loss, items = self.criterion(predictions, batch)
+        if not self.counts:
+            return loss, items
+        mean = sum(count for count, _ in self.counts) / sum(size for _, size in self.counts)
+        self.counts.clear()
+        # Ultralytics' own criterion gives a vector that is already multiplied by the batch size
+        penalty = self.strength * mean * (len(batch["img"]) if loss.ndim else 1)
+        return loss.sum() + penalty, {**items, "count": mean.detach()}
+
+
+class FakeInt8:
+    """From now on every convolution of `model` computes with the 8-bit weights that conversion would round it to.
+
+    The parameters stay real-valued and get the gradient of the rounded ones (straight through). Rounding takes place
+    where `conversion.integer` does it: behind the amplitudes of the inputs, per output channel; a BatchNorm behind the
+    convolution only scales its channels and changes nothing. Each channel keeps the scale that conversion chooses now.
+
+    Raises:
+        ConversionError: the model cannot be captured.
+    """
+
+    def __init__(self, model: nn.Module):
+        captured, traced = capture(model), trace(model)
+        modules = dict(traced.named_modules())
+        module_of = {node.name: modules[node.target] for node in traced.graph.nodes if node.op == "call_module"}
+        sites = {node.name: i for i, node in enumerate(captured.of_type(g.Activation))}
+        self.clips = [module_of[name].lam for name in sites]
+        site_of_channel = g.per_channel(
+            captured,
+            {
+                g.Input: lambda node, parts: torch.full((node.channels,), -1),
+                g.Conv: lambda node, parts: torch.full((len(node.weight),), -1),
+                g.Activation: lambda node, parts: torch.full_like(parts[0], sites[node.name]),
+            },
+        )
+        real = convert_graph(captured)[0]
+        units, whole = units_of(real), {node.inputs[0]: node for node in to_integer(real).nodes if node.inputs}
+        self.convolutions = {}
+        for node in real.of_type(g.Conv):
+            conv, target = module_of[node.name], whole[node.name]
+            index = g.per_weight(node, site_of_channel).to(conv.weight.device)
+            theta = target.theta if isinstance(target, g.Neuron) else 1 / target.scale
+            scaled = (conv.weight.detach() * self._amplitudes(index)).flatten(1).double()
+            goal = (node.weight * g.per_weight(node, units)).flatten(1).to(scaled)
+            factor = (goal * scaled).sum(1) / scaled.square().sum(1).clamp(min=1e-30)  # goal = factor * scaled
+            step = 1 / (factor * theta.flatten().to(factor)).to(conv.weight).view(-1, 1, 1, 1)
+            self.convolutions[conv] = (conv.weight, index, step)
+            conv.register_forward_pre_hook(self._round)
+            conv.register_forward_hook(self._restore)
+
+    def _amplitudes(self, index: torch.Tensor) -> torch.Tensor:
+        """The clip of each weight's input, 1 for pixels."""
+        clips = torch.stack([clip.detach() for clip in self.clips] + [self.clips[0].detach().new_ones(())])
+        return clips[index]
+
+    def _round(self, conv, inputs):
+        weight, index, step = self.convolutions[conv]
+        amplitude = self._amplitudes(index)
+        with torch.no_grad():
+            rounded = (weight * amplitude / step).round_().clamp_(-127, 127) * step / amplitude
+        conv._parameters["weight"] = weight + (rounded - weight).detach()
+
+    def _restore(self, conv, inputs, output):
+        conv._parameters["weight"] = self.convolutions[conv][0]

@@ -1,0 +1,83 @@
+"""`convert`: from a trained network or its file to a spiking graph that can be saved."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from casc_det import __version__
+from casc_det import graph as g
+from casc_det.base.arguments import shown
+from casc_det.conversion.integer import to_integer
+from casc_det.conversion.spiking import AuditRow, convert_graph
+from casc_det.errors import ArgumentError, WeightsError
+from casc_det.graph.file import load_graph, save_graph
+from casc_det.graph.zoo import find
+
+
+class Conversion(NamedTuple):
+    """graph: the spiking detector. audit: how each op of the network was carried over."""
+
+    graph: g.SpikingGraph
+    audit: list[AuditRow]
+
+    def __repr__(self) -> str:
+        return f"Conversion({self.graph!r}, audit of {len(self.audit)} ops)"
+
+    def save(self, path: str | Path) -> Path:
+        return save_graph(self.graph, path)
+
+
+def convert(model, imgsz: int | None = None, precision: str = "integer", trust: bool = False) -> Conversion:
+    """Convert a CQReLU detector into a spiking one; the model is left unchanged.
+
+    Args:
+        model: an Ultralytics `DetectionModel` or `YOLO`, or the path of a `.pt` checkpoint; or, to make an integer
+            graph of it, a real-valued spiking graph (`.safetensors`).
+        imgsz: longest picture side the graph is meant for; default: what the network was trained with, or 640.
+        precision: "integer": weights rounded to 8 bits, and from there on everything exact on every CPU; "float":
+            the network's own weights, exact up to the rounding of sums.
+        trust: unpickle a `.pt` file fully, which runs any code that is in it. Needed only where it holds more than
+            layers of torch, Ultralytics and casc_det.
+
+    Raises:
+        ConversionError, AuditError: an op has no spiking counterpart, or there is no CQReLU.
+        WeightsError: the file cannot be read.
+    """
+    from casc_det.yolo.capture import capture
+    from casc_det.yolo.checkpoint import read_checkpoint
+
+    if precision not in ("integer", "float"):
+        raise ArgumentError(f"precision: expected integer or float, got {precision!r}")
+    if imgsz is not None and (isinstance(imgsz, bool) or not isinstance(imgsz, int) or not 32 <= imgsz <= 8192):
+        raise ArgumentError(f"imgsz: expected an integer from 32 to 8192, got {shown(imgsz)}")
+    if isinstance(model, str | Path):
+        model = find(model)
+    if isinstance(model, Path) and model.suffix == ".safetensors":
+        if precision == "float":
+            raise ArgumentError(f"precision: '{model}' is a spiking graph already; precision=integer rounds it")
+        graph = load_graph(model, torch.float64)
+        if graph.integer:
+            raise ArgumentError(f"weights: '{model}' is an integer graph already; there is nothing to convert")
+        size = imgsz or graph.imgsz
+        return Conversion(to_integer(replace(graph, imgsz=size)), [])
+    meta = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
+    if isinstance(model, Path):
+        path = model
+        if path.suffix != ".pt":
+            raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train or a spiking graph, got '{path}'")
+        model = read_checkpoint(path, trust)
+        meta |= {"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    model = getattr(model, "model", model) if type(model).__name__ == "YOLO" else model
+    trained = getattr(model, "args", None) or {}
+    trained = dict(trained) if isinstance(trained, dict) else dict(vars(trained))
+    kept = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")
+    meta["training"] = {key: trained[key] for key in kept if trained.get(key) is not None}
+    meta["architecture"] = str(getattr(model, "yaml", {}).get("yaml_file", type(model).__name__))
+    size = imgsz or trained.get("imgsz") or 640
+    graph = capture(model, size if isinstance(size, int) else max(size))
+    graph.meta |= meta
+    spiking, audit = convert_graph(graph)
+    return Conversion(to_integer(spiking) if precision == "integer" else spiking, audit)

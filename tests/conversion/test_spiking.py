@@ -1,0 +1,240 @@
+import copy
+
+import pytest
+import torch
+from conftest import OPS, YOLOS, float_yolo, live_yolo, small_graph, small_images
+
+from casc_det import graph as g
+from casc_det.conversion.spiking import (
+    EXACT,
+    REFUSED,
+    TEMPORAL,
+    AuditError,
+    AuditRow,
+    audit,
+    convert_graph,
+    fold_batchnorm,
+    format_audit,
+    real_weights,
+)
+from casc_det.errors import ConversionError
+from casc_det.graph.ops import apply, convolve
+from casc_det.simulation import simulate
+from casc_det.simulation.twin import ann_forward
+from casc_det.yolo.capture import capture
+
+
+def float_forward(graph: g.Graph, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The captured graph with real-valued activations, straight from the equations: what conversion must keep."""
+    values, readout = {}, {}
+    for node in graph.nodes:
+        inputs = [values[name] for name in node.inputs]
+        match node:
+            case g.Input():
+                value = images
+            case g.Conv():
+                value = convolve(node, inputs[0]) + node.bias.view(1, -1, 1, 1)
+            case g.BatchNorm():
+                value = inputs[0] * node.scale.view(1, -1, 1, 1) + node.shift.view(1, -1, 1, 1)
+            case g.Activation():
+                n = torch.floor(node.levels * inputs[0] / node.lam + 0.5).clamp(0, node.levels)
+                value = node.lam / node.levels * n
+            case g.Pointwise():
+                value = g.POINTWISE[node.function](inputs[0])
+            case g.Readout():
+                value = readout[node.name] = inputs[0]
+            case _:
+                value = apply(node, *inputs)
+        values[node.name] = value
+    return readout
+
+
+def edit(graph: g.Graph, name: str, **fields) -> g.Graph:
+    """A copy of the graph with some fields of one node changed."""
+    graph = copy.deepcopy(graph)
+    node = next(node for node in graph.nodes if node.name == name)
+    for key, value in fields.items():
+        setattr(node, key, value)
+    return graph
+
+
+def insert(graph: g.Graph, node: g.Node) -> g.Graph:
+    """A copy of the graph with one more node, just before the readouts' convolutions, which then read it."""
+    graph = copy.deepcopy(graph)
+    heads = [n for n in graph.nodes if isinstance(n, g.Conv)][-2:]
+    node.inputs = heads[0].inputs
+    for head in heads:
+        head.inputs = (node.name,)
+    at = graph.nodes.index(heads[0])
+    return g.Graph([*graph.nodes[:at], node, *graph.nodes[at:]], graph.names, graph.strides, graph.reg_max, graph.imgsz)
+
+
+@pytest.mark.parametrize("ops", [*((op, "conv") for op in OPS), ("concat", "groups"), OPS], ids="+".join)
+def test_conversion_keeps_what_the_ops_compute(ops):
+    graph, images = small_graph(*ops), small_images()
+    expected, answer = float_forward(graph, images), ann_forward(convert_graph(graph)[0], images).readout
+    assert expected.keys() == answer.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(answer[name], value, rtol=0, atol=1e-12)
+
+
+def test_audit_lists_every_node_in_order():
+    graph = small_graph(*OPS)
+    spiking, rows = convert_graph(graph)
+    assert [row.name for row in rows] == [node.name for node in graph.nodes]
+    assert rows == audit(graph)
+    assert {row.status for row in rows} == {EXACT, TEMPORAL}
+    assert [row.op for row in rows if row.status == TEMPORAL] == ["sigmoid"]
+    assert len(spiking.of_type(g.Neuron)) == len(graph.of_type(g.Activation))
+    assert {node.theta for node in spiking.of_type(g.Neuron)} == {1.0}
+
+
+def test_format_audit_counts_every_row():
+    rows = audit(small_graph(*OPS))
+    table = format_audit(rows).splitlines()
+    assert sum(int(line.split(" x ")[0]) for line in table) == len(rows)
+    several = [AuditRow(f"a{i}", "SiLU", REFUSED, "none") for i in range(57)]
+    (line,) = format_audit(several).splitlines()
+    assert line.split() == ["57", "x", "SiLU", "refused", "none", "[a0,", "a1,", "a2,", "...]"]
+    assert [line for line in table if TEMPORAL in line and "sigmoid" in line and line.endswith("]")]
+
+
+def test_conversion_leaves_its_graph_unchanged():
+    graph = small_graph(*OPS)
+    before = copy.deepcopy(graph)
+    spiking, _ = convert_graph(graph)
+    spiking.meta["new"] = 1
+    for node in spiking.nodes:
+        for value in g.tensors(node).values():
+            value.zero_()
+    assert graph.meta == before.meta and len(graph.nodes) == len(before.nodes)
+    for node, old in zip(graph.nodes, before.nodes, strict=True):
+        assert (node.name, node.inputs, g.settings(node)) == (old.name, old.inputs, g.settings(old))
+        assert all(torch.equal(value, g.tensors(old)[key]) for key, value in g.tensors(node).items())
+
+
+def test_batchnorm_folding_equals_torch():
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(3, 4, 3, padding=1).double()
+    norm = torch.nn.BatchNorm2d(4).double().eval()
+    for value in (norm.weight, norm.bias, norm.running_mean):
+        torch.nn.init.normal_(value)
+    torch.nn.init.uniform_(norm.running_var, 0.1, 2)
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    nodes = [
+        g.Input("image", ()),
+        g.Conv("conv", ("image",), conv.weight.detach(), conv.bias.detach(), padding=(1, 1)),
+        g.BatchNorm("norm", ("conv",), scale.detach(), (norm.bias - norm.running_mean * scale).detach()),
+        g.Readout("boxes0", ("norm",)),
+    ]
+    folded = fold_batchnorm(g.Graph(nodes, ["thing"], [1], 1, 64))
+    assert [type(node) for node in folded.nodes] == [g.Input, g.Conv, g.Readout]
+    images = small_images()
+    with torch.no_grad():
+        torch.testing.assert_close(float_forward(folded, images)["boxes0"], norm(conv(images)), rtol=0, atol=1e-12)
+
+
+def test_addition_of_different_clips_is_refused_with_the_remedy():
+    graph = small_graph("add")
+    add = graph.of_type(g.Add)[0]
+    graph = edit(graph, add.inputs[1], lam=2.5)
+    with pytest.raises(AuditError, match=f"op '{add.name}' .Add. cannot .*must share one clip lam$") as caught:
+        convert_graph(graph)
+    assert [row.name for row in caught.value.audit if row.status == REFUSED] == [add.name]
+
+
+def test_addition_of_different_clips_would_give_a_wrong_answer(monkeypatch):
+    """The refusal is needed: without it the converted network no longer computes the captured one."""
+    graph = small_graph("add")
+    graph = edit(graph, graph.of_type(g.Add)[0].inputs[1], lam=0.5)
+    monkeypatch.setattr("casc_det.conversion.spiking._add_mismatch", lambda node, graph: None)
+    images = small_images()
+    expected, answer = float_forward(graph, images), ann_forward(convert_graph(graph)[0], images).readout
+    assert (answer["boxes0"] - expected["boxes0"]).abs().max() > 0.1
+
+
+def test_unsupported_op_raises_with_the_whole_audit():
+    graph = small_graph("conv", "max")
+    graph = insert(graph, g.Unsupported("attention", (), "function matmul", "replace it"))
+    with pytest.raises(AuditError, match="op 'attention' .function matmul. cannot be converted: replace it$") as caught:
+        convert_graph(graph)
+    rows = caught.value.audit
+    assert [row.name for row in rows] == [node.name for node in graph.nodes]
+    assert [row.op for row in rows if row.status == REFUSED] == ["function matmul"]
+
+
+def test_every_refused_op_is_counted():
+    graph = small_graph("add")
+    graph = edit(graph, graph.of_type(g.Add)[0].inputs[1], lam=2.5)
+    graph = insert(graph, g.Unsupported("attention", (), "function matmul", "replace it"))
+    with pytest.raises(AuditError, match=r"\(and 1 more refused ops, see the audit\)$"):
+        convert_graph(graph)
+
+
+def test_activation_without_convolution_is_refused():
+    graph = insert(small_graph("max"), g.Activation("late", (), 1.0, 4))
+    with pytest.raises(AuditError, match="'late' .*must follow a convolution"):
+        convert_graph(graph)
+
+
+@pytest.mark.parametrize("kind", [g.Activation, g.BatchNorm])
+def test_convolution_that_is_also_used_directly_is_refused(kind):
+    graph = small_graph("norm")
+    source = graph.of_type(kind)[-1].inputs[0]
+    graph.nodes.append(g.Readout("boxes1", (source,), "boxes", 1))
+    with pytest.raises(AuditError, match="give each use a convolution of its own"):
+        convert_graph(graph)
+
+
+def test_mixed_levels_are_refused():
+    graph = small_graph("conv")
+    graph = edit(graph, graph.of_type(g.Activation)[-1].name, levels=8)
+    with pytest.raises(ConversionError, match=r"all sites must have the same levels, got \[4, 8\]"):
+        convert_graph(graph)
+
+
+def test_network_without_cqrelu_is_refused():
+    weight, bias = torch.ones(4, 3, 1, 1), torch.zeros(4)
+    nodes = [g.Input("image", ()), g.Conv("conv", ("image",), weight, bias), g.Readout("boxes0", ("conv",))]
+    with pytest.raises(ConversionError, match="no CQReLU activation.*train it first: casc-det train"):
+        convert_graph(g.Graph(nodes, ["thing"], [1], 1, 64))
+
+
+def test_silu_model_is_refused_with_the_remedy():
+    with pytest.raises(AuditError, match="activation SiLU.*train with CQReLU first: casc-det train") as caught:
+        convert_graph(capture(float_yolo("yolov8n")))
+    refused = [row for row in caught.value.audit if row.status == REFUSED]
+    assert len(refused) == 57 and {row.op for row in refused} == {"activation SiLU"}
+
+
+@pytest.mark.parametrize("ops", [("sigmoid",), ("concat", "sigmoid", "conv"), ("sigmoid", "max", "add")])
+def test_sigmoid_is_a_temporal_difference_and_exact_at_quiescence(ops):
+    graph, images = small_graph(*ops), small_images()
+    spiking, rows = convert_graph(graph)
+    assert [(row.op, row.status) for row in rows if row.status != EXACT] == [("sigmoid", TEMPORAL)]
+    *_, last = simulate(spiking, images)
+    assert last.quiescent.all()
+    for name, value in float_forward(graph, images).items():
+        torch.testing.assert_close(last.readout[name], value, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", YOLOS)
+def test_converted_yolo_equals_the_torch_model(name):
+    model, images = live_yolo(name)
+    spiking, rows = convert_graph(capture(model))
+    assert {row.status for row in rows} == {EXACT}
+    readout = ann_forward(spiking, images).readout
+    with torch.no_grad():
+        raw = model(images)[1]
+    for kind in ("boxes", "scores"):
+        maps = [readout[f"{kind}{level}"].flatten(2) for level in range(len(spiking.strides))]
+        torch.testing.assert_close(torch.cat(maps, 2), raw[kind], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("ops", [("norm", "conv"), ("groups", "concat", "add"), ("max", "slice", "conv")])
+def test_real_weights_undo_the_balancing(ops):
+    graph = fold_batchnorm(small_graph(*ops))
+    weights = real_weights(convert_graph(graph)[0])
+    assert weights.keys() == {node.name for node in graph.of_type(g.Conv)}
+    for node in graph.of_type(g.Conv):
+        assert torch.allclose(weights[node.name][0], node.weight) and torch.allclose(weights[node.name][1], node.bias)

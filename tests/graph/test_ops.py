@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch import nn
+
+from casc_det import graph as g
+from casc_det.graph.ops import apply, convolve
+
+X = torch.randn(2, 6, 9, 11, generator=torch.Generator().manual_seed(0))
+MODULES = {
+    "max": (
+        g.MaxPool("x", ("a",), (3, 2), (2, 1), (1, 0), (1, 2)),
+        nn.MaxPool2d((3, 2), (2, 1), (1, 0), (1, 2)),
+    ),
+    "max ceil": (g.MaxPool("x", ("a",), (2, 2), (2, 2), ceil_mode=True), nn.MaxPool2d(2, 2, ceil_mode=True)),
+    "average": (g.AvgPool("x", ("a",), (3, 2), (2, 1), (1, 0)), nn.AvgPool2d((3, 2), (2, 1), (1, 0))),
+    "upsample": (g.Upsample("x", ("a",), (3, 2)), nn.Upsample(scale_factor=(3.0, 2.0))),
+    "pad": (g.ZeroPad("x", ("a",), (1, 2, 3, 4)), nn.ZeroPad2d((1, 2, 3, 4))),
+    "sigmoid": (g.Pointwise("x", ("a",), "sigmoid", torch.ones(6, 1, 1)), nn.Sigmoid()),
+    "tanh": (g.Pointwise("x", ("a",), "tanh", torch.ones(6, 1, 1)), nn.Tanh()),
+    "hardsigmoid": (g.Pointwise("x", ("a",), "hardsigmoid", torch.ones(6, 1, 1)), nn.Hardsigmoid()),
+}
+
+
+@pytest.mark.parametrize(("node", "module"), MODULES.values(), ids=MODULES)
+def test_op_equals_the_torch_module(node, module):
+    assert torch.equal(apply(node, X), module(X))
+
+
+def test_pointwise_scales_each_channel_first():
+    scale = torch.arange(6.0).view(6, 1, 1)
+    assert torch.equal(apply(g.Pointwise("x", ("a",), "tanh", scale), X)[:, 3], torch.tanh(3 * X[:, 3]))
+
+
+def test_add_concat_and_slice():
+    assert torch.equal(apply(g.Add("x", ("a", "b")), X, 2 * X), X + 2 * X)
+    both = apply(g.Concat("x", ("a", "b")), X, 2 * X)
+    assert torch.equal(both[:, :6], X) and torch.equal(both[:, 6:], 2 * X)
+    assert torch.equal(apply(g.Slice("x", ("a",), 2, 5), X), X[:, 2:5])
+
+
+def test_convolve_leaves_the_bias_out():
+    module = nn.Conv2d(6, 4, (3, 2), (2, 1), (1, 2), (2, 1), groups=2)
+    node = g.Conv("x", ("a",), module.weight.detach(), torch.full((4,), 7.0), (2, 1), (1, 2), (2, 1), 2)
+    with torch.no_grad():
+        torch.testing.assert_close(convolve(node, X) + module.bias.view(1, -1, 1, 1), module(X))
+
+
+def test_node_without_rule_is_an_error():
+    with pytest.raises(TypeError, match="no rule for node type Readout"):
+        apply(g.Readout("x", ("a",)), X)

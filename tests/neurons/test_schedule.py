@@ -1,0 +1,39 @@
+import math
+
+from casc_det.neurons.schedule import SCHEDULES, WAITING, constant, wsc
+
+
+def test_wsc_is_awake_for_levels_steps():
+    plan = wsc(4)
+    assert [plan.awake(t) for t in range(1, 8)] == [True] * 4 + [False] * 3
+    assert [plan.divisor(t) for t in range(1, 8)] == [1, 2, 3, 4, 4, 4, 4]
+    assert plan.count_limit == 4
+
+
+def test_constant_is_awake_for_ever_and_unlimited():
+    plan = constant(4)
+    assert all(plan.awake(t) and plan.divisor(t) == t for t in (1, 4, 5, 1000))
+    assert plan.count_limit is None
+
+
+def test_schedules_are_found_by_name():
+    assert SCHEDULES["wsc"](8) == wsc(8) and SCHEDULES["constant"](8) == constant(8)
+
+
+def test_rules_of_the_kinds_of_neurons():
+    plan, never = wsc(4), -math.inf
+    assert [plan.rule(kind, 1, 0) for kind in ("cif", "if", "signed_if")] == [(4, 0), (None, never), (None, -1)]
+    assert constant(4).rule("cif", 1, 0) == (None, 0)
+
+
+def test_hysteresis_ends_with_wake_and_is_for_cif_alone():
+    plan = wsc(4, hysteresis=0.25)
+    assert [plan.rule("cif", t, 0).low for t in (1, 4, 5)] == [-0.25, -0.25, 0]
+    assert plan.rule("if", 1, 0).low == -math.inf and plan.rule("signed_if", 1, 0).low == -1
+
+
+def test_layers_wait_longer_the_deeper_they_are():
+    plan = wsc(4, delay=0.5)
+    assert [plan.waiting(layer) for layer in range(5)] == [0, 0, 1, 1, 2]
+    assert plan.rule("cif", 2, 4) == WAITING and plan.rule("cif", 3, 4) == (4, 0)
+    assert plan.may_rest(5, 5) and not plan.may_rest(4, 5) and not wsc(4, delay=2).may_rest(8, 5)

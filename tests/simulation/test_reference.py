@@ -1,0 +1,448 @@
+from functools import partial
+
+import pytest
+import torch
+from conftest import EXACT_OPS, OPS, small_graph, small_images
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from casc_det import graph as g
+from casc_det import simulation as engine
+from casc_det.conversion.integer import to_integer
+from casc_det.conversion.spiking import convert_graph
+from casc_det.errors import ArgumentError
+from casc_det.graph.ops import apply, convolve
+from casc_det.neurons import NEURONS, NeuronState, neuron_step
+from casc_det.neurons.schedule import SCHEDULES, Schedule
+from casc_det.simulation import auto_limit, depths
+from casc_det.simulation.twin import ann_forward
+from casc_det.yolo.capture import capture
+
+simulate = partial(engine.simulate, engine="reference")  # tests/test_fast.py holds the fast engine to it
+graphs = st.builds(
+    lambda ops, levels, seed: convert_graph(small_graph(*ops, levels=levels, seed=seed))[0],
+    st.lists(st.sampled_from(EXACT_OPS), max_size=4),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(0, 1000),
+)
+seeds = st.integers(0, 1000)
+
+
+def spiking(*ops, **options) -> g.SpikingGraph:
+    return convert_graph(small_graph(*ops, **options))[0]
+
+
+def last_step(*args, **kwargs):
+    *_, last = simulate(*args, **kwargs)
+    return last
+
+
+def totals(graph: g.SpikingGraph, images: torch.Tensor, counts: dict, wakes: int) -> dict[str, torch.Tensor]:
+    """What each node has sent in all, given the neurons' counts and the number of wake steps so far."""
+    values = {}
+    for node in graph.nodes:
+        inputs = [values[name] for name in node.inputs]
+        match node:
+            case g.Input():
+                value = images * wakes
+            case g.Conv():
+                value = convolve(node, inputs[0]) + wakes * node.bias.view(1, -1, 1, 1)
+            case g.Neuron():
+                value = counts[node.name]
+            case g.Readout():
+                value = inputs[0]
+            case _:
+                value = apply(node, *inputs)
+        values[node.name] = value
+    return values
+
+
+@settings(max_examples=40)
+@given(graphs, seeds)
+@example(spiking(*EXACT_OPS), 0)
+def test_engine_is_the_ann_at_quiescence_within_the_limit(graph, seed):
+    images = small_images(seed=seed)
+    last, ann = last_step(graph, images), ann_forward(graph, images)
+    assert last.quiescent.all() and last.t <= auto_limit(graph)
+    assert last.counts.keys() == ann.counts.keys() and last.readout.keys() == ann.readout.keys()
+    assert all(torch.equal(last.counts[name], value) for name, value in ann.counts.items())
+    assert all(torch.equal(last.readout[name], value) for name, value in ann.readout.items())
+
+
+@pytest.mark.parametrize("neuron", ["cif", "if"])
+@pytest.mark.parametrize("schedule", ["wsc", "constant"])
+@settings(max_examples=12)
+@given(graphs, seeds)
+@example(spiking(*EXACT_OPS), 0)
+def test_potential_law_holds_for_every_neuron_at_every_step(neuron, schedule, graph, seed):
+    images = small_images(1, seed=seed)
+    for step in simulate(graph, images, 3 * graph.levels + 2, neuron, schedule):
+        wakes = step.t if schedule == "constant" else min(step.t, graph.levels)
+        sent = totals(graph, images, step.counts, wakes)
+        for node in graph.of_type(g.Neuron):
+            v, n = step.states[node.name]
+            assert torch.equal(v, node.theta / 2 + sent[node.inputs[0]] - node.theta * n)
+            assert n.min() >= 0 and (neuron == "if" or schedule == "constant" or n.max() <= graph.levels)
+        for name, value in step.readout.items():
+            assert torch.equal(value, sent[name] / wakes)
+
+
+@settings(max_examples=15)
+@given(graphs, seeds)
+def test_quiescence_lasts_and_changes_nothing(graph, seed):
+    images = small_images(seed=seed)
+    *before, rest = simulate(graph, images)
+    assert not any(step.quiescent.all() for step in before)
+    for step in list(simulate(graph, images, rest.t + 4))[rest.t :]:
+        assert step.quiescent.all() and not step.sops.any()
+        assert not sum(step.positive.values()).any() and not sum(step.negative.values()).any()
+        for name, (v, n) in rest.states.items():
+            assert torch.equal(step.states[name].v, v) and torch.equal(step.states[name].n, n)
+        assert all(torch.equal(step.readout[name], value) for name, value in rest.readout.items())
+
+
+@settings(max_examples=15)
+@given(graphs, seeds)
+@example(spiking("sigmoid", "conv"), 0)
+def test_batch_equals_single_runs(graph, seed):
+    images = small_images(2, seed=seed)
+    images[1] /= 4
+    both = list(simulate(graph, images, 12))
+    for i in range(2):
+        for step, one in zip(both, simulate(graph, images[i : i + 1], 12), strict=True):
+            assert step.quiescent[i] == one.quiescent[0] and step.sops[i] == one.sops[0]
+            for name, state in one.states.items():
+                assert torch.equal(step.counts[name][i], state.n[0])
+                assert step.positive[name][i] == one.positive[name][0]
+                assert step.negative[name][i] == one.negative[name][0]
+            for name, value in one.readout.items():
+                torch.testing.assert_close(step.readout[name][i], value[0], rtol=0, atol=1e-12)
+
+
+def test_spikes_sent_and_taken_back_are_the_changes_of_the_counts():
+    graph, images = spiking("add", "conv", "max"), small_images()
+    before, taken_back = dict.fromkeys((n.name for n in graph.of_type(g.Neuron)), 0), 0
+    for step in simulate(graph, images):
+        for name, n in step.counts.items():
+            change = n - before[name]
+            assert step.positive[name].tolist() == (change == 1).sum((1, 2, 3)).tolist()
+            assert step.negative[name].tolist() == (change == -1).sum((1, 2, 3)).tolist()
+            assert change.abs().max() <= 1
+            taken_back += int(step.negative[name].sum())
+        before = step.counts
+    assert taken_back > 10  # otherwise this network would be too tame to test anything
+
+
+def plain_sops(node: g.Conv, spikes: torch.Tensor, outputs: torch.Size) -> float:
+    """Spikes times synapses of one picture (C, H, W), synapse by synapse."""
+    total = 0.0
+    channels_out, _, kernel_h, kernel_w = node.weight.shape
+    for _, y, x in spikes.nonzero().tolist():
+        for ky in range(kernel_h):
+            for kx in range(kernel_w):
+                row, left = divmod(y + node.padding[0] - ky * node.dilation[0], node.stride[0])
+                column, above = divmod(x + node.padding[1] - kx * node.dilation[1], node.stride[1])
+                if not left and not above and 0 <= row < outputs[0] and 0 <= column < outputs[1]:
+                    total += channels_out // node.groups
+    return total
+
+
+@pytest.mark.parametrize("ops", [("conv",), ("groups",), ("conv", "groups")])
+def test_sops_equal_a_brute_force_count(ops):
+    """Convolution after convolution, so that the spikes are the changes of the counts; the first has no spikes."""
+    graph, images = spiking(*ops), small_images(1)
+    convs = [node for node in graph.of_type(g.Conv) if node.inputs[0] != "image"]
+    before, seen = {}, 0.0
+    for step in simulate(graph, images, 8):
+        expected = 0.0
+        for node in convs:
+            n = step.counts[node.inputs[0]]
+            outputs = convolve(node, n).shape[2:]
+            expected += plain_sops(node, (n - before.get(node.inputs[0], 0))[0], outputs)
+        assert step.sops.tolist() == [expected]
+        before, seen = step.counts, seen + expected
+    assert seen > 100
+
+
+def test_sops_count_graded_signals_by_magnitude():
+    weight = torch.ones(4, 3, 1, 1).double()
+    nodes = [
+        g.Input("image", ()),
+        g.Conv("first", ("image",), weight, torch.zeros(4).double()),
+        g.Neuron("fire", ("first",), 1.0, 2),
+        g.AvgPool("mean", ("fire",), (2, 2), (2, 2)),
+        g.Conv("head", ("mean",), torch.ones(5, 4, 1, 1).double(), torch.zeros(5).double()),
+        g.Readout("boxes0", ("head",)),
+    ]
+    graph = g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, 2)
+    images = torch.zeros(1, 3, 2, 2).double()
+    images[..., 0, 0] = 1  # one of four pixels: four neurons fire at once, a mean of 1/4 in each of four channels
+    assert next(simulate(graph, images, 1)).sops.tolist() == [4 * 0.25 * 5]
+
+
+@given(st.lists(st.lists(st.integers(-1, 1), min_size=12, max_size=12), max_size=12))
+def test_max_pool_of_spikes_is_a_spike(steps):
+    """What the max pool sends is maxpool(count at t) - maxpool(count at t-1), in {-1, 0, 1}."""
+    pool = g.MaxPool("pool", ("x",), (3, 3), (1, 1), (1, 1))
+    count = torch.zeros(1, 1, 3, 4)
+    for spikes in steps:
+        after = (count + torch.tensor(spikes).view(1, 1, 3, 4)).clamp(min=0)
+        sent = apply(pool, after) - apply(pool, count)
+        assert sent.abs().max() <= 1
+        count = after
+
+
+def test_max_pool_readout_is_the_pooled_count_at_every_step():
+    graph, taken_back = spiking("conv", "conv", "max"), 0
+    (pool,) = graph.of_type(g.MaxPool)
+    nodes = [*graph.nodes[: graph.nodes.index(pool) + 1], g.Readout("boxes0", (pool.name,))]
+    for step in simulate(g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, 4), small_images()):
+        pooled = F.max_pool2d(step.counts[pool.inputs[0]], 3, 1, 1)
+        assert torch.equal(step.readout["boxes0"] * min(step.t, 4), pooled)
+        taken_back += int(step.negative[pool.inputs[0]].sum())
+    assert taken_back > 0  # counts fall, too
+
+
+def overshoot_graph() -> g.SpikingGraph:
+    """Two neurons a, b reach 2 and 1 in four steps, a first; the third gets a - 2b = 0, but +1 at the first step."""
+    red = torch.tensor([[0.5, 0, 0], [0.25, 0, 0]]).double().view(2, 3, 1, 1)
+    nodes = [
+        g.Input("image", ()),
+        g.Conv("first", ("image",), red, torch.zeros(2).double()),
+        g.Neuron("ab", ("first",), 1.0, 4),
+        g.Conv("second", ("ab",), torch.tensor([1.0, -2.0]).double().view(1, 2, 1, 1), torch.zeros(1).double()),
+        g.Neuron("c", ("second",), 1.0, 4),
+        g.Readout("boxes0", ("c",)),
+    ]
+    return g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, 4)
+
+
+def test_if_keeps_a_spike_sent_too_early_and_cif_takes_it_back():
+    graph, images = overshoot_graph(), torch.ones(1, 3, 1, 1).double()
+    ann = ann_forward(graph, images)
+    assert ann.counts["ab"].flatten().tolist() == [2, 1] and ann.counts["c"].item() == 0
+    path = {neuron: [s.counts["c"].item() for s in simulate(graph, images, 8, neuron)] for neuron in ("cif", "if")}
+    assert path["cif"][0] == path["if"][0] == 1
+    assert path["cif"][-1] == 0 and path["if"][-1] == 1
+
+
+def test_if_does_not_reach_the_ann_where_cif_does():
+    graph, images = spiking("conv", "add", "conv"), small_images()
+    ann = ann_forward(graph, images)
+    for neuron, exact in (("cif", True), ("if", False)):
+        last = last_step(graph, images, auto_limit(graph), neuron)
+        assert all(torch.equal(last.counts[name], value) for name, value in ann.counts.items()) is exact
+
+
+@pytest.mark.parametrize("wake", [3, 5])
+def test_another_wake_length_does_not_reach_the_ann(wake, monkeypatch):
+    graph, images = spiking("conv", "add"), small_images()
+    monkeypatch.setitem(SCHEDULES, "wsc", lambda levels, *_: Schedule(levels, wake))
+    last, ann = last_step(graph, images, 60), ann_forward(graph, images)
+    assert last.quiescent.all()
+    assert any(not torch.equal(last.counts[name], value) for name, value in ann.counts.items())
+
+
+class OddSteps(Schedule):
+    """Input at steps 1, 3, 5, ... for ever."""
+
+    def awake(self, t: int) -> bool:
+        return t % 2 == 1
+
+
+def silent_step(current, state, params):
+    return torch.zeros_like(current), NeuronState(state.v + current, state.n)
+
+
+def double_step(current, state, params):
+    """CIF with twice the threshold."""
+    return neuron_step(current, state, params._replace(theta=2 * params.theta))
+
+
+@pytest.mark.parametrize("kind", ["mine", "cif", "signed_if"])  # added, or in the place of ours
+def test_own_neuron_and_own_schedule_are_used(kind, monkeypatch):
+    monkeypatch.setitem(NEURONS, kind, silent_step)
+    monkeypatch.setitem(SCHEDULES, "odd", lambda levels, *_: OddSteps(levels, None))
+    graph, images = spiking("conv", levels=4), small_images()
+    conv, neuron = graph.nodes[1:3]
+    current = F.conv2d(images, conv.weight, conv.bias, conv.stride, conv.padding)
+    for step in simulate(graph, images, 9, kind, "odd", record=True):
+        assert not step.fired.any() and not step.spikes[neuron.name].any()
+        assert torch.equal(step.states[neuron.name].v, 0.5 + (step.t + 1) // 2 * current)
+
+
+def test_own_neuron_gets_the_parameters_of_cif(monkeypatch):
+    graph, images = spiking("conv", "add", levels=4), small_images()
+    seen = set()
+
+    def step(current, state, params):
+        seen.add((params.levels, params.low))
+        return neuron_step(current, state, params)
+
+    monkeypatch.setitem(NEURONS, "mine", step)
+    options = {"hysteresis": 0.25, "delay": 2.0, "record": True}
+    runs = [simulate(graph, images, 20, kind, **options) for kind in ("mine", "cif")]
+    for own, ours in zip(*runs, strict=True):
+        assert own.t == ours.t and all(torch.equal(own.spikes[name], value) for name, value in ours.spikes.items())
+    assert seen == {(4, -0.25), (4, 0)}
+    monkeypatch.setitem(NEURONS, "mine", double_step)
+    assert not torch.equal(last_step(graph, images, 3, "mine").fired, last_step(graph, images, 3).fired)
+
+
+@pytest.mark.parametrize("integer", [False, True])
+def test_own_neurons_and_schedules_are_refused_where_they_cannot_be_run(integer, monkeypatch):
+    graph, images = spiking("conv"), small_images()
+    graph = to_integer(graph) if integer else graph
+    images = images.to(graph.dtype)
+    list(engine.simulate(graph, images, 5, "if"))  # what was prepared and checked does not count for another
+    monkeypatch.setitem(NEURONS, "mine", silent_step)
+    monkeypatch.setitem(NEURONS, "if", silent_step)
+    monkeypatch.setitem(SCHEDULES, "odd", lambda levels, *_: OddSteps(levels, None))
+    monkeypatch.setitem(SCHEDULES, "wake3", lambda levels, *_: Schedule(levels, 3))
+    for kind in ("mine", "if"):
+        with pytest.raises(ArgumentError, match=f"^neuron: '{kind}' is an own kind.*use engine='reference'$"):
+            engine.simulate(graph, images, 5, kind)
+    with pytest.raises(ArgumentError, match="^schedule: 'odd' is an own OddSteps.*use engine='reference'$"):
+        engine.simulate(graph, images, 5, "cif", "odd")
+    for kind, plan in (("mine", "wsc"), ("cif", "odd"), ("cif", "wake3")):
+        with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs"):
+            simulate(graph, images, "auto", kind, plan)
+    monkeypatch.setitem(SCHEDULES, "wsc", SCHEDULES["wake3"])
+    with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs the schedule 'wsc' of casc_det"):
+        simulate(graph, images, "auto")
+
+
+@pytest.mark.parametrize("wake", [0, -1, 2.0, True, "4"])
+def test_a_schedule_without_a_wake_step_is_refused(wake):
+    with pytest.raises(ArgumentError, match="^wake: expected an integer of at least 1, or None"):
+        Schedule(4, wake)
+
+
+@settings(max_examples=20, deadline=None)
+@given(graphs, seeds, st.sampled_from([0.25, 0.5, 2.0]), st.sampled_from([0.0, 0.25, 0.5, 3.0, 9.0]))
+def test_fewer_corrections_keep_the_fixed_point(graph, seed, hysteresis, delay):
+    images = small_images(seed=seed)
+    steps = list(simulate(graph, images, hysteresis=hysteresis, delay=delay))
+    ann = ann_forward(graph, images)
+    assert steps[-1].quiescent.all() and steps[-1].t <= auto_limit(graph, delay)
+    assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
+
+
+def test_waiting_layers_send_nothing_and_silence_is_not_rest():
+    graph, images = spiking("conv", "conv", levels=4), small_images()
+    reached = depths(graph)
+    for step in simulate(graph, images, delay=5.0):
+        for name, sent in step.positive.items():
+            assert step.t > 5 * (reached[name] - 1) or not sent.any()
+        assert step.t > 5 * (max(reached.values()) - 1) or not step.quiescent.any()
+
+
+@pytest.mark.parametrize("name", ["hysteresis", "delay"])
+@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), True, "much"])
+def test_variants_that_cannot_work_are_refused(name, value):
+    with pytest.raises(ArgumentError, match=f"{name}: expected a number"):
+        simulate(spiking("conv"), small_images(), **{name: value})
+
+
+def test_silence_during_wake_is_not_quiescence():
+    graph, images = overshoot_graph(), torch.full((1, 3, 1, 1), 0.25).double()
+    steps = list(simulate(graph, images))
+    assert not sum(steps[0].positive.values()).any() and not steps[0].quiescent.any()
+    assert sum(sum(step.positive.values()).item() for step in steps) > 0 and steps[-1].quiescent.all()
+
+
+def test_constant_input_never_rests():
+    graph, images = spiking("conv"), small_images()
+    assert not any(step.quiescent.any() for step in simulate(graph, images, 20, schedule="constant"))
+
+
+def test_depth_is_the_longest_path():
+    def depth(graph):
+        return max(depths(graph).values())
+
+    assert depth(spiking()) == 1
+    assert depth(spiking("conv", "max", "conv")) == 3
+    assert depth(spiking("add")) == 3  # through both activations, not around the second
+    assert auto_limit(spiking("conv", levels=8)) == 8 * 3 + 1
+
+
+@pytest.mark.parametrize("timesteps", [0, -1, True, "x", 2.0, None])
+def test_timesteps_that_cannot_work_are_refused_at_once(timesteps):
+    with pytest.raises(ArgumentError) as caught:
+        simulate(spiking(), small_images(), timesteps)
+    assert str(caught.value) == f"timesteps: expected an integer from 1 to 32767 or 'auto', got {timesteps!r}"
+
+
+@pytest.mark.parametrize(("neuron", "schedule"), [("if", "wsc"), ("cif", "constant"), ("if", "constant")])
+def test_auto_needs_cif_and_wsc(neuron, schedule):
+    with pytest.raises(ArgumentError, match="timesteps: 'auto' needs neuron='cif' and schedule='wsc'"):
+        simulate(spiking(), small_images(), "auto", neuron, schedule)
+
+
+@pytest.mark.parametrize(("name", "choices"), [("neuron", "cif, if, signed_if"), ("schedule", "wsc, constant")])
+def test_unknown_neuron_or_schedule_is_refused(name, choices):
+    with pytest.raises(ArgumentError, match=f"^{name}: expected one of {choices}, got 'lif'$"):
+        simulate(spiking(), small_images(), 4, **{name: "lif"})
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 3, 8, 12), (1, 3, 12, 8)])
+def test_images_of_another_shape_are_refused(shape):
+    graph = spiking()
+    graph.strides = [4, 8]
+    with pytest.raises(ArgumentError, match="images: expected a tensor .* multiples of 8, got .*; letterbox"):
+        simulate(graph, torch.zeros(shape).double())
+
+
+@pytest.mark.parametrize("values", [255.0, -0.1, float("nan"), float("inf")])
+def test_images_of_another_range_are_refused(values):
+    images = small_images()
+    images[0, 0, 0, 0] = values
+    with pytest.raises(ArgumentError, match="images: expected values from 0 to 1, got"):
+        simulate(spiking(), images, 4)
+
+
+def test_simulation_leaves_graph_and_images_alone():
+    graph, images = spiking(*OPS), small_images()
+    kept = [value.clone() for node in graph.nodes for value in g.tensors(node).values()]
+    before = images.clone()
+    last_step(graph, images)
+    after = [value for node in graph.nodes for value in g.tensors(node).values()]
+    assert torch.equal(images, before) and all(torch.equal(a, b) for a, b in zip(kept, after, strict=True))
+
+
+def test_yolo_is_the_ann_at_quiescence(yolo):
+    model, images = yolo
+    graph = convert_graph(capture(model))[0]
+    last, ann = last_step(graph, images), ann_forward(graph, images)
+    assert last.quiescent.all() and last.t < auto_limit(graph)
+    assert sum(int((last.counts[name] != value).sum()) for name, value in ann.counts.items()) == 0
+    assert sum(int(value.sum()) for value in ann.counts.values()) > 100_000
+    for name, value in ann.readout.items():
+        torch.testing.assert_close(last.readout[name], value, rtol=0, atol=1e-9)
+
+
+def test_yolo_batch_equals_single_runs(yolo):
+    model, images = yolo
+    graph = convert_graph(capture(model))[0]
+    both = last_step(graph, images, 7)
+    for i in range(2):
+        one = last_step(graph, images[i : i + 1], 7)
+        assert all(torch.equal(both.counts[name][i], n[0]) for name, n in one.counts.items())
+        for name, value in one.readout.items():
+            torch.testing.assert_close(both.readout[name][i], value[0], rtol=0, atol=1e-12)
+
+
+def test_pixels_are_no_spikes_even_behind_a_pad():
+    nodes = [g.Input("image", ()), g.ZeroPad("pad", ("image",), (1, 1, 1, 1))]
+    nodes += [g.Conv("conv", ("pad",), torch.ones(2, 3, 3, 3), torch.zeros(2)), g.Neuron("n", ("conv",), 1.0, 4)]
+    graph = g.SpikingGraph([*nodes, g.Readout("boxes0", ("n",))], ["thing"], [1], 1, 64, {}, 4)
+    assert float(next(simulate(graph, torch.ones(1, 3, 4, 4), 1)).sops) == 0
+
+
+@pytest.mark.parametrize(
+    "images", [small_images().float(), small_images()[:0], small_images()[:, :, :0], small_images()[0]]
+)
+def test_images_of_another_kind_are_refused(images):
+    with pytest.raises(ArgumentError, match="^images: expected"):
+        simulate(spiking("conv"), images, 1)

@@ -1,0 +1,69 @@
+"""Training for the spiking network: the penalty on counts and the weights rounded to 8 bits."""
+
+import torch
+from conftest import live_yolo
+
+from casc_det import convert
+from casc_det import graph as g
+from casc_det.training.regularise import FakeInt8, SpikePenalty
+from casc_det.yolo.capture import trace
+from casc_det.yolo.install import cqrelu_sites
+
+
+def convolutions(model) -> dict[str, torch.nn.Conv2d]:
+    traced = trace(model)
+    modules = dict(traced.named_modules())
+    found = {n.name: modules[n.target] for n in traced.graph.nodes if n.op == "call_module"}
+    return {name: module for name, module in found.items() if isinstance(module, torch.nn.Conv2d)}
+
+
+def test_rounded_weights_are_those_of_the_integer_graph():
+    model = live_yolo("yolov8n")[0].float()
+    whole = {node.name: node.weight for node in convert(model, imgsz=64).graph.of_type(g.Conv)}
+    fake, seen, equal, total = FakeInt8(model), {}, 0, 0
+    convs = convolutions(model)
+    for name, conv in convs.items():
+        conv.register_forward_pre_hook(lambda module, _, name=name: seen.update({name: module.weight.detach().clone()}))
+    model.eval()(torch.rand(1, 3, 64, 64))
+    for name, conv in convs.items():
+        weight, index, step = fake.convolutions[conv]
+        assert conv.weight is weight and isinstance(weight, torch.nn.Parameter)  # put back after the pass
+        integers = seen[name] * fake._amplitudes(index) / step
+        assert torch.allclose(integers, integers.round(), atol=1e-2) and integers.abs().max() < 127.5
+        assert (integers.round() - whole[name]).abs().max() <= 1, name  # balanced errors
+        equal, total = equal + int((integers.round() == whole[name]).sum()), total + weight.numel()
+    assert equal > 0.9 * total
+
+
+def test_gradient_of_rounded_weights_reaches_the_parameters():
+    model = live_yolo("yolov8n")[0].float().train()
+    FakeInt8(model)
+    before = {name: value.clone() for name, value in model.state_dict().items() if "weight" in name}
+    maps = model(torch.rand(1, 3, 64, 64))
+    (maps["scores"].square().sum() + maps["boxes"].square().sum()).backward()
+    for name, conv in convolutions(model).items():
+        assert conv.weight.grad is not None and conv.weight.grad.abs().sum() > 0, name
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+
+
+def test_spike_penalty_is_the_mean_count_and_pushes_it_down():
+    model = live_yolo("yolov8n")[0].float().train()
+    outputs = []
+    for site in cqrelu_sites(model):
+        site.register_forward_hook(
+            lambda site, _, out: outputs.append((out * site.levels / site.lam).detach().flatten())
+        )
+    plain = lambda predictions, batch: (torch.zeros(3), {"box_loss": torch.zeros(())})
+    penalty = SpikePenalty(model, plain, 0.5)
+    batch = {"img": torch.rand(2, 3, 64, 64)}
+    loss, items = penalty(model(batch["img"]), batch)
+    mean = torch.cat(outputs).mean()
+    assert torch.isclose(items["count"], mean, rtol=1e-5) and torch.isclose(loss, 0.5 * mean * 2, rtol=1e-5)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(5):
+        optimizer.zero_grad()
+        penalty(model(batch["img"]), batch)[0].backward()
+        optimizer.step()
+    assert penalty(model(batch["img"]), batch)[1]["count"] < 0.95 * mean
+    model.eval()(batch["img"])
+    assert not penalty.counts

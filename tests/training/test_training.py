@@ -1,0 +1,133 @@
+"""Training from scratch: clips that fit an untrained network, and a training that goes nowhere says so."""
+
+import math
+
+import pytest
+import torch
+from conftest import float_yolo
+from torch import nn
+
+from casc_det.errors import TrainingError
+from casc_det.neurons.activation import cqrelu
+from casc_det.training import health
+from casc_det.training.health import Health
+from casc_det.yolo.install import best_clip, calibrate_clips, cqrelu_sites, install_cqrelu
+
+
+def untrained(name: str, levels: int = 8):
+    torch.manual_seed(0)
+    model, images = float_yolo(name), torch.rand(4, 3, 96, 96)
+    install_cqrelu(model, levels)
+    calibrate_clips(model, [images])
+    return model, images
+
+
+@pytest.mark.parametrize("name", ["yolov3-tiny", "yolov5n", "yolov8n"])
+def test_clips_of_an_untrained_network_fit_its_normalised_activations(name):
+    model, _ = untrained(name)
+    clips = [site.lam.item() for site in cqrelu_sites(model)]
+    normal = 2.7  # about what fits the positive values of a standard normal distribution with 8 levels
+    assert all(normal / 3 < clip < normal * 3 for clip in clips), clips
+    assert not model.training and all(m.momentum == 0.03 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_gradients_of_an_untrained_network_are_finite_and_reach_every_layer():
+    model, images = untrained("yolov8n")
+    maps = model.train()(images)
+    (maps["boxes"].square().mean() + maps["scores"].square().mean()).backward()
+    for name, parameter in model.named_parameters():
+        if "dfl" not in name:
+            assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+    clips = {id(site.lam): site.lam.grad.abs() for site in cqrelu_sites(model)}
+    convs = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d) and m.weight.requires_grad]
+    weights = torch.nn.utils.get_total_norm([weight.grad for weight in convs])
+    assert max(clips.values()) < weights  # clips do not eat up the norm by which gradients are clipped
+
+
+def test_calibration_keeps_the_statistics_of_a_trained_network():
+    model, images = float_yolo("yolov8n"), torch.rand(2, 3, 64, 64)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.running_mean.uniform_(-0.1, 0.1)
+    before = [norm.running_mean.clone() for norm in norms]
+    install_cqrelu(model, 4)
+    calibrate_clips(model, [images])
+    assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, before, strict=True))
+
+
+def test_a_site_without_positive_input_gets_a_clip_of_its_inputs_size():
+    model, images = float_yolo("yolov8n"), torch.rand(2, 3, 64, 64)
+    install_cqrelu(model, 4)
+    norm, site = model.model[0].bn, model.model[0].act
+    nn.init.constant_(norm.bias, -50)
+    calibrate_clips(model, [images])
+    assert 40 < site.lam.item() < 60
+    nn.init.constant_(norm.bias, 0)
+    nn.init.constant_(norm.weight, 0)
+    calibrate_clips(model, [images])
+    assert site.lam.item() == 1
+
+
+@pytest.mark.parametrize("levels", [1, 4, 8, 16])
+def test_best_clip_beats_every_percentile(levels):
+    torch.manual_seed(0)
+    z = torch.randn(20_000).mul(1.5).exp() - 1  # a long tail, as the values of natural images have
+    error = lambda clip: (cqrelu(z, torch.tensor(clip), levels) - z.relu()).square().sum().item()
+    percentiles = z[z > 0].quantile(torch.tensor([0.5, 0.9, 0.99, 0.999, 1.0])).tolist()
+    assert error(best_clip(z, levels)) <= 1.01 * min(map(error, percentiles))
+
+
+def test_calibration_refuses_values_that_are_not_finite():
+    model = float_yolo("yolov8n")
+    install_cqrelu(model, 4)
+    nn.init.constant_(model.model[0].conv.weight, float("nan"))
+    with pytest.raises(TrainingError, match="weights: .* not finite"):
+        calibrate_clips(model, [torch.rand(1, 3, 64, 64)])
+
+
+@pytest.fixture
+def told(monkeypatch):
+    lines = []
+    monkeypatch.setattr(health.LOGGER, "warning", lines.append)
+    return lines
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_gradients_that_are_not_finite_are_dropped_then_end_the_training(told, value):
+    model, _ = untrained("yolov3-tiny")
+    watch = Health(model)
+
+    def break_one():
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        model.model[2].conv.weight.grad[0] = value
+
+    break_one()
+    assert not watch.check_gradients() and all(p.grad is None for p in model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    assert watch.check_gradients() and model.model[2].conv.weight.grad is not None
+    with pytest.raises(TrainingError, match=r"not finite in 10 steps in a row \(first at model.2.conv.weight\)"):
+        for _ in range(health.PATIENCE):
+            break_one()
+            watch.check_gradients()
+    assert len(told) == 1 and "model.2.conv.weight" in told[0]
+
+
+def test_clips_stay_in_range(told):
+    model, _ = untrained("yolov3-tiny")
+    first, second = (site.lam for site in cqrelu_sites(model)[:2])
+    start = first.item(), second.item()
+    watch = Health(model)
+    first.data.fill_(-3.0)
+    second.data.fill_(1e9)
+    watch.keep_clips()
+    assert first.item() == pytest.approx(start[0] / 16) and second.item() == pytest.approx(start[1] * 16)
+
+
+def test_losses_that_do_not_move_are_named_once(told):
+    model, _ = untrained("yolov3-tiny")
+    watch = Health(model)
+    for epoch in range(12):
+        watch.end_epoch({"dfl_loss": math.log(64), "box_loss": 5 - epoch / 10, "count": 0.0})
+    assert len(told) == 1 and "dfl_loss has not moved in 5 epochs (4.159)" in told[0]

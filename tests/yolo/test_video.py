@@ -1,0 +1,308 @@
+"""Videos: every frame that can be read, what cannot be is named; what is written holds every frame."""
+
+import http.server
+import math
+import socket
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import casc_det.yolo.video
+from casc_det.errors import SourceError
+from casc_det.yolo.sources import Source
+from casc_det.yolo.video import VideoFile, VideoReader, count_frames, encodable
+
+CODES = {"avi": "MJPG", "mp4": "mp4v", "mkv": "mp4v"}
+
+
+def clip(path, frames=20, fps=25.0, size=(64, 48)):
+    """A video whose frame k is gray of 10 k (within a few levels)."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODES[path.suffix[1:]]), fps, size)
+    for k in range(frames):
+        writer.write(np.full((size[1], size[0], 3), 10 * k, np.uint8))
+    writer.release()
+    return path
+
+
+def faststart(data: bytes) -> bytes:
+    """An mp4 with its table of frames in front, so that it can be read when its end is missing."""
+    boxes, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        boxes.append((data[at + 4 : at + 8], data[at : at + length]))
+        at += length
+    table = bytearray(dict(boxes)[b"moov"])
+    at = table.index(b"stco") + 8
+    for i in range(int.from_bytes(table[at : at + 4], "big")):
+        place = slice(at + 4 + 4 * i, at + 8 + 4 * i)
+        table[place] = (int.from_bytes(table[place], "big") + len(table)).to_bytes(4, "big")
+    rest = b"".join(box for kind, box in boxes if kind not in (b"moov", b"ftyp"))
+    return dict(boxes)[b"ftyp"] + bytes(table) + rest
+
+
+def read(path, stride=1):
+    reader = VideoReader(str(path))
+    return list(reader.frames(stride)), reader.lost()
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
+def test_whole_video_gives_every_frame_with_its_time(tmp_path, suffix):
+    frames, lost = read(clip(tmp_path / f"a.{suffix}"))
+    assert lost is None and [number for number, _, _ in frames] == list(range(1, 21))
+    assert [time for _, time, _ in frames] == pytest.approx([k / 25 for k in range(20)], abs=2e-3)
+    assert [image.mean() for _, _, image in frames] == pytest.approx([10 * k for k in range(20)], abs=4)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
+def test_cut_video_gives_its_frames_and_says_what_is_missing(tmp_path, suffix):
+    data = clip(tmp_path / f"a.{suffix}").read_bytes()
+    data = faststart(data) if suffix == "mp4" else data
+    (tmp_path / f"cut.{suffix}").write_bytes(data[: int(len(data) * 0.7)])
+    frames, lost = read(tmp_path / f"cut.{suffix}")
+    assert 3 < len(frames) < 20 and "is damaged or cut" in lost
+    assert [image.mean() for _, _, image in frames[:-1]] == pytest.approx(
+        [10 * k for k in range(len(frames) - 1)], abs=4
+    )
+
+
+def test_hole_in_the_middle_is_skipped_and_counted(tmp_path):
+    data = bytearray(clip(tmp_path / "a.avi").read_bytes())
+    begin = data.index(b"movi")
+    at = [i for i in range(begin, len(data)) if data[i : i + 4] == b"00dc"]
+    for i in at[6:9]:
+        data[i : i + 40] = b"\xff" * 40
+    (tmp_path / "hole.avi").write_bytes(data)
+    frames, lost = read(tmp_path / "hole.avi")
+    assert [round(image.mean(), -1) for _, _, image in frames] == [10 * k for k in (*range(6), *range(9, 20))]
+    assert lost == "is damaged or cut: 3 of its 20 frames cannot be read"
+
+
+def test_stride_takes_the_frames_of_ultralytics_and_numbers_them_by_source(tmp_path):
+    from ultralytics.data.loaders import LoadImagesAndVideos
+
+    path = clip(tmp_path / "a.mp4")
+    expected = [image for _, images, _ in LoadImagesAndVideos(str(path), vid_stride=3) for image in images]
+    found = list(Source(str(path), 3))
+    assert [f.frame for f in found] == [3, 6, 9, 12, 15, 18] and [f.number for f in found] == [0] * 6
+    assert [f.time for f in found] == pytest.approx([(n - 1) / 25 for n in (3, 6, 9, 12, 15, 18)], abs=2e-3)
+    assert all(np.array_equal(a, f.image) for a, f in zip(expected, found, strict=True)) and found[0].fps == 25 / 3
+
+
+def test_videos_are_named_and_counted_beside_pictures_that_work(tmp_path):
+    data = clip(tmp_path / "a.avi").read_bytes()
+    (tmp_path / "b.avi").write_bytes(data[: int(len(data) * 0.7)])
+    (tmp_path / "c.avi").write_bytes(b"RIFF" + b"\0" * 50)
+    source = Source(str(tmp_path))
+    frames = list(source)
+    assert source.incomplete == 1 and {f.number for f in frames} == {0, 1} and source.total is None
+    reasons = {path[-5:]: reason for path, reason in source.skipped}
+    assert "frames cannot be read" in reasons["b.avi"] and "cannot be opened as a video" in reasons["c.avi"]
+    single = Source(str(tmp_path / "a.avi"))
+    next(iter(single))
+    assert single.total == 20
+
+
+@pytest.mark.parametrize(
+    "fps", [211.222, 23.976, 29.97, 0.5, 1, 239.76, 120000 / 1001, 1000, 14.652014652014651, 25 / 3]
+)
+def test_every_frame_rate_can_be_written(tmp_path, fps):
+    video = VideoFile(tmp_path / "a.mp4", fps)
+    for k in range(4):
+        video.write(np.full((48, 64, 3), 50 * k, np.uint8))
+    video.close()
+    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(fps, rel=1e-3) and count_frames(tmp_path / "a.mp4") == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("fps", [None, 0, -1, math.nan, math.inf, 1e6, 90000, 1e-9])
+def test_frame_rate_that_is_none_becomes_25(fps):
+    assert encodable(fps) == 25
+
+
+def test_frames_of_another_size_are_fitted(tmp_path):
+    video = VideoFile(tmp_path / "a.mp4", 25)
+    for size in ((48, 64), (24, 32), (49, 65)):
+        video.write(np.zeros((*size, 3), np.uint8))
+    video.close()
+    assert count_frames(tmp_path / "a.mp4") == 3
+
+
+@pytest.mark.parametrize("step", ["count_frames", "replace"])
+def test_finishing_a_video_can_be_interrupted_and_done_again(tmp_path, monkeypatch, step):
+    video = VideoFile(tmp_path / "a.mp4", 25)
+    for k in range(3):
+        video.write(np.full((48, 64, 3), 40 * k, np.uint8))
+    target = casc_det.yolo.video.os if step == "replace" else casc_det.yolo.video
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            video.close()
+    video.close()
+    video.close()
+    assert count_frames(tmp_path / "a.mp4") == 3 and [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_several_videos_are_written_at_once_in_one_folder(tmp_path):
+    videos = [VideoFile(tmp_path / name, 25) for name in ("a.mp4", "b.mp4")]
+    for k in range(6):
+        for video in videos[: 2 if k < 4 else 1]:
+            video.write(np.full((48, 64, 3), 40 * k, np.uint8))
+    for video in videos:
+        video.close()
+    assert [count_frames(tmp_path / name) for name in ("a.mp4", "b.mp4")] == [6, 4]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_video_that_did_not_reach_the_disk_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(casc_det.yolo.video, "count_frames", lambda path: 1)
+    video = VideoFile(tmp_path / "a.mp4", 25)
+    for _ in range(3):
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(SourceError, match="holds 1 of the 3 frames"):
+        video.close()
+    assert (tmp_path / "a.mp4").is_file()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server on the loopback that gives the files of `tmp_path`; its address."""
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: quiet(*a, directory=str(tmp_path))) as it:
+        threading.Thread(target=it.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{it.server_port}"
+        it.shutdown()
+
+
+def test_video_and_picture_of_a_url(tmp_path, server):
+    clip(tmp_path / "a.avi", frames=5)
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((8, 9, 3), 7, np.uint8))
+    frames = list(Source([f"{server}/a.avi", f"{server}/b.png"]))
+    assert sorted(f.frame or 0 for f in frames) == [0, 1, 2, 3, 4, 5]
+    (picture,) = [f for f in frames if f.frame is None]
+    assert picture.image.shape == (8, 9, 3) and picture.image.max() == 7 and picture.path.endswith("b.png")
+    with pytest.raises(SourceError, match="none.png' cannot be opened"):
+        list(Source(f"{server}/none.png"))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"no HTTP at all\r\n\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/" + b"x" * 300 + b"\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nContent-Type: image/p\0g\r\n\r\nx",
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+    ],
+)
+def test_server_that_answers_nonsense_ends_nothing(reply):
+    def answer():
+        with server.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(reply)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.png"
+        source = Source([address, np.zeros((4, 5, 3), np.uint8)])
+        assert [frame.image.shape for frame in source] == [(4, 5, 3)]
+    assert [path for path, _ in source.skipped] == [address] and len(source.skipped[0][1]) < 300
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://a b/c.png", "http://127.0.0.1:x/a.png", "http:///a.png"])
+def test_address_that_is_none_is_refused(address):
+    with pytest.raises(SourceError, match="cannot be opened"):
+        list(Source(address))
+
+
+def test_name_that_is_no_text_is_refused(tmp_path):
+    """OpenCV itself would end the process."""
+    clip(tmp_path / "a.avi", frames=2).rename(tmp_path / "a\udcff.avi")
+    with pytest.raises(SourceError, match="name that is no text"):
+        list(Source(str(tmp_path / "a\udcff.avi")))
+    with pytest.raises(SourceError, match="name that is no text"):
+        list(Source("rtsp://127.0.0.1/\udcff"))
+    with pytest.raises(SourceError, match="name that is no text"):
+        VideoFile(tmp_path / "b\udcff" / "c.mp4", 25).write(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_videos_that_are_written_in_turn_keep_their_frames(tmp_path):
+    videos = {4: VideoFile(tmp_path / "a.mp4", 25), 7: VideoFile(tmp_path / "b.mp4", 25)}
+    for k in range(7):
+        for frames, video in videos.items():
+            if k < frames:
+                video.write(np.full((48, 16 * frames, 3), 20 * k, np.uint8))
+    for frames, video in videos.items():
+        video.close()
+        found = [image for _, _, image in VideoReader(str(video.path)).frames()]
+        assert len(found) == frames and found[0].shape == (48, 16 * frames, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_gif_that_is_damaged_inside_says_so(tmp_path):
+    images = [Image.fromarray(np.random.default_rng(k).integers(0, 256, (24, 32, 3), np.uint8)) for k in range(8)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100)
+    data = (tmp_path / "a.gif").read_bytes()
+    assert len(read(tmp_path / "a.gif")[0]) == 8 and read(tmp_path / "a.gif")[1] is None
+    half = len(data) // 2
+    for name, damaged in {
+        "zeros": data[:half] + bytes(300) + data[half + 300 :],
+        "gap": data[:half] + data[half + 300 :],
+        "cut": data[:half],
+        "no end": data[:-1],
+    }.items():
+        (tmp_path / f"{name}.gif").write_bytes(damaged)
+        frames, lost = read(tmp_path / f"{name}.gif")
+        assert len(frames) < 8 or name == "no end", name
+        assert "is damaged or cut" in lost, name
+
+
+def test_stream_that_falls_silent_ends_with_what_came(tmp_path, monkeypatch):
+    monkeypatch.setattr(casc_det.yolo.video, "TIMEOUT", 0.3)
+    jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    release = threading.Event()
+
+    class Camera(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for _ in range(40):
+                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
+            release.wait(20)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as it:
+        threading.Thread(target=it.serve_forever, daemon=True).start()
+        source = Source(f"http://127.0.0.1:{it.server_port}/camera")
+        frames = list(source)
+        release.set()
+        it.shutdown()
+    assert frames and frames[0].image.shape == (48, 64, 3) and source.incomplete == 1
+    assert source.skipped[0][1].startswith("stopped after ")
+
+
+def test_stream_that_does_not_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr(casc_det.yolo.video, "TIMEOUT", 0.3)
+    monkeypatch.setattr("casc_det.yolo.sources.TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        for url in (
+            f"http://127.0.0.1:{port}/a.jpg",
+            f"http://127.0.0.1:{port}/a.mp4",
+            f"rtsp://127.0.0.1:{port}/live",
+        ):
+            with pytest.raises(SourceError, match=f"'{url}' (cannot be opened|has no)"):
+                list(Source(url))
