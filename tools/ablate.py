@@ -36,7 +36,7 @@ from casc_det.training.trainer import CascTrainer
 from casc_det.yolo.convert import convert
 from casc_det.yolo.install import cqrelu_sites
 from casc_det.yolo.progress import Progress
-from casc_det.yolo.sources import letterbox, read_picture
+from casc_det.yolo.sources import letterbox, read_image
 
 BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}
 BASE |= {
@@ -116,7 +116,7 @@ def score_ann(graph, truth, size: int, bar) -> dict:
     classes, found, counts, neurons = match_classes(graph.names, truth.names, None), [], 0.0, 0
     operations, model, spent = count_operations(graph, size, size), EnergyModel(), []
     for i, picture in enumerate(truth.pictures):
-        frame = read_picture(picture.path)
+        frame = read_image(picture.path)
         x = letterbox(frame.image, (size, size), max(graph.strides), False)[None]
         ann = ann_forward(graph, x.to(graph.dtype))
         boxes, scores = decode_maps(ann.readout, graph.strides, graph.reg_max)

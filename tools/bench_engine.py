@@ -43,7 +43,7 @@ from casc_det.graph.file import load_graph
 from casc_det.graph.ops import TEMPORAL, apply, convolve
 from casc_det.neurons import NeuronParams, cif_step, initial_state
 from casc_det.simulation import simulate
-from casc_det.yolo.progress import demo_picture
+from casc_det.yolo.progress import demo_image
 from casc_det.yolo.sources import Source, letterbox
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yolov8n-cq16.safetensors"
@@ -157,7 +157,7 @@ RUNS = {
 
 def load_pictures(source, count: int, size: int, turn: int = 0) -> torch.Tensor:
     """(count, 3, size, size): those after the first `turn * count`; behind the last one they begin again, mirrored."""
-    files = Source(source or demo_picture()).files
+    files = Source(source or demo_image()).files
     pictures = []
     for i in range(turn * count, (turn + 1) * count):
         image = next(iter(Source(files[i % len(files)]))).image
@@ -234,7 +234,7 @@ def main(words: list[str]) -> None:
             ann = statistics.median(taken["ann", None])
             for (what, t), values in taken.items():
                 cell = {"what": what, "imgsz": size, "batch": batch, "timesteps": t}
-                cell["pictures"] = Path(options["source"] or demo_picture()).name
+                cell["pictures"] = Path(options["source"] or demo_image()).name
                 cell["ms_per_picture"] = statistics.median(values)
                 cell["ratio_per_step"] = cell["ms_per_picture"] / ann / (t or 1)
                 with multiprocessing.get_context("spawn").Pool(1) as pool:

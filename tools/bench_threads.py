@@ -20,13 +20,13 @@ from casc_det.cli.run import script_options
 CHILD = """
 import json, sys, time
 from casc_det import SpikingYOLO
-from casc_det.yolo.progress import demo_picture
+from casc_det.yolo.progress import demo_image
 threads, imgsz, images = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 model = SpikingYOLO(threads=threads if threads == "auto" else int(threads))
 seconds = []
 for _ in range(images + 1):
     start = time.perf_counter()
-    model.predict(demo_picture(), imgsz=imgsz, timesteps=32)
+    model.predict(demo_image(), imgsz=imgsz, timesteps=32)
     seconds.append(time.perf_counter() - start)
 print(json.dumps(seconds[1:]))
 """

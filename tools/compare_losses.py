@@ -18,13 +18,13 @@ from casc_det.graph.zoo import find
 from casc_det.training.distill import mean_losses
 from casc_det.training.trainer import CQReLUModel
 from casc_det.yolo.checkpoint import float_model, load_float
-from casc_det.yolo.data import hold_out, list_pictures
+from casc_det.yolo.data import hold_out, list_images
 from casc_det.yolo.install import install_cqrelu
-from casc_det.yolo.sources import letterbox, read_picture
+from casc_det.yolo.sources import letterbox, read_image
 
 
 def as_input(file: str, size: int) -> torch.Tensor:
-    return letterbox(read_picture(file).image, (size, size), 32, False)[None]
+    return letterbox(read_image(file).image, (size, size), 32, False)[None]
 
 
 def main(words: list[str]) -> None:
@@ -34,7 +34,7 @@ def main(words: list[str]) -> None:
         sys.exit(f"compare_losses: {missing[0]} is missing; see the top of {__file__}")
     path, size = find(options["weights"]), options["imgsz"]
     graph = load_graph(path)
-    learned, others = hold_out(list_pictures(options["data"]))
+    learned, others = hold_out(list_images(options["data"]))
     learned = learned[:: max(len(learned) // options["limit"], 1)]
     teacher = float_model(options["teacher"], options["model"], len(graph.names), "teacher")
     model = CQReLUModel(options["model"], nc=len(graph.names), verbose=False)

@@ -20,7 +20,7 @@ from casc_det import SpikingYOLO
 from casc_det.cli.run import script_options
 from casc_det.simulation import simulate
 from casc_det.simulation.twin import ann_forward
-from casc_det.yolo.sources import Source, letterbox, read_picture
+from casc_det.yolo.sources import Source, letterbox, read_image
 
 VARIANTS = {
     "IF without sleep": ("if", "constant"),
@@ -47,7 +47,7 @@ def measure(task) -> dict:
     """Relative errors of one picture, {variant: {step: error}}."""
     file, size, steps = task
     model = WORKER["model"]
-    x = letterbox(read_picture(file).image, size, 32)[None].to(model.dtype)
+    x = letterbox(read_image(file).image, size, 32)[None].to(model.dtype)
     target = flat(ann_forward(model.graph, x, keep_counts=False).readout)
     errors = {}
     for name, (neuron, schedule) in VARIANTS.items():

@@ -72,10 +72,10 @@ def run_demo(options: dict) -> int:
 def demo_into(folder: Path, options: dict) -> int:
     from casc_det.api import SpikingYOLO
     from casc_det.prediction.folder import count_boxes, demo_to_folder, verdict
-    from casc_det.yolo.progress import Progress, demo_picture
+    from casc_det.yolo.progress import Progress, demo_image
 
     model = SpikingYOLO(**{key: options.pop(key) for key in MODEL})
-    source = options.pop("source") or demo_picture()
+    source = options.pop("source") or demo_image()
     with Progress("time steps") as bar:
         report = demo_to_folder(model, source, folder, bar.step, **options)
     print("   T  boxes  spikes (M)  SOPs (G)")
@@ -105,7 +105,7 @@ def run_val(options: dict) -> int:
     strict, mapping = options.pop("strict"), parse_mapping(options.pop("map"))
     energy = EnergyModel(options.pop("mac_pj"), options.pop("ac_pj"))
     with Progress("val") as bar:
-        content = model.val(mapping=mapping, energy=energy, progress=bar.pictures, **options)
+        content = model.val(mapping=mapping, energy=energy, progress=bar.images, **options)
     if content is None:
         return 0
     folder = Path(content["settings"]["folder"])

@@ -73,11 +73,11 @@ def detect_batch(graph: SpikingGraph, floats, pictures: list[Picture], plan: Pla
         floats: a `FloatNetwork` or None.
         pictures: simulated together where their letterboxed sizes are equal.
     """
-    from casc_det.yolo.sources import letterbox, read_picture
+    from casc_det.yolo.sources import letterbox, read_image
 
     by_size: dict[tuple, list] = {}
     for picture in pictures:
-        frame = read_picture(picture.path)
+        frame = read_image(picture.path)
         image = letterbox(frame.image, plan.imgsz, max(graph.strides), plan.rect)
         by_size.setdefault(tuple(image.shape), []).append((picture, frame, image))
     for same in by_size.values():

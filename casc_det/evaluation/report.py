@@ -93,12 +93,12 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
 
 def examples(truth: Truth, found: dict[str, list[tuple]]) -> np.ndarray:
     """A board of pictures spread over the data set: ground truth and what each row found."""
-    from casc_det.yolo.sources import read_picture
+    from casc_det.yolo.sources import read_image
 
     panels = []
     for i in np.unique(np.linspace(0, len(truth.pictures) - 1, EXAMPLES).astype(int)):
         picture = truth.pictures[i]
-        image = read_picture(picture.path).image
+        image = read_image(picture.path).image
         drawn = draw_boxes(image, picture.boxes, picture.labels, truth.names)
         panels.append(
             panel(drawn, f"{Path(picture.path).stem}: ground truth", f"objects: {len(picture.boxes)}", width=420)

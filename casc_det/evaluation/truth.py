@@ -119,12 +119,12 @@ def read_truth(data, images=None, split: str = "val") -> Truth:
 
 def _check_sizes(truth: Truth) -> None:
     """Give every image the size of its file, and name the images that are annotated with another one."""
-    from casc_det.yolo.data import picture_size
+    from casc_det.yolo.data import image_size
 
     other = []
     for picture in truth.pictures:
         try:
-            size = picture_size(picture.path)
+            size = image_size(picture.path)
         except OSError:  # named when it is read
             continue
         annotated = (picture.width, picture.height)

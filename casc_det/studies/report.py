@@ -107,12 +107,12 @@ def page_of(content: dict) -> str:
 
 def paths(it, record: dict) -> list[dict]:
     """The neurons of `plot_neurons`, from the first example picture."""
-    from casc_det.yolo.sources import letterbox, read_picture
+    from casc_det.yolo.sources import letterbox, read_image
 
     variant = Variant(**record["variant"])
     graph, names = it.graph(variant), record["result"]["layers"]["names"]
     picture = it.examples()[0]
-    image = letterbox(read_picture(picture.path).image, it.size, max(graph.strides), False)[None]
+    image = letterbox(read_image(picture.path).image, it.size, max(graph.strides), False)[None]
     found = neuron_paths(graph, image.to(graph.device, graph.dtype), variant, it.steps[-1])
     return [{**path, "number": names.index(path["layer"]) + 1, "picture": Path(picture.path).name} for path in found]
 
@@ -173,9 +173,9 @@ def page_record(record: dict, records: list[dict]) -> dict:
 
 def still(picture) -> dict:
     """An example picture, small, and the scale of its boxes."""
-    from casc_det.yolo.sources import read_picture
+    from casc_det.yolo.sources import read_image
 
-    image = read_picture(picture.path).image
+    image = read_image(picture.path).image
     data, scale = jpeg_of(image, PICTURE_SIDE)
     height, width = (round(side * scale) for side in image.shape[:2])
     shown = {"uri": uri("image/jpeg", data), "width": width, "height": height, "scale": scale}

@@ -127,12 +127,12 @@ class Study:
 
 def leave_out_unreadable(truth: Truth) -> None:
     """Take images that cannot be read out of a data set and name them, before the hours of simulation."""
-    from casc_det.yolo.sources import read_picture
+    from casc_det.yolo.sources import read_image
 
     readable = []
     for picture in truth.pictures:
         try:
-            read_picture(picture.path)
+            read_image(picture.path)
             readable.append(picture)
         except SourceError as error:
             truth.problems.append(f"{Path(picture.path).name}: {error}; skipped")
@@ -362,10 +362,10 @@ def trace_one(it: Study, variant: Variant, picture: Picture) -> None:
 
 
 def trace_of(it: Study, variant: Variant, picture: Picture) -> Trace:
-    from casc_det.yolo.sources import letterbox, read_picture
+    from casc_det.yolo.sources import letterbox, read_image
 
     graph = it.graph(variant)
-    frame = read_picture(picture.path)
+    frame = read_image(picture.path)
     image = corrupt(frame.image, variant.corruption, variant.severity, str(picture.key))
     x = letterbox(image, it.size, max(graph.strides), False)[None].to(graph.device, graph.dtype)
     settings = scoring(it.classes(variant))

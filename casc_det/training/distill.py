@@ -81,7 +81,7 @@ class DistillationLoss:
 
 @torch.no_grad()
 def mean_losses(student: nn.Module, teacher: nn.Module, batches: Iterable[torch.Tensor]) -> dict[str, float]:
-    """Mean over pictures of each part of the loss. batches: (B, 3, H, W) in 0..1."""
+    """Mean over images of each part of the loss. batches: (B, 3, H, W) in 0..1."""
     criterion, total, count = DistillationLoss(student, teacher), {}, 0
     for images in batches:
         for key, value in criterion(student(images), {"img": images})[1].items():

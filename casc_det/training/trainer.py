@@ -35,7 +35,7 @@ from casc_det.training.regularise import FakeInt8, SpikePenalty
 from casc_det.training.whole import WholePath, strip_whole, trim_results
 from casc_det.yolo.architecture import check_description, read_architecture
 from casc_det.yolo.checkpoint import check_answer, float_model, is_spiking, load_float, read_checkpoint, read_state
-from casc_det.yolo.data import PictureDataset, is_yaml, read_data
+from casc_det.yolo.data import ImageDataset, is_yaml, read_data
 from casc_det.yolo.guard import guarded
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
 
@@ -43,7 +43,7 @@ OWN = {
     "levels": None,  # Q of CQReLU, 1..64; default: that of a CQReLU checkpoint in `model`, else 8
     "weights": None,  # to start from: Ultralytics .pt, .safetensors state dict, or a spiking graph
     "teacher": None,  # float network to distil from: the same kinds of file
-    "names": None,  # dataset YAML that names the classes, where `data` is pictures without labels
+    "names": None,  # dataset YAML that names the classes, where `data` is images without labels
     "progressive": None,  # share of training over which alpha goes 0 to 1; default 0.5 with float weights, else 0
     "clip_lr": None,  # learning rate of the clips lam; default 2.5 * lr0; 0: they stay as they are
     "norm_lr": None,  # learning rate of biases and of BatchNorm's scale and shift; default lr0
@@ -56,7 +56,7 @@ BOUNDS = {"progressive": 1, "fake_int8": 1}  # largest values; nothing bounds th
 BOUNDS |= dict.fromkeys(("clip_lr", "norm_lr", "features", "sparsity"), float("inf"))
 DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
-CALIBRATION_PICTURES = 128
+CALIBRATION_IMAGES = 128
 MOST_MATCHES = 10  # places that Ultralytics' loss matches with an object
 NOTHING_SAVED = "no checkpoint was written yet (the first epoch had not ended), there is nothing to go on with"
 
@@ -89,7 +89,7 @@ class CQReLUModel(DetectionModel):
 
 
 class DistillationValidator:
-    """Stands in for the detection validator where there are no labels: mean distillation loss of held-out pictures."""
+    """Stands in for the detection validator where there are no labels: mean distillation loss of held-out images."""
 
     metrics = SimpleNamespace(keys=[])
 
@@ -160,7 +160,7 @@ class CascTrainer(DetectionTrainer):
             except (RuntimeError, FileNotFoundError, AssertionError, ValueError) as error:  # no image can be used, ...
                 raise SourceError(f"data: '{self.args.data}': {' '.join(str(error).split())[:500]}") from error
         settings = {"imgsz": self.args.imgsz, "cache": self.args.cache, "hyp": self.args, "batch_size": batch}
-        return PictureDataset(img_path, data=self.data, augment=mode == "train", stride=32, **settings)
+        return ImageDataset(img_path, data=self.data, augment=mode == "train", stride=32, **settings)
 
     # model --------------------------------------------------------------------------------------------------------
 
@@ -201,14 +201,14 @@ class CascTrainer(DetectionTrainer):
             self.start = "cqrelu"
             self.args.levels = self.args.levels or load_graph(self.args.weights).levels
             self.install(self.model)
-            self.load_weights(self.calibration_pictures())
+            self.load_weights(self.calibration_images())
         elif self.start != "cqrelu":
-            pictures = self.calibration_pictures()
+            images = self.calibration_images()
             if self.args.weights:
                 self.start = "float"
-                self.load_weights(pictures)
+                self.load_weights(images)
             self.install(self.model)
-            calibrate_clips(self.model, pictures)
+            calibrate_clips(self.model, images)
         self.model.cpu_bf16 = self.cpu_bf16
         if self.args.teacher:
             self.teacher = self.load_teacher()
@@ -216,24 +216,24 @@ class CascTrainer(DetectionTrainer):
             self.model = self.model.to(memory_format=torch.channels_last)
         return checkpoint
 
-    def load_weights(self, pictures: list[torch.Tensor]) -> None:
-        missing = load_float(self.model, self.args.weights, pictures, self.args.trust)
+    def load_weights(self, images: list[torch.Tensor]) -> None:
+        missing = load_float(self.model, self.args.weights, images, self.args.trust)
         if missing:
             LOGGER.warning(f"weights: {len(missing)} tensors start at random, the first is {missing[0]}")
 
-    def calibration_pictures(self) -> list[torch.Tensor]:
+    def calibration_images(self) -> list[torch.Tensor]:
         """A few batches of the training set, without augmentation."""
         with override_configs(self.args, {"cache": False}):
             dataset = self.build_dataset(self.data["train"], "val", 16)
         collate = dataset.collate_fn
-        step = max(len(dataset) // CALIBRATION_PICTURES, 1)
-        chosen = range(0, len(dataset), step)[:CALIBRATION_PICTURES]
+        step = max(len(dataset) // CALIBRATION_IMAGES, 1)
+        chosen = range(0, len(dataset), step)[:CALIBRATION_IMAGES]
         batches = [collate([dataset[i] for i in chosen[k : k + 16]]) for k in range(0, len(chosen), 16)]
         self.stride = 32
         return [self.as_they_are(batch)["img"] for batch in batches]
 
     def as_they_are(self, batch):
-        """`preprocess_batch` of pictures that are not trained on, without the random sizes of `multi_scale`."""
+        """`preprocess_batch` of images that are not trained on, without the random sizes of `multi_scale`."""
         with override_configs(self.args, {"multi_scale": 0.0}):
             return self.preprocess_batch(batch)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from casc_det.base.caches import set_config_folders
 from casc_det.heads.detect.nms import nms
 
-open_picture = Image.open  # Pillow's own: Ultralytics replaces it by one that wants to install packages
+open_image = Image.open  # Pillow's own: Ultralytics replaces it by one that wants to install packages
 
 
 def _torchvision_or_stand_in() -> None:

@@ -23,7 +23,7 @@ DIVERGED = "its training has diverged: convert an earlier checkpoint, or train a
 
 
 class _Body(nn.Module):
-    """A detection model without its decoding: picture -> (boxes, scores) of each level."""
+    """A detection model without its decoding: image -> (boxes, scores) of each level."""
 
     def __init__(self, model: DetectionModel):
         super().__init__()

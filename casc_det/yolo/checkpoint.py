@@ -87,16 +87,16 @@ def read_spiking(path: str | Path, model: DetectionModel) -> dict[str, torch.Ten
     return state
 
 
-def load_float(model: DetectionModel, path: str | Path, pictures, trust: bool = False) -> list[str]:
+def load_float(model: DetectionModel, path: str | Path, images, trust: bool = False) -> list[str]:
     """Load the weights of `path` into `model` (Ultralytics architecture with BatchNorm), in place.
 
     The file is an Ultralytics `.pt`, a `.safetensors` state dict, or a spiking graph of `casc-det convert`, whose
     clips go into the model's CQReLU sites. From folded BatchNorm the normalisation is restored: running mean and
-    variance are those of each convolution's output on `pictures`, and scale and shift are set so that in eval mode
+    variance are those of each convolution's output on `images`, and scale and shift are set so that in eval mode
     nothing changes.
 
     Args:
-        pictures: iterable of (B, 3, H, W) in 0..1, used only where BatchNorm is folded.
+        images: iterable of (B, 3, H, W) in 0..1, used only where BatchNorm is folded.
         trust: see `read_checkpoint`.
 
     Returns:
@@ -114,7 +114,7 @@ def load_float(model: DetectionModel, path: str | Path, pictures, trust: bool = 
         )
     model.load_state_dict(usable, strict=False)
     if folded:
-        _restore_batchnorm(model, state, pictures)
+        _restore_batchnorm(model, state, images)
     known = (".lam", "num_batches_tracked", "dfl", *((".bn.",) if folded else ()))
     return [key for key in own if key not in usable and not any(part in key for part in known)]
 
@@ -170,7 +170,7 @@ def check_answer(model: DetectionModel, path: str | Path, argument: str) -> None
 
 
 @torch.no_grad()
-def _restore_batchnorm(model: nn.Module, state: dict[str, torch.Tensor], pictures) -> None:
+def _restore_batchnorm(model: nn.Module, state: dict[str, torch.Tensor], images) -> None:
     norms, sums = {}, {}
     for name, norm in model.named_modules():
         bias = state.get(name.removesuffix(".bn") + ".conv.bias") if name.endswith(".bn") else None
@@ -188,7 +188,7 @@ def _restore_batchnorm(model: nn.Module, state: dict[str, torch.Tensor], picture
 
     hooks = [norm.register_forward_pre_hook(observe) for norm in norms]
     model.eval()
-    for batch in pictures:
+    for batch in images:
         model(batch)
     for hook in hooks:
         hook.remove()

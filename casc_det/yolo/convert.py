@@ -36,7 +36,7 @@ def convert(model, imgsz: int | None = None, precision: str = "integer", trust: 
     Args:
         model: an Ultralytics `DetectionModel` or `YOLO`, or the path of a `.pt` checkpoint; or, to make an integer
             graph of it, a real-valued spiking graph (`.safetensors`).
-        imgsz: longest picture side the graph is meant for; default: what the network was trained with, or 640.
+        imgsz: longest image side the graph is meant for; default: what the network was trained with, or 640.
         precision: "integer": weights rounded to 8 bits, and from there on everything exact on every CPU; "float":
             the network's own weights, exact up to the rounding of sums.
         trust: unpickle a `.pt` file fully, which runs any code that is in it. Needed only where it holds more than

@@ -1,4 +1,4 @@
-"""Data sets: Ultralytics dataset YAMLs, read safely, and pictures without labels for distillation."""
+"""Data sets: Ultralytics dataset YAMLs, read safely, and images without labels for distillation."""
 
 import hashlib
 import logging
@@ -15,14 +15,14 @@ from ultralytics.utils import LOGGER, YAML
 
 from casc_det.base.terminal import printable
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.yolo import open_picture
+from casc_det.yolo import open_image
 from casc_det.yolo.checkpoint import read_checkpoint
 
 HELD_OUT = 0.05
 
 
-def list_pictures(source: str) -> list[str]:
-    """Picture files of `source`: folders (searched deeply), picture files and .txt lists, comma-separated."""
+def list_images(source: str) -> list[str]:
+    """Image files of `source`: folders (searched deeply), image files and .txt lists, comma-separated."""
     files = []
     for part in (p.strip() for p in str(source).split(",")):
         path = Path(part)
@@ -44,7 +44,7 @@ def list_pictures(source: str) -> list[str]:
 
 
 def hold_out(files: list[str]) -> tuple[list[str], list[str]]:
-    """Split into training and held-out pictures by a hash of the file name (5 %, at least one, at most 256)."""
+    """Split into training and held-out images by a hash of the file name (5 %, at least one, at most 256)."""
     ranked = sorted(files, key=lambda f: hashlib.sha256(Path(f).name.encode()).digest())
     count = min(max(round(len(files) * HELD_OUT), 1), 256)
     return (sorted(ranked[count:]), sorted(ranked[:count])) if len(files) > 1 else (files, files)
@@ -88,12 +88,12 @@ def is_yaml(data) -> bool:
 
 
 def read_data(data, teacher, names, trust: bool = False) -> dict:
-    """What Ultralytics' trainer knows of a data set, from a dataset YAML or from pictures without labels."""
+    """What Ultralytics' trainer knows of a data set, from a dataset YAML or from images without labels."""
     if is_yaml(data):
         return read_dataset(data)
     if not teacher:
         raise ArgumentError(f"data: '{data}' has no labels; give teacher=..., or a dataset YAML with labels")
-    train, val = hold_out(list_pictures(data))
+    train, val = hold_out(list_images(data))
     classes = read_names(names) if names else teacher_names(teacher, trust)
     return {"train": train, "val": val, "names": classes, "nc": len(classes), "channels": 3}
 
@@ -122,17 +122,17 @@ def teacher_names(path, trust: bool = False) -> dict[int, str]:
     return numbered(read_checkpoint(path, trust, "teacher").names)
 
 
-def picture_size(file: str) -> tuple[int, int]:
-    """(width, height) in pixels as the file is decoded, turned as EXIF says; OSError where it is no picture."""
+def image_size(file: str) -> tuple[int, int]:
+    """(width, height) in pixels as the file is decoded, turned as EXIF says; OSError where it is no image."""
     try:
-        with open_picture(file) as picture:
-            return tuple(exif_size(picture))
+        with open_image(file) as image:
+            return tuple(exif_size(image))
     except Exception as error:  # Pillow's decoders fail in many ways at damaged files
         raise OSError(str(error)) from error
 
 
-class PictureDataset(YOLODataset):
-    """Pictures without labels; `img_path` is a list of files. Unreadable ones are named and left out."""
+class ImageDataset(YOLODataset):
+    """Images without labels; `img_path` is a list of files. Unreadable ones are named and left out."""
 
     def get_img_files(self, img_path):
         return list(img_path)
@@ -141,9 +141,9 @@ class PictureDataset(YOLODataset):
         labels = []
         for file in self.im_files:
             try:
-                with open_picture(file) as picture:
-                    picture.verify()
-                    width, height = picture.size
+                with open_image(file) as image:
+                    image.verify()
+                    width, height = image.size
             except (OSError, SyntaxError, ValueError) as error:
                 LOGGER.warning(printable(f"data: '{file}' is skipped, it cannot be read as a picture ({error})"))
                 continue

@@ -37,7 +37,7 @@ class FloatNetwork:
 
     @torch.no_grad()
     def readout(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Output maps `boxes{i}`, `scores{i}` of pictures (B, 3, H, W)."""
+        """Output maps `boxes{i}`, `scores{i}` of images (B, 3, H, W)."""
         raw, start, maps = self.model(images)[1], 0, {}
         raw = raw.get("one2one", raw) if self.model.model[-1].end2end else raw.get("one2many", raw)
         for level, stride in enumerate(self.strides):

@@ -22,7 +22,7 @@ from ultralytics.utils.patches import imread
 
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.yolo import open_picture
+from casc_det.yolo import open_image
 
 MOST_PIXELS = 178_956_970  # as Pillow; more are taken for a bomb
 MOST_SIDE = 65_500  # of a JPEG
@@ -60,16 +60,16 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def read_picture(file: str) -> Frame:
+def read_image(file: str) -> Frame:
     """One image file; SourceError says why it cannot be read."""
     try:
-        with open_picture(file) as picture:
-            check_size(*picture.size)
-            if picture.format in DRAWN:
-                raise SourceError(f"is a drawing ({picture.format}), not an image")
-            if picture.format == "TIFF":  # all of its pages are unpacked
-                check_pages(picture)
-            picture.load()  # OpenCV would fill the missing part of a truncated file with grey
+        with open_image(file) as image:
+            check_size(*image.size)
+            if image.format in DRAWN:
+                raise SourceError(f"is a drawing ({image.format}), not an image")
+            if image.format == "TIFF":  # all of its pages are unpacked
+                check_pages(image)
+            image.load()  # OpenCV would fill the missing part of a truncated file with grey
     except UnidentifiedImageError:
         if Path(file).suffix.lower() not in (".heic", ".heif"):  # these need a package that Ultralytics asks for
             raise SourceError("cannot be read as a picture (unknown content)") from None
@@ -95,19 +95,19 @@ def reason_of(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
-def check_pages(picture: Image.Image) -> None:
+def check_pages(image: Image.Image) -> None:
     """Raise SourceError where the pages of a TIFF together are too large."""
     pixels, page = 0, 0
     while True:
-        pixels += picture.size[0] * picture.size[1]
+        pixels += image.size[0] * image.size[1]
         if pixels > MOST_PIXELS:
             raise SourceError(f"is too large (its pages have more than {MOST_PIXELS / 1e6:.0f} million pixels)")
         page += 1
         try:
-            picture.seek(page)
+            image.seek(page)
         except EOFError:
             break
-    picture.seek(0)
+    image.seek(0)
 
 
 def as_bgr(image, name: str = "source") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Progress bars (Ultralytics') and the demo's picture."""
+"""Progress bars (Ultralytics') and the demo's image."""
 
 import sys
 import time
@@ -36,12 +36,12 @@ class Progress:
         """After a frame of `predict`."""
         self._advance(total, f"{Path(result.path).name}, T = {result.spiking.timesteps}, boxes: {len(result)}")
 
-    def pictures(self, done: int, total: int):
+    def images(self, done: int, total: int):
         """After a batch of `val`."""
         self._advance(total, done=done)
 
     def cells(self, done: int, total: int, text: str):
-        """After a picture of `study`."""
+        """After an image of `study`."""
         self._advance(total, text, done)
 
     def step(self, result):
@@ -49,9 +49,9 @@ class Progress:
         self._advance(None, f"T = {result.spiking.timesteps}, boxes: {len(result)}")
 
 
-def demo_picture() -> Path:
-    """The street picture that ships inside the Ultralytics package."""
-    picture = ASSETS / "bus.jpg"
-    if not picture.is_file():
-        raise SourceError(f"source: '{picture}' of the Ultralytics package is missing; give source=<picture>")
-    return picture
+def demo_image() -> Path:
+    """The street image that ships inside the Ultralytics package."""
+    image = ASSETS / "bus.jpg"
+    if not image.is_file():
+        raise SourceError(f"source: '{image}' of the Ultralytics package is missing; give source=<picture>")
+    return image

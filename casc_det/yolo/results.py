@@ -18,12 +18,12 @@ LONGEST = 200  # characters of a class name that are drawn
 
 
 class SpikingResults(Results):
-    """Ultralytics `Results` of one picture.
+    """Ultralytics `Results` of one image.
 
     Attributes:
         spiking: a `SpikingInfo`, or None for the answer of an ANN.
         frame, fps, time: number of the frame in its video from 1, frames per second of what is made of them, seconds
-            from the video's start; None for a picture.
+            from the video's start; None for an image.
         number: which of the source's files or images it is, from 0.
     """
 
@@ -82,14 +82,14 @@ def crops(result: Results) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def original_boxes(boxes: np.ndarray, shape: tuple[int, int], original: tuple[int, int]) -> torch.Tensor:
-    """Boxes (N, 4) of a letterboxed picture of `shape` (H, W) in pixels of the `original` (H, W), clipped to it."""
+    """Boxes (N, 4) of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W), clipped to it."""
     return scale_boxes(shape, torch.from_numpy(boxes).double(), original)
 
 
 def make_results(
     found: Detections, frame: Frame, names: list[str], shape: tuple[int, int], spiking: SpikingInfo | None, speed=None
 ) -> SpikingResults:
-    """Results in pixels of the original picture from detections in its letterboxed form of `shape` (H, W)."""
+    """Results in pixels of the original image from detections in its letterboxed form of `shape` (H, W)."""
     boxes = original_boxes(found.boxes, shape, frame.image.shape[:2])
     columns = (
         boxes,

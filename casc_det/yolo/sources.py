@@ -1,4 +1,4 @@
-"""Pictures, folders, globs, list files, videos, cameras, URLs and what is in memory, one frame after the other.
+"""Images, folders, globs, list files, videos, cameras, URLs and what is in memory, one frame after the other.
 
 What cannot be read is never dropped in silence: it is kept in `skipped` with its reason, and a source of which
 nothing can be read is an error.
@@ -26,14 +26,14 @@ from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS
 from casc_det.base.arguments import check_counts, shown
 from casc_det.base.terminal import printable
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.yolo.images import Frame, as_bgr, check_size, plain, read_picture, reason_of
+from casc_det.yolo.images import Frame, as_bgr, check_size, plain, read_image, reason_of
 from casc_det.yolo.video import TIMEOUT, Stream, VideoReader
 
-__all__ = ["Frame", "Source", "check_imgsz", "expand", "letterbox", "read_picture"]
+__all__ = ["Frame", "Source", "check_imgsz", "expand", "letterbox", "read_image"]
 WEB, LIVE = ("http://", "https://"), ("rtsp://", "rtmp://", "tcp://", "udp://")
 LOGGER = logging.getLogger("casc_det")  # to stderr; that of Ultralytics prints to stdout, between JSON
 KINDS = "picture, folder, glob, .txt list, video, webcam index or URL"
-MOST_BYTES, MOST_SECONDS = 2**28, 60  # of a picture that is fetched
+MOST_BYTES, MOST_SECONDS = 2**28, 60  # of an image that is fetched
 
 
 @dataclass
@@ -158,7 +158,7 @@ class Source:
             if _is_video(item):
                 yield from self._video(item)
             else:
-                yield read_picture(item)
+                yield read_image(item)
         except SourceError as error:
             self._skip(item, str(error))
         except Exception as error:  # a decoder may raise anything where the file is damaged
@@ -232,7 +232,7 @@ class _Address:
         return self.suffix not in VID_FORMATS
 
     def fetch(self) -> Frame | None:
-        """The picture behind a URL, None where it is none. Raises SourceError where it does not answer."""
+        """The image behind a URL, None where it is none. Raises SourceError where it does not answer."""
         if not self.text.lower().startswith(WEB) or self.suffix in VID_FORMATS:
             return None
         try:
@@ -251,7 +251,7 @@ class _Address:
             suffixes = (self.suffix, kind.partition("/")[2])  # a server may say anything
             file = Path(folder, f"picture.{next((s for s in suffixes if s in IMG_FORMATS), 'jpg')}")
             file.write_bytes(data)
-            frame = read_picture(str(file))
+            frame = read_image(str(file))
         frame.path = self.text
         return frame
 
@@ -292,7 +292,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def expand(source: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """The picture and video files of a path, folder, glob or list file, and what was left out with reasons."""
+    """The image and video files of a path, folder, glob or list file, and what was left out with reasons."""
     path = Path(source)
     if "\0" in source:
         raise SourceError(f"source: {shown(source)} does not exist (a name has no zero byte)")

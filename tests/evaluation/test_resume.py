@@ -331,7 +331,7 @@ def test_a_signal_ends_predict_with_what_is_done(place, monkeypatch, number):
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)] == before
 
 
-@pytest.mark.parametrize(("verb", "method"), [("val", "pictures"), ("study", "cells")])
+@pytest.mark.parametrize(("verb", "method"), [("val", "images"), ("study", "cells")])
 def test_a_signal_ends_val_and_study_which_go_on_later(place, no_figures, monkeypatch, capsys, verb, method):
     assert main(words(place, verb, "name=whole")) == 0
     whole = numbers(place / "runs" / "whole")

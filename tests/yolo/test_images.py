@@ -11,7 +11,7 @@ from PIL import Image
 
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.yolo.images import MOST_PIXELS, as_bgr, read_picture
+from casc_det.yolo.images import MOST_PIXELS, as_bgr, read_image
 from casc_det.yolo.sources import Source
 
 BGR = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -143,7 +143,7 @@ def png(width: int, height: int) -> bytes:
 def test_bomb_is_refused_before_it_is_unpacked(tmp_path, size):
     (tmp_path / "bomb.png").write_bytes(png(*size))
     with pytest.raises(SourceError, match=r"too large|exceeds limit|cannot be read"):
-        read_picture(str(tmp_path / "bomb.png"))
+        read_image(str(tmp_path / "bomb.png"))
 
 
 def test_gif_and_tiff_bombs_are_refused_by_all_their_pixels(tmp_path):
@@ -190,9 +190,9 @@ def test_pixels_are_those_of_ultralytics(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "star*[1].png")
     Image.fromarray(RGB, "RGB").convert("CMYK").save(tmp_path / "cmyk.jpg")
     for name in ("turned.jpg", "star*[1].png", "cmyk.jpg"):
-        assert np.array_equal(read_picture(str(tmp_path / name)).image, imread(str(tmp_path / name))), name
-    assert read_picture(str(tmp_path / "turned.jpg")).image.shape == (30, 20, 3)
-    assert np.array_equal(read_picture(str(tmp_path / "star*[1].png")).image, BGR)
+        assert np.array_equal(read_image(str(tmp_path / name)).image, imread(str(tmp_path / name))), name
+    assert read_image(str(tmp_path / "turned.jpg")).image.shape == (30, 20, 3)
+    assert np.array_equal(read_image(str(tmp_path / "star*[1].png")).image, BGR)
 
 
 def test_drawings_are_not_handed_to_other_programs(tmp_path, monkeypatch):
@@ -203,4 +203,4 @@ def test_drawings_are_not_handed_to_other_programs(tmp_path, monkeypatch):
     (tmp_path / "x.jpg").write_bytes((tmp_path / "x.eps").read_bytes())
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("Ghostscript was run"))
     with pytest.raises(SourceError, match=r"is a drawing \(EPS\)"):
-        read_picture(str(tmp_path / "x.jpg"))
+        read_image(str(tmp_path / "x.jpg"))

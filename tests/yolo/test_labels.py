@@ -14,7 +14,7 @@ from casc_det.cli.commands import damage
 from casc_det.cli.run import main
 from casc_det.errors import SourceError
 from casc_det.evaluation.truth import read_truth
-from casc_det.yolo.data import list_pictures, read_dataset
+from casc_det.yolo.data import list_images, read_dataset
 
 ROW, OTHER = "1 0.5 0.5 0.25 0.5", "0 0.25 0.25 0.1 0.2"
 LABELS = {  # name: content of its label file (None: there is none)
@@ -161,9 +161,9 @@ def test_boxes_of_polygons_and_turned_images_by_hand(corpus):
     assert pictures["box.png"].boxes.tolist()[0] == [24, 12, 40, 36] and pictures["box.png"].labels.tolist() == [1, 0]
     assert (pictures["turned.jpg"].width, pictures["turned.jpg"].height) == (48, 64)
     assert pictures["turned.jpg"].boxes[0] == pytest.approx([18, 16, 30, 48])
-    from casc_det.yolo.sources import read_picture
+    from casc_det.yolo.sources import read_image
 
-    assert read_picture(pictures["turned.jpg"].path).image.shape == (64, 48, 3)
+    assert read_image(pictures["turned.jpg"].path).image.shape == (64, 48, 3)
 
 
 def test_keys_are_paths_from_the_common_folder(corpus):
@@ -267,4 +267,4 @@ def test_left_out_images_end_with_exit_code_1(small, tmp_path, capsys):
 
 
 def test_pictures_for_distillation_follow_links_too(corpus):
-    assert str(corpus / "images/val/linked/0.jpg") in list_pictures(str(corpus / "images/val"))
+    assert str(corpus / "images/val/linked/0.jpg") in list_images(str(corpus / "images/val"))
