@@ -11,9 +11,9 @@ from casc_det.base.arguments import check_flags, shown
 from casc_det.base.files import safe_name, write_bytes, write_json
 from casc_det.errors import OutputError, SourceError
 from casc_det.show.images import board, panel, write_picture
+from casc_det.show.video import VideoFile
 from casc_det.yolo.results import crops, label_lines
 from casc_det.yolo.sources import Source
-from casc_det.yolo.video import VideoFile
 
 EQUAL = 1e-6  # pixels, or score: what float64 may differ by at quiescence
 OF_ONE_FILE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)  # after other errors nothing can be written any more
