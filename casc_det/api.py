@@ -11,6 +11,7 @@ from time import perf_counter
 import torch
 
 from casc_det.base.arguments import check_counts, check_flags, check_texts, shown
+from casc_det.base.device import check_device
 from casc_det.base.threads import check_threads, computing, stepwise
 from casc_det.errors import ArgumentError, nearest
 from casc_det.evaluation.energy import EnergyModel
@@ -358,28 +359,3 @@ def read_classes(text: str, names: list[str]) -> list[int | str]:
     if not any(parts):
         raise ArgumentError(f"classes: expected labels or class names, got {shown(text)}")
     return [part if part in names or not part.isdecimal() else int(part) for part in parts if part]
-
-
-def device_name(device) -> str:
-    """The name for torch of what Ultralytics users type: "cpu", "cuda:0", 0, ...
-
-    "cuda" is the GPU of this process among those that torchrun started, so that each has its own.
-    """
-    text = str(device).strip().lower()
-    if text == "cuda":
-        text = os.environ.get("LOCAL_RANK", text)
-    return f"cuda:{text}" if text.isdigit() else text
-
-
-def check_device(device) -> torch.device:
-    """A torch device from what Ultralytics users type ("cpu", "cuda:0", 0), or ArgumentError."""
-    text = device_name(device)
-    if text.partition(":")[0] not in ("cpu", "cuda"):  # others have no float64, or no values
-        raise ArgumentError(f"device: expected cpu, cuda or the number of a GPU, got {shown(device)}")
-    try:
-        chosen = torch.device(text)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(f"device: '{device}' cannot be used here ({reason}); use device=cpu") from error
-    return chosen

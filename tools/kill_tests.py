@@ -31,7 +31,8 @@ from ultralytics.nn.tasks import yaml_model_load
 
 from casc_det import SpikingYOLO
 from casc_det import graph as g
-from casc_det.base.files import read_lines, write_json
+from casc_det.base.files import write_json
+from casc_det.base.lines import read_lines
 from casc_det.cli.run import main, script_options
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph

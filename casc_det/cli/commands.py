@@ -13,7 +13,7 @@ MODEL = ("weights", "device", "precision", "engine", "hysteresis", "delay", "thr
 
 
 def run_predict(options: dict) -> int:
-    from casc_det.base.files import run_folder
+    from casc_det.base.folders import run_folder
 
     with run_folder(options.pop("project"), options.pop("name") or "predict", options.pop("exist_ok")) as folder:
         return predict_into(folder, options)
@@ -63,7 +63,7 @@ def exit_code(content: dict) -> int:
 
 
 def run_demo(options: dict) -> int:
-    from casc_det.base.files import run_folder
+    from casc_det.base.folders import run_folder
 
     with run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok")) as folder:
         return demo_into(folder, options)

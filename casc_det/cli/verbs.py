@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from casc_det.base.arguments import (
+from casc_det.base.kinds import (
     FLAG,
     INTEGER,
     INTEGERS,

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from casc_det import __version__
-from casc_det.base.arguments import STEPS_LIST
-from casc_det.base.files import append_lines, locked, read_lines, run_folder, write_json, write_text
+from casc_det.base.files import write_json, write_text
+from casc_det.base.folders import locked, run_folder
+from casc_det.base.kinds import STEPS_LIST
+from casc_det.base.lines import append_lines, read_lines
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.bootstrap import bootstrap_gap, check_draws, picture_aps
 from casc_det.evaluation.classes import ClassMap, few, mapped, match_classes

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from casc_det import __version__
-from casc_det.api import check_device
 from casc_det.base.arguments import check_counts, check_flags, check_texts
-from casc_det.base.files import append_lines, locked, read_lines, run_folder, safe_name, without_nan, write_json
+from casc_det.base.device import check_device
+from casc_det.base.files import safe_name, without_nan, write_json
+from casc_det.base.folders import locked, run_folder
+from casc_det.base.lines import append_lines, read_lines
 from casc_det.base.threads import check_threads, computing
 from casc_det.conversion.integer import to_integer, with_levels
 from casc_det.errors import ArgumentError, OutputError, SourceError, WeightsError

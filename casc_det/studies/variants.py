@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
-from casc_det.base.arguments import step_range
+from casc_det.base.kinds import step_range
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
 from casc_det.neurons.activation import check_levels

@@ -3,7 +3,7 @@
 from ultralytics.cfg import CFG_BOOL_KEYS, CFG_FLOAT_KEYS, CFG_FRACTION_KEYS, CFG_INT_KEYS
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from casc_det.base.arguments import (
+from casc_det.base.kinds import (
     FLAG,
     INTEGER,
     INTEGER_OR_LIST,

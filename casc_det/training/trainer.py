@@ -22,7 +22,7 @@ from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
 from casc_det.base.arguments import check_texts
-from casc_det.base.files import PROJECT, locked, run_folder
+from casc_det.base.folders import PROJECT, locked, run_folder
 from casc_det.errors import ArgumentError, CascError, SourceError, UsageError, WeightsError, nearest
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import find

@@ -12,7 +12,7 @@ from conftest import live_yolo, small_graph
 from PIL import Image
 
 from casc_det import SpikingYOLO, convert
-from casc_det.base.files import read_lines
+from casc_det.base.lines import read_lines
 from casc_det.cli.commands import parse_mapping
 from casc_det.cli.run import main
 from casc_det.cli.verbs import VERBS

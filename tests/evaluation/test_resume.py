@@ -21,7 +21,9 @@ from conftest import float_yolo, small_graph
 from PIL import Image
 from safetensors.torch import save_file
 
-from casc_det.base.files import append_lines, read_lines, run_folder, write_bytes
+from casc_det.base.files import write_bytes
+from casc_det.base.folders import run_folder
+from casc_det.base.lines import append_lines, read_lines
 from casc_det.cli import run as cli
 from casc_det.cli.run import main
 from casc_det.conversion.integer import to_integer
@@ -403,7 +405,7 @@ def test_run_folders_are_made_at_once_and_never_twice(tmp_path):
     assert sorted(int((f / "x").read_text()) for f in folders) == list(range(64))
 
 
-HOLD = "import sys, pathlib; from casc_det.base.files import locked\nwith locked(pathlib.Path(sys.argv[1])):\n"
+HOLD = "import sys, pathlib; from casc_det.base.folders import locked\nwith locked(pathlib.Path(sys.argv[1])):\n"
 HOLD += "  print(1, flush=True); sys.stdin.read()"
 
 

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from casc_det import graph as g
-from casc_det.api import check_device, device_name
+from casc_det.base.device import check_device, device_name
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError

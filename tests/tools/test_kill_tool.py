@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from casc_det.base.files import append_lines, write_json
+from casc_det.base.files import write_json
+from casc_det.base.lines import append_lines
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
