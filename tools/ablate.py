@@ -115,7 +115,7 @@ def score_ann(graph, truth, size: int, bar) -> dict:
     """mAP of the ANN of a spiking graph, its mean count per neuron, and energy at rest of the SNN in ANNs."""
     classes, found, counts, neurons = match_classes(graph.names, truth.names, None), [], 0.0, 0
     operations, model, spent = count_operations(graph, size, size), EnergyModel(), []
-    for i, picture in enumerate(truth.pictures):
+    for i, picture in enumerate(truth.images):
         frame = read_image(picture.path)
         x = letterbox(frame.image, (size, size), max(graph.strides), False)[None]
         ann = ann_forward(graph, x.to(graph.dtype))
@@ -126,7 +126,7 @@ def score_ann(graph, truth, size: int, bar) -> dict:
         if graph.integer and i < SIMULATED:
             sops = [float(step.sops[0]) for step in simulate(graph, x.to(graph.dtype))]
             spent.append(energy_mj(operations.snn_macs(len(sops), graph.levels), sum(sops), model))
-        bar.pictures(i + 1, len(truth.pictures))
+        bar.pictures(i + 1, len(truth.images))
     scored = [i for i in range(len(truth.names)) if truth.names[i] not in classes.missing]
     values = evaluate_coco(truth, to_results(truth, found), scored)[0]
     result = {"mAP50-95": values["mAP50-95"], "mAP50": values["mAP50"], "count": counts / neurons}
@@ -160,7 +160,7 @@ def main(words: list[str]) -> None:
     content = json.loads(out.read_text()) if out.exists() else {"rows": []}
     keep = ("levels", "epochs", "imgsz", "batch", "lr0", "norm_lr", "clip_lr", "seed", "progressive", "mosaic")
     content["settings"] = {key: options[key] for key in keep}
-    content["settings"] |= {"pictures": len(truth.pictures), "val_imgsz": size, "torch": torch.__version__}
+    content["settings"] |= {"pictures": len(truth.images), "val_imgsz": size, "torch": torch.__version__}
     for name in only:
         if name not in [row["name"] for row in content["rows"]]:
             content["rows"].append(run_row(name, options, truth, size))

@@ -113,16 +113,14 @@ class Kind:
             content = self.val(folder / data, folder / "run")
             return check_rows({row["timesteps"] or row["network"]: row for row in content["rows"]}, "whole")
         truth = read_truth(folder / data)
-        if any(not np.isfinite(p.boxes).all() or not np.isfinite(p.areas).all() for p in truth.pictures):
+        if any(not np.isfinite(p.boxes).all() or not np.isfinite(p.areas).all() for p in truth.images):
             return "nan", "boxes of the data set"
         protocol = chance.choice(("coco", "voc07", "voc12"))
         maps = {"snn": match_classes(NAMES, truth.names, None)}
-        records = [
-            {"rows": {row: detections(picture, chance) for row in ("ann", "auto")}} for picture in truth.pictures
-        ]
+        records = [{"rows": {row: detections(picture, chance) for row in ("ann", "auto")}} for picture in truth.images]
         (folder / "run").mkdir()
         rows, _ = score(truth, records, maps, protocol, 3, folder / "run")
-        return check_rows(rows, f"{len(truth.pictures)} images, {len(truth.problems)} problems")
+        return check_rows(rows, f"{len(truth.images)} images, {len(truth.problems)} problems")
 
 
 def detections(picture, chance: random.Random) -> dict:

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from casc_det.cli.run import script_options
-from casc_det.evaluation.truth import Picture, read_truth
+from casc_det.evaluation.truth import LabelledImage, read_truth
 
 
-def label_lines(picture: Picture) -> list[str]:
+def label_lines(picture: LabelledImage) -> list[str]:
     """`class x y width height` in 0..1 of each object."""
     lines = []
     for (x1, y1, x2, y2), label, difficult in zip(picture.boxes, picture.labels, picture.difficult, strict=True):
@@ -36,7 +36,7 @@ def main():
             print(problem)
         for folder in ("images", "labels"):
             (out / folder / split).mkdir(parents=True, exist_ok=True)
-        for picture in truth.pictures:
+        for picture in truth.images:
             link = out / "images" / split / Path(picture.path).name
             link.unlink(missing_ok=True)
             link.symlink_to(Path(picture.path).resolve())

@@ -1,7 +1,7 @@
-"""How sure is a difference of mAP: paired bootstrap over pictures, and AP picture by picture.
+"""How sure is a difference of mAP: paired bootstrap over images, and AP image by image.
 
-The outcome of every detection (hit, false alarm, ignored) does not change when pictures are drawn again, so one draw
-only weights the pictures: mAP of a weighted data set from `Outcomes`, without matching anything again.
+The outcome of every detection (hit, false alarm, ignored) does not change when images are drawn again, so one draw
+only weights the images: mAP of a weighted data set from `Outcomes`, without matching anything again.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from casc_det.errors import ArgumentError
 
 RECALLS = np.linspace(0, 1, 101)
-BLOCK = 1 << 22  # draws worked on at once: so many values at most for the largest class, or pictures
+BLOCK = 1 << 22  # draws worked on at once: so many values at most for the largest class, or images
 LARGEST = 100_000  # draws; an interval of 1000 is known to a few percent of its width
 
 
@@ -21,11 +21,11 @@ class Outcomes:
 
     Attributes:
         outcome: (thresholds, N) of 1 (hit), 0 (false alarm), -1 (ignored).
-        picture: (N,) index of each one's picture. positives: (pictures,) objects to be found in each.
+        image: (N,) index of each one's image. positives: (images,) objects to be found in each.
     """
 
     outcome: np.ndarray
-    picture: np.ndarray
+    image: np.ndarray
     positives: np.ndarray
 
 
@@ -43,7 +43,7 @@ def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> np.ndarray:
     hit, each counted once for every recall of the grid that it is the first to reach.
 
     Args:
-        weights: (draws, pictures), how many times each picture counts.
+        weights: (draws, images), how many times each image counts.
 
     Returns:
         (draws,); NaN where a draw has no object at all.
@@ -51,7 +51,7 @@ def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> np.ndarray:
     total, scored = np.zeros(len(weights)), np.zeros(len(weights))
     for c in classes:
         positives = weights @ c.positives
-        drawn = weights[:, c.picture]
+        drawn = weights[:, c.image]
         shown = np.cumsum(drawn, axis=1)
         some = positives > 0
         scored += some
@@ -70,18 +70,18 @@ def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> np.ndarray:
         return total / scored
 
 
-def picture_aps(classes: list[Outcomes], pictures: int) -> np.ndarray:
-    """AP of each picture alone, (pictures,); NaN where it has no object."""
-    parts: list[list[Outcomes]] = [[] for _ in range(pictures)]
+def image_aps(classes: list[Outcomes], images: int) -> np.ndarray:
+    """AP of each image alone, (images,); NaN where it has no object."""
+    parts: list[list[Outcomes]] = [[] for _ in range(images)]
     for c in classes:
         for i in np.flatnonzero(c.positives):
-            mine = c.picture == i
+            mine = c.image == i
             parts[i].append(Outcomes(c.outcome[:, mine], np.zeros(mine.sum(), np.int64), c.positives[i : i + 1]))
     return np.array([weighted_ap(part, np.ones((1, 1)))[0] for part in parts])
 
 
 def bootstrap_gap(rows: dict, reference: str, draws: int, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % interval of mAP(row) - mAP(reference), by drawing pictures with replacement, the same for all rows.
+    """95 % interval of mAP(row) - mAP(reference), by drawing images with replacement, the same for all rows.
 
     Args:
         rows: name -> list of `Outcomes`, one for each class.
@@ -91,14 +91,14 @@ def bootstrap_gap(rows: dict, reference: str, draws: int, seed: int = 0) -> dict
         For each row but the reference (2.5 %, 97.5 %) of the differences; NaN where no draw has an object.
     """
     rng = np.random.default_rng(seed)
-    pictures = len(rows[reference][0].positives)
-    longest = max([pictures, *(len(c.picture) for classes in rows.values() for c in classes)])
+    images = len(rows[reference][0].positives)
+    longest = max([images, *(len(c.image) for classes in rows.values() for c in classes)])
     gaps: dict[str, list[np.ndarray]] = {name: [] for name in rows if name != reference}
     left = draws
     while left:
         block = min(left, max(1, BLOCK // longest))
-        drawn = rng.integers(0, pictures, (block, pictures))
-        weights = np.array([np.bincount(draw, minlength=pictures) for draw in drawn], dtype=np.float64)
+        drawn = rng.integers(0, images, (block, images))
+        weights = np.array([np.bincount(draw, minlength=images) for draw in drawn], dtype=np.float64)
         aps = {id(row): weighted_ap(row, weights) for row in {id(row): row for row in rows.values()}.values()}
         for name, values in gaps.items():
             values.append(aps[id(rows[name])] - aps[id(rows[reference])])

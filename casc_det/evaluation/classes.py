@@ -125,7 +125,7 @@ def _ambiguous(name: str, several: list[str], of: str, mappable: bool = True) ->
 
 
 def mapped(record: dict, classes: ClassMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(boxes, scores, labels) of one row of a picture in the labels of the data set."""
+    """(boxes, scores, labels) of one row of an image in the labels of the data set."""
     labels = classes.label_of[np.array(record["labels"], dtype=np.int64)]
     kept = labels >= 0
     boxes = np.array(record["boxes"], dtype=np.float64).reshape(-1, 4)

@@ -17,8 +17,8 @@ OFFICIAL = (
 
 
 def user_ids(truth: Truth) -> list:
-    """The image id of each picture as the user's files have it: that of a COCO file, else 1, 2, ... in order."""
-    return [p.key for p in truth.pictures] if truth.kind == "coco" else list(range(1, len(truth.pictures) + 1))
+    """The image id of each image as the user's files have it: that of a COCO file, else 1, 2, ... in order."""
+    return [p.key for p in truth.images] if truth.kind == "coco" else list(range(1, len(truth.images) + 1))
 
 
 def numbered(ids: list) -> list[int]:
@@ -39,17 +39,17 @@ def numbered(ids: list) -> list[int]:
 def to_coco(truth: Truth) -> dict:
     """The data set as the content of a COCO instances file, all ids `numbered`: never the user's own."""
     images, annotations, category_numbers = [], [], numbered(truth.category_ids)
-    for number, picture in zip(numbered(user_ids(truth)), truth.pictures, strict=True):
-        images.append({"id": number, "width": picture.width, "height": picture.height, "file_name": picture.path})
-        for i, (x1, y1, x2, y2) in enumerate(picture.boxes.tolist()):
+    for number, image in zip(numbered(user_ids(truth)), truth.images, strict=True):
+        images.append({"id": number, "width": image.width, "height": image.height, "file_name": image.path})
+        for i, (x1, y1, x2, y2) in enumerate(image.boxes.tolist()):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
-                    "category_id": category_numbers[picture.labels[i]],
+                    "category_id": category_numbers[image.labels[i]],
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": float(picture.areas[i]),
-                    "iscrowd": int(picture.crowd[i] | picture.difficult[i]),
+                    "area": float(image.areas[i]),
+                    "iscrowd": int(image.crowd[i] | image.difficult[i]),
                 }
             )
     categories = [{"id": i, "name": name} for i, name in zip(category_numbers, truth.names, strict=True)]
@@ -60,7 +60,7 @@ def to_results(truth: Truth, found: list[tuple]) -> list[dict]:
     """Detections as a COCO results list with the user's own ids.
 
     Args:
-        found: for each picture (boxes (N, 4) xyxy, scores (N,), labels (N,)).
+        found: for each image (boxes (N, 4) xyxy, scores (N,), labels (N,)).
     """
     entries = []
     for image_id, (boxes, scores, labels) in zip(user_ids(truth), found, strict=True):
@@ -90,7 +90,7 @@ def evaluate_coco(truth: Truth, results: list[dict], labels: list[int]) -> tuple
 
 
 class CocoCurve:
-    """mAP of many sets of detections on one data set: all areas, 100 detections a picture, nothing else computed."""
+    """mAP of many sets of detections on one data set: all areas, 100 detections an image, nothing else computed."""
 
     def __init__(self, truth: Truth, labels: list[int]):
         self.truth, self.labels, self.ground = truth, labels, _ground(truth)
@@ -151,9 +151,9 @@ def _columns(evaluation: COCOeval, truth: Truth, labels: list[int]) -> list[tupl
 
 
 def _outcomes(evaluation: COCOeval, truth: Truth, labels: list[int]) -> list[Outcomes]:
-    """The outcome of every detection, as pycocotools matched it (all areas, at most 100 detections a picture)."""
+    """The outcome of every detection, as pycocotools matched it (all areas, at most 100 detections an image)."""
     areas, thresholds = len(evaluation.params.areaRng), len(evaluation.params.iouThrs)
-    places = np.argsort(numbered(user_ids(truth)))  # pycocotools' order of the pictures -> that of the data set
+    places = np.argsort(numbered(user_ids(truth)))  # pycocotools' order of the images -> that of the data set
     result = []
     for _, column in _columns(evaluation, truth, labels):
         begin = column * areas * len(places)
@@ -163,8 +163,8 @@ def _outcomes(evaluation: COCOeval, truth: Truth, labels: list[int]) -> list[Out
         seen = [(place, e) for place, e in zip(places, found, strict=True) if e is not None]
         outcome = [np.where(e["dtIgnore"][:, :100], -1, e["dtMatches"][:, :100] > 0).astype(np.int8) for _, e in seen]
         scores = [np.array(e["dtScores"][:100], dtype=np.float64) for _, e in seen]
-        picture = [np.full(len(s), place) for (place, _), s in zip(seen, scores, strict=True)]
+        image = [np.full(len(s), place) for (place, _), s in zip(seen, scores, strict=True)]
         order = np.argsort(-np.concatenate([*scores, []]), kind="mergesort")
         joined = np.concatenate([*outcome, np.zeros((thresholds, 0), np.int8)], axis=1)
-        result.append(Outcomes(joined[:, order], np.concatenate([*picture, []]).astype(np.int64)[order], positives))
+        result.append(Outcomes(joined[:, order], np.concatenate([*image, []]).astype(np.int64)[order], positives))
     return result

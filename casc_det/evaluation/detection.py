@@ -1,7 +1,7 @@
-"""Run float network, ANN twin and spiking network over the pictures of a data set, once each, resumably.
+"""Run float network, ANN twin and spiking network over the images of a data set, once each, resumably.
 
 All time steps of the spiking network come from one simulation. Each finished batch is appended to a JSON-lines file of
-the run folder; a line that a kill cut short is dropped when the run is resumed, and its picture is done again.
+the run folder; a line that a kill cut short is dropped when the run is resumed, and its image is done again.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import torch
 
 from casc_det.base.threads import computing
 from casc_det.evaluation.classes import ClassMap
-from casc_det.evaluation.truth import Picture
+from casc_det.evaluation.truth import LabelledImage
 from casc_det.graph import SpikingGraph
 from casc_det.heads.detect.decode import Detections, DetectionSettings, decode_maps, detect
 from casc_det.simulation import simulate, spiking_convolutions
@@ -25,11 +25,11 @@ SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be ca
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is run on every picture.
+    """What is run on every image.
 
     Attributes:
         timesteps: whole numbers and "auto", the rows of the spiking network.
-        imgsz: (height, width) of the letterboxed picture. rect: pad to the stride only.
+        imgsz: (height, width) of the letterboxed image. rect: pad to the stride only.
         scoring, float_scoring: which detections of the graph and of the float network count, see `scoring`.
         engine, hysteresis, delay: see `simulate`. threads: see `casc_det.base.threads`.
     """
@@ -61,35 +61,35 @@ class Plan:
 def scoring(classes: ClassMap) -> DetectionSettings:
     """How detections are made that are to be scored, by `val` and `study` alike.
 
-    Classes that the data set does not have are dropped first, then the best 300 of each picture are kept.
+    Classes that the data set does not have are dropped first, then the best 300 of each image are kept.
     """
     return replace(SCORING, classes=tuple(np.flatnonzero(classes.label_of >= 0).tolist()))
 
 
-def detect_batch(graph: SpikingGraph, floats, pictures: list[Picture], plan: Plan) -> Iterator[dict]:
-    """The record of each picture: detections and cost of each row.
+def detect_batch(graph: SpikingGraph, floats, images: list[LabelledImage], plan: Plan) -> Iterator[dict]:
+    """The record of each image: detections and cost of each row.
 
     Args:
         floats: a `FloatNetwork` or None.
-        pictures: simulated together where their letterboxed sizes are equal.
+        images: simulated together where their letterboxed sizes are equal.
     """
     from casc_det.yolo.sources import letterbox, read_image
 
     by_size: dict[tuple, list] = {}
-    for picture in pictures:
-        frame = read_image(picture.path)
-        image = letterbox(frame.image, plan.imgsz, max(graph.strides), plan.rect)
-        by_size.setdefault(tuple(image.shape), []).append((picture, frame, image))
+    for image in images:
+        frame = read_image(image.path)
+        x = letterbox(frame.image, plan.imgsz, max(graph.strides), plan.rect)
+        by_size.setdefault(tuple(x.shape), []).append((image, frame, x))
     for same in by_size.values():
         with computing(plan.threads):
             records = _detect_same_size(graph, floats, *zip(*same, strict=True), plan)
         yield from records
 
 
-def _detect_same_size(graph: SpikingGraph, floats, pictures, frames, images, plan: Plan) -> list[dict]:
-    """The records of pictures of one letterboxed size."""
+def _detect_same_size(graph: SpikingGraph, floats, labelled, frames, images, plan: Plan) -> list[dict]:
+    """The records of images of one letterboxed size."""
     images = torch.stack(images).to(graph.device, graph.dtype)
-    records = [{"key": p.key, "input": list(images.shape[2:]), "rows": {}, "cost": {}} for p in pictures]
+    records = [{"key": p.key, "input": list(images.shape[2:]), "rows": {}, "cost": {}} for p in labelled]
 
     def add(row: str, readout, strides, reg_max, seconds: float, settings=plan.scoring):
         boxes, scores = decode_maps(readout, strides, reg_max)
@@ -162,13 +162,13 @@ def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
 
 
 def readout_difference(first: dict, second: dict, i: int) -> tuple[float, float]:
-    """Mean and largest absolute difference of picture `i` over all readout values."""
+    """Mean and largest absolute difference of image `i` over all readout values."""
     gaps = torch.cat([(first[name][i] - second[name][i]).abs().flatten() for name in second])
     return gaps.mean().item(), gaps.max().item()
 
 
 def to_picture(found: Detections, frame, shape) -> dict:
-    """Detections as JSON values, boxes in pixels of the original picture."""
+    """Detections as JSON values, boxes in pixels of the original image."""
     from casc_det.yolo.results import original_boxes
 
     boxes = original_boxes(found.boxes, tuple(shape), frame.image.shape[:2])
@@ -176,7 +176,7 @@ def to_picture(found: Detections, frame, shape) -> dict:
 
 
 def same_boxes(first: dict, second: dict) -> bool:
-    """Whether two rows of a picture have the same detections within `SAME_PIXELS` and `SAME_SCORE`."""
+    """Whether two rows of an image have the same detections within `SAME_PIXELS` and `SAME_SCORE`."""
     if first["labels"] != second["labels"]:
         return False
     boxes = np.abs(np.array(first["boxes"]) - np.array(second["boxes"]))

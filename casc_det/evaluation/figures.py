@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from casc_det.evaluation.bootstrap import RECALLS, Outcomes
-from casc_det.evaluation.truth import Picture
+from casc_det.evaluation.truth import LabelledImage
 from casc_det.heads.detect.nms import overlaps
 from casc_det.show.figures import literal
 
@@ -42,27 +42,27 @@ def plot_precision_recall(rows: dict[str, list[Outcomes]]) -> Figure:
     return figure
 
 
-def confusion(pictures: list[Picture], found: list[tuple], classes: int) -> np.ndarray:
+def confusion(images: list[LabelledImage], found: list[tuple], classes: int) -> np.ndarray:
     """Counts (classes + 1, classes + 1): row = detected as, column = really; the last one is background.
 
     Detections above score 0.25, by falling score; each takes the free object that it overlaps most, from IoU 0.5 on,
     whatever its class.
     """
     matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
-    for picture, (boxes, scores, labels) in zip(pictures, found, strict=True):
-        ignored = picture.crowd | picture.difficult
-        free = np.ones(len(picture.boxes), dtype=bool)
+    for image, (boxes, scores, labels) in zip(images, found, strict=True):
+        ignored = image.crowd | image.difficult
+        free = np.ones(len(image.boxes), dtype=bool)
         for i in np.argsort(-scores, kind="stable"):
             if scores[i] <= SHOWN_SCORE:
                 break
-            iou = overlaps(boxes[i : i + 1], picture.boxes)[0] * free if len(free) else np.zeros(0)
+            iou = overlaps(boxes[i : i + 1], image.boxes)[0] * free if len(free) else np.zeros(0)
             best = int(iou.argmax()) if len(iou) and iou.max() >= SHOWN_IOU else None
             if best is not None and ignored[best]:
                 continue
-            matrix[labels[i], classes if best is None else picture.labels[best]] += 1
+            matrix[labels[i], classes if best is None else image.labels[best]] += 1
             if best is not None:
                 free[best] = False
-        for label in picture.labels[free & ~ignored]:
+        for label in image.labels[free & ~ignored]:
             matrix[classes, label] += 1
     return matrix
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from casc_det.errors import SourceError
 from casc_det.evaluation.fields import flag, identity, listing, number, part, short, side, text
-from casc_det.evaluation.truth import Truth, make_picture
+from casc_det.evaluation.truth import Truth, make_image
 
 
 def read_coco(path: Path, images=None) -> Truth:
@@ -28,13 +28,13 @@ def read_coco(path: Path, images=None) -> Truth:
         problems: list[str] = []
         names, category_ids, label_of = _classes(listing(content, "categories"), annotations, problems)
         rows = _rows(listed, annotations, label_of, problems)
-        pictures = []
+        labelled = []
         for i, (entry, objects) in enumerate(zip(listed, rows.values(), strict=True)):
             where = f"images[{i}]"
             file = _image(folder, text(part(entry, "file_name", where), f"{where}.file_name"))
             size = (side(entry.get(key), f"{where}.{key}") for key in ("width", "height"))
-            pictures.append(make_picture(entry["id"], file, *size, objects, problems))
-        return Truth("coco", path.stem, names, category_ids, pictures, problems)
+            labelled.append(make_image(entry["id"], file, *size, objects, problems))
+        return Truth("coco", path.stem, names, category_ids, labelled, problems)
     except (ValueError, RecursionError, MemoryError, OSError) as error:
         kinds = {RecursionError: "it is nested too deeply", MemoryError: "it is too large for the memory"}
         reason = kinds.get(type(error)) or " ".join(str(error).split())
@@ -86,7 +86,7 @@ def _classes(categories: list, annotations: list, problems: list[str]) -> tuple[
 
 
 def _rows(listed: list, annotations: list, label_of: dict, problems: list[str]) -> dict:
-    """id of each image as compared -> its rows as `make_picture` takes them."""
+    """id of each image as compared -> its rows as `make_image` takes them."""
     if not listed:
         raise ValueError("images: expected at least one image")
     rows: dict = {}

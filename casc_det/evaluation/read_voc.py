@@ -13,7 +13,7 @@ from pathlib import Path
 
 from casc_det.errors import SourceError
 from casc_det.evaluation.fields import flag, number, side, text
-from casc_det.evaluation.truth import Truth, make_picture
+from casc_det.evaluation.truth import Truth, make_image
 
 SUFFIXES = (
     ".jpg",
@@ -66,11 +66,11 @@ def read_voc(path: Path, split: str) -> Truth:
         )
     label_of = {name: label for label, name in enumerate(names)}
     find = _image_finder(path / "JPEGImages")
-    pictures = []
+    images = []
     for stem, (size, rows, filename) in parsed.items():
         rows = [(*row[:4], label_of[row[4]], *row[5:]) for row in rows]
-        pictures.append(make_picture(stem, find(stem, filename), *size, rows, problems))
-    return Truth("voc", f"{path.name} {split}", names, list(range(1, len(names) + 1)), pictures, problems, damaged)
+        images.append(make_image(stem, find(stem, filename), *size, rows, problems))
+    return Truth("voc", f"{path.name} {split}", names, list(range(1, len(names) + 1)), images, problems, damaged)
 
 
 def _names(path: Path, split: str) -> list[str]:

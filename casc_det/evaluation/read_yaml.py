@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from casc_det.errors import SourceError
-from casc_det.evaluation.truth import Truth, make_picture
+from casc_det.evaluation.truth import Truth, make_image
 
 SPLITS = ("train", "val", "test", "minival")  # the entries whose paths Ultralytics looks up
 
@@ -30,7 +30,7 @@ def read_yaml(path: Path, split: str) -> Truth:
         )
     found, problems, damaged = read_labels(data, split)
     root = os.path.commonpath([os.path.dirname(os.path.abspath(label.file)) for label in found])
-    pictures = []
+    images = []
     for label in found:
         key = Path(os.path.relpath(os.path.abspath(label.file), root)).as_posix()
         (width, height), boxes = label.size, label.boxes
@@ -39,5 +39,5 @@ def read_yaml(path: Path, split: str) -> Truth:
             (x1 * width, y1 * height, x2 * width, y2 * height, int(c), False, False, None)
             for (x1, y1), (x2, y2), c in zip(*corners, label.classes, strict=True)
         ]
-        pictures.append(make_picture(key, label.file, width, height, rows, problems))
-    return Truth("yaml", f"{path.stem} {split}", names, list(range(1, len(names) + 1)), pictures, problems, damaged)
+        images.append(make_image(key, label.file, width, height, rows, problems))
+    return Truth("yaml", f"{path.stem} {split}", names, list(range(1, len(names) + 1)), images, problems, damaged)

@@ -70,7 +70,7 @@ def write_csv(path: Path, content: dict) -> Path:
 
 
 def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: dict, outcomes: dict, folder: Path):
-    """Precision-recall curves, confusion matrix of the last row, and a page of example pictures.
+    """Precision-recall curves, confusion matrix of the last row, and a page of example images.
 
     Returns:
         A line for each that could not be drawn.
@@ -79,7 +79,7 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
     found = {row: [mapped(r["rows"][row], maps["snn"]) for r in records] for row in ("ann", last)}
 
     def matrix():
-        return plot_confusion(confusion(truth.pictures, found[last], len(truth.names)), truth.names, last)
+        return plot_confusion(confusion(truth.images, found[last], len(truth.names)), truth.names, last)
 
     problems = save_figures(folder, {"precision_recall": lambda: plot_precision_recall(outcomes), "confusion": matrix})
     try:
@@ -92,20 +92,18 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
 
 
 def examples(truth: Truth, found: dict[str, list[tuple]]) -> np.ndarray:
-    """A board of pictures spread over the data set: ground truth and what each row found."""
+    """A board of images spread over the data set: ground truth and what each row found."""
     from casc_det.yolo.sources import read_image
 
     panels = []
-    for i in np.unique(np.linspace(0, len(truth.pictures) - 1, EXAMPLES).astype(int)):
-        picture = truth.pictures[i]
-        image = read_image(picture.path).image
-        drawn = draw_boxes(image, picture.boxes, picture.labels, truth.names)
-        panels.append(
-            panel(drawn, f"{Path(picture.path).stem}: ground truth", f"objects: {len(picture.boxes)}", width=420)
-        )
+    for i in np.unique(np.linspace(0, len(truth.images) - 1, EXAMPLES).astype(int)):
+        image = truth.images[i]
+        pixels = read_image(image.path).image
+        drawn = draw_boxes(pixels, image.boxes, image.labels, truth.names)
+        panels.append(panel(drawn, f"{Path(image.path).stem}: ground truth", f"objects: {len(image.boxes)}", width=420))
         for row, values in found.items():
             boxes, scores, labels = (part[values[i][1] > SHOWN_SCORE] for part in values[i])
-            drawn = draw_boxes(image, boxes, labels, truth.names, scores)
+            drawn = draw_boxes(pixels, boxes, labels, truth.names, scores)
             panels.append(
                 panel(drawn, row.replace("snn", "SNN, T =").replace("ann", "ANN"), f"boxes: {len(boxes)}", width=420)
             )

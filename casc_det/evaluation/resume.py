@@ -72,9 +72,9 @@ def fingerprint_objects(truth: Truth) -> str:
 
     def update(digest):
         digest.update(repr((truth.kind, truth.names, truth.category_ids)).encode("utf-8", "backslashreplace"))
-        for picture in truth.pictures:
-            for field in fields(picture):
-                value = getattr(picture, field.name)
+        for image in truth.images:
+            for field in fields(image):
+                value = getattr(image, field.name)
                 if isinstance(value, np.ndarray):
                     digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
                 elif field.name != "path":
@@ -91,9 +91,9 @@ def fingerprint_images(truth: Truth) -> str:
     """
 
     def update(digest):
-        for picture in truth.pictures:
+        for image in truth.images:
             try:
-                content = Path(picture.path).read_bytes()
+                content = Path(image.path).read_bytes()
             except OSError:  # it is named when it is to be simulated
                 content = b"cannot be read"
             digest.update(hashlib.sha256(content).digest())
@@ -103,7 +103,7 @@ def fingerprint_images(truth: Truth) -> str:
 
 def data_settings(truth: Truth) -> dict:
     """What tells a data set apart from others; its name is for people."""
-    settings = {"data": truth.name, "pictures": len(truth.pictures)}
+    settings = {"data": truth.name, "pictures": len(truth.images)}
     return settings | {"objects": fingerprint_objects(truth), "image_files": fingerprint_images(truth)}
 
 

@@ -17,7 +17,7 @@ from casc_det.base.folders import locked, run_folder
 from casc_det.base.kinds import STEPS_LIST
 from casc_det.base.lines import append_lines, read_lines
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.evaluation.bootstrap import bootstrap_gap, check_draws, picture_aps
+from casc_det.evaluation.bootstrap import bootstrap_gap, check_draws, image_aps
 from casc_det.evaluation.classes import ClassMap, few, mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.detection import Plan, detect_batch, scoring
@@ -57,27 +57,27 @@ def check_rows(timesteps, graph: SpikingGraph) -> tuple[int | str, ...]:
 
 
 def detect_all(graph, floats, truth: Truth, plan: Plan, folder: Path, batch: int, shard: Shard, progress) -> list[dict]:
-    """The records of all pictures in the order of `truth`, on the first process; those of the run folder are kept.
+    """The records of all images in the order of `truth`, on the first process; those of the run folder are kept.
 
     Args:
         progress: called with (done, to do) on the first process.
     """
     known = read_records(folder, truth.problems.append) if shard.rank == 0 else None
     done = shard.share(lambda: list(known))
-    left = [picture for picture in truth.pictures if picture.key not in set(done)]
+    left = [image for image in truth.images if image.key not in set(done)]
     mine = left[shard.rank :: shard.size]
     file, fresh, problems = folder / f"detections.{shard.rank}.jsonl", [], []
     for start in range(0, len(mine), batch):
         group = mine[start : start + batch]
         try:
             records = list(detect_batch(graph, floats, group, plan))
-        except SourceError:  # a picture that cannot be read: one by one, to name it
+        except SourceError:  # an image that cannot be read: one by one, to name it
             records = []
-            for picture in group:
+            for image in group:
                 try:
-                    records += detect_batch(graph, floats, [picture], plan)
+                    records += detect_batch(graph, floats, [image], plan)
                 except SourceError as error:
-                    problems.append(f"{Path(picture.path).name}: {error}; skipped")
+                    problems.append(f"{Path(image.path).name}: {error}; skipped")
         append_lines(file, records)
         fresh += records
         if shard.rank == 0:
@@ -89,8 +89,8 @@ def detect_all(graph, floats, truth: Truth, plan: Plan, folder: Path, batch: int
         known.update({record["key"]: record for record in records})
         truth.problems += named
         truth.damaged += len(named)
-    truth.pictures = [picture for picture in truth.pictures if picture.key in known]
-    return [known[picture.key] for picture in truth.pictures]
+    truth.images = [image for image in truth.images if image.key in known]
+    return [known[image.key] for image in truth.images]
 
 
 def score(truth: Truth, records: list[dict], maps: dict[str, ClassMap], protocol: str, draws: int, folder: Path):
@@ -118,18 +118,18 @@ def score(truth: Truth, records: list[dict], maps: dict[str, ClassMap], protocol
         if protocol == "coco":
             values, by_class, outcomes[row] = evaluate_coco(truth, predictions, scored)
         else:
-            aps, outcomes[row] = evaluate_voc(truth.pictures, found, scored)
+            aps, outcomes[row] = evaluate_voc(truth.images, found, scored)
             mean = {key: mean_of_known(ap.values()) for key, ap in aps.items()}
             values = {"mAP50-95": mean["50-95"], "mAP50": mean[protocol]}
             values |= {"mAP50 VOC07": mean["voc07"], "mAP50 VOC12": mean["voc12"]}
             by_class = {truth.names[label]: ap for label, ap in aps[protocol].items()}
         rows[row] = {**values, "classes": by_class, "predictions": file}
     gaps = bootstrap_gap({r: o for r, o in outcomes.items() if r != "float"}, "ann", draws) if draws else {}
-    alone = picture_aps(outcomes["ann"], len(records)) if draws else None
+    alone = image_aps(outcomes["ann"], len(records)) if draws else None
     for row, gap in gaps.items():
         rows[row]["gap_to_ann"] = rows[row]["mAP50-95"] - rows["ann"]["mAP50-95"]
         rows[row]["gap_95"] = list(gap)
-        difference = picture_aps(outcomes[row], len(records)) - alone
+        difference = image_aps(outcomes[row], len(records)) - alone
         rows[row]["picture_ap_minus_ann"] = [None if np.isnan(d) else float(d) for d in difference]
     return rows, outcomes
 
@@ -141,7 +141,7 @@ def mean_of_known(values) -> float:
 
 
 def add_costs(rows: dict, records: list[dict], graph: SpikingGraph, energy: EnergyModel) -> None:
-    """Add what each row costs, as means over pictures, to `rows`."""
+    """Add what each row costs, as means over images, to `rows`."""
     operations = {size: count_operations(graph, *size) for size in {tuple(r["input"]) for r in records}}
     for row, values in rows.items():
         costs = [record["cost"][row] for record in records]
@@ -201,7 +201,7 @@ def open_run(folder: Path, settings: dict, resumed: bool) -> None:
 
 
 def read_records(folder: Path, damaged) -> dict:
-    """The records of a run folder by picture key; damaged: see `read_lines`."""
+    """The records of a run folder by image key; damaged: see `read_lines`."""
     files = sorted(folder.glob("detections.*.jsonl"))
     return {record["key"]: record for file in files for record in read_lines(file, damaged)}
 
@@ -265,7 +265,7 @@ def evaluate(
     settings |= shard.share(lambda: data_settings(truth))
     shard.share(lambda: open_run(folder, settings, resumed))
     plan = replace(plan, scoring=scoring(maps["snn"]), float_scoring=scoring(maps.get("float", maps["snn"])))
-    total = len(truth.pictures)
+    total = len(truth.images)
     with resumable(folder, lambda: f"{min(count_records(folder), total)} of {total} images done"):
         records = detect_all(graph, floats, truth, plan, folder, batch, shard, progress)
     if shard.rank:
@@ -290,7 +290,7 @@ def evaluate(
         "classes_not_in_data": list(maps["snn"].unused),
         "problems": truth.problems,
         "damaged": truth.damaged,
-        "images": [picture.key for picture in truth.pictures],
+        "images": [image.key for image in truth.images],
     }
     write_json(folder / RESULTS, content)
     write_csv(folder / TABLE, content)
@@ -301,5 +301,5 @@ def evaluate(
 
 
 def limited(truth: Truth, limit: int | None) -> Truth:
-    """The first `limit` pictures."""
-    return truth if limit is None else replace(truth, pictures=truth.pictures[:limit])
+    """The first `limit` images."""
+    return truth if limit is None else replace(truth, images=truth.images[:limit])

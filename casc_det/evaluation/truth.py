@@ -1,4 +1,4 @@
-"""What is really in the pictures: COCO `instances_*.json`, a VOC folder, or an Ultralytics dataset YAML.
+"""What is really in the images: COCO `instances_*.json`, a VOC folder, or an Ultralytics dataset YAML.
 
 Boxes are xyxy absolute pixels in continuous coordinates: a VOC box (1-based, inclusive corners) xmin..xmax becomes
 xmin-1..xmax. What cannot be used is named in `problems`, never dropped in silence.
@@ -14,8 +14,8 @@ from casc_det.errors import ArgumentError, SourceError
 
 
 @dataclass
-class Picture:
-    """One picture and its objects.
+class LabelledImage:
+    """One image and its objects.
 
     Attributes:
         key: unique in the data set: the image id as in the COCO file, the name in the VOC list, or the path from the
@@ -52,13 +52,13 @@ class Truth:
     name: str
     names: list[str]
     category_ids: list[int]
-    pictures: list[Picture]
+    images: list[LabelledImage]
     problems: list[str] = field(default_factory=list)
     damaged: int = 0
 
 
-def make_picture(key, path, width, height, rows, problems: list[str]) -> Picture:
-    """A picture from rows (x1, y1, x2, y2, label, crowd, difficult, area or None); boxes without extent are skipped."""
+def make_image(key, path, width, height, rows, problems: list[str]) -> LabelledImage:
+    """An image from rows (x1, y1, x2, y2, label, crowd, difficult, area or None); boxes without extent are skipped."""
     kept = []
     for row in rows:
         if not (row[2] > row[0] and row[3] > row[1]):
@@ -70,7 +70,9 @@ def make_picture(key, path, width, height, rows, problems: list[str]) -> Picture
     own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     areas = np.array([own[i] if row[7] is None else row[7] for i, row in enumerate(kept)], dtype=np.float64)
     column = lambda i, kind: np.array([row[i] for row in kept], dtype=kind)
-    return Picture(key, str(path), width, height, boxes, column(4, np.int64), column(5, bool), column(6, bool), areas)
+    return LabelledImage(
+        key, str(path), width, height, boxes, column(4, np.int64), column(5, bool), column(6, bool), areas
+    )
 
 
 def read_truth(data, images=None, split: str = "val") -> Truth:
@@ -78,12 +80,12 @@ def read_truth(data, images=None, split: str = "val") -> Truth:
 
     Args:
         data: COCO `instances_*.json`, a VOC folder (JPEGImages, Annotations, ImageSets/Main), or a dataset YAML.
-        images: folder of the pictures of a COCO file; default: the sibling `images/<split>` of `annotations`.
+        images: folder of the images of a COCO file; default: the sibling `images/<split>` of `annotations`.
         split: list in ImageSets/Main, or key of the YAML.
 
     Raises:
         ArgumentError: `images` does not belong to this kind.
-        SourceError: the data set or all of its pictures are missing, or it is none of the three.
+        SourceError: the data set or all of its images are missing, or it is none of the three.
     """
     from casc_det.evaluation.read_coco import read_coco
     from casc_det.evaluation.read_voc import read_voc
@@ -103,15 +105,15 @@ def read_truth(data, images=None, split: str = "val") -> Truth:
         truth = read_yaml(path, split)
     else:
         raise SourceError(f"data: '{data}' is no COCO .json, VOC folder or dataset YAML")
-    present = [os.path.isfile(picture.path) for picture in truth.pictures]
+    present = [os.path.isfile(image.path) for image in truth.images]
     if not any(present):
-        first, remedy = truth.pictures[0].path, "give images=<folder>" if coco else "its folder is JPEGImages"
+        first, remedy = truth.images[0].path, "give images=<folder>" if coco else "its folder is JPEGImages"
         raise SourceError(f"data: none of the {len(present)} pictures is there, for example '{first}'; {remedy}")
-    for picture, there in zip(truth.pictures, present, strict=True):
+    for image, there in zip(truth.images, present, strict=True):
         if not there:
-            truth.problems.append(f"{Path(picture.path).name}: listed, but the picture is absent; skipped")
+            truth.problems.append(f"{Path(image.path).name}: listed, but the picture is absent; skipped")
     truth.damaged += present.count(False)
-    truth.pictures = [picture for picture, there in zip(truth.pictures, present, strict=True) if there]
+    truth.images = [image for image, there in zip(truth.images, present, strict=True) if there]
     if truth.kind != "yaml":  # Ultralytics measured these
         _check_sizes(truth)
     return truth
@@ -122,20 +124,20 @@ def _check_sizes(truth: Truth) -> None:
     from casc_det.yolo.data import image_size
 
     other = []
-    for picture in truth.pictures:
+    for image in truth.images:
         try:
-            size = image_size(picture.path)
+            size = image_size(image.path)
         except OSError:  # named when it is read
             continue
-        annotated = (picture.width, picture.height)
-        picture.width, picture.height = size
+        annotated = (image.width, image.height)
+        image.width, image.height = size
         if 0 not in annotated and annotated != size:
-            other.append((picture, annotated))
+            other.append((image, annotated))
     if other:
-        picture, (width, height) = other[0]
+        image, (width, height) = other[0]
         truth.problems.append(
-            f"{len(other)} of {len(truth.pictures)} images have another size than annotated, so boxes may not fit "
-            f"({Path(picture.path).name}: {picture.width} x {picture.height}, annotated {width} x {height}); are these "
+            f"{len(other)} of {len(truth.images)} images have another size than annotated, so boxes may not fit "
+            f"({Path(image.path).name}: {image.width} x {image.height}, annotated {width} x {height}); are these "
             "the right images (images=<folder>)?"
         )
         truth.damaged += len(other)

@@ -1,23 +1,23 @@
 """PASCAL VOC average precision.
 
 As the VOC development kit computes it: detections of a class by falling score; each is compared with the object of
-its picture that it overlaps most; overlap >= threshold is a hit the first time, a false alarm again; `difficult`
+its image that it overlaps most; overlap >= threshold is a hit the first time, a false alarm again; `difficult`
 objects are neither. VOC07 averages the interpolated precision at 11 recalls, VOC12 integrates the whole curve.
 """
 
 import numpy as np
 
 from casc_det.evaluation.bootstrap import Outcomes
-from casc_det.evaluation.truth import Picture
+from casc_det.evaluation.truth import LabelledImage
 from casc_det.heads.detect.nms import overlaps
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
 
 
-def match_picture(picture: Picture, label: int, boxes: np.ndarray, thresholds=THRESHOLDS) -> np.ndarray:
-    """Outcome of one picture's detections of a class, by falling score: (thresholds, N) of 1, 0 or -1 (ignored)."""
-    chosen = picture.labels == label
-    objects, ignored = picture.boxes[chosen], (picture.difficult | picture.crowd)[chosen]
+def match_image(image: LabelledImage, label: int, boxes: np.ndarray, thresholds=THRESHOLDS) -> np.ndarray:
+    """Outcome of one image's detections of a class, by falling score: (thresholds, N) of 1, 0 or -1 (ignored)."""
+    chosen = image.labels == label
+    objects, ignored = image.boxes[chosen], (image.difficult | image.crowd)[chosen]
     outcome = np.zeros((len(thresholds), len(boxes)), dtype=np.int8)
     if not len(objects) or not len(boxes):
         return outcome
@@ -49,12 +49,12 @@ def average_precision(hits: np.ndarray, positives: int, points: int | None = Non
 
 
 def evaluate_voc(
-    pictures: list[Picture], found: list[tuple], labels: list[int]
+    images: list[LabelledImage], found: list[tuple], labels: list[int]
 ) -> tuple[dict[str, dict], list[Outcomes]]:
     """VOC07 and VOC12 AP at IoU 0.5 and AP50:95 (whole curve) of each class.
 
     Args:
-        found: for each picture (boxes (N, 4), scores (N,), labels (N,)).
+        found: for each image (boxes (N, 4), scores (N,), labels (N,)).
         labels: the classes to score.
 
     Returns:
@@ -64,7 +64,7 @@ def evaluate_voc(
     result: dict[str, dict] = {"voc07": {}, "voc12": {}, "50-95": {}}
     all_outcomes = []
     for label in labels:
-        outcomes = match_class(pictures, found, label)
+        outcomes = match_class(images, found, label)
         all_outcomes.append(outcomes)
         positives = int(outcomes.positives.sum())
         curves = [row[row >= 0] for row in outcomes.outcome]
@@ -74,15 +74,15 @@ def evaluate_voc(
     return result, all_outcomes
 
 
-def match_class(pictures: list[Picture], found: list[tuple], label: int) -> Outcomes:
-    """Outcomes of all detections of one class, by falling score (ties: by picture)."""
+def match_class(images: list[LabelledImage], found: list[tuple], label: int) -> Outcomes:
+    """Outcomes of all detections of one class, by falling score (ties: by image)."""
     scores, outcomes, places, positives = [], [], [], []
-    for i, (picture, (boxes, values, classes)) in enumerate(zip(pictures, found, strict=True)):
-        positives.append(int(((picture.labels == label) & ~(picture.difficult | picture.crowd)).sum()))
+    for i, (image, (boxes, values, classes)) in enumerate(zip(images, found, strict=True)):
+        positives.append(int(((image.labels == label) & ~(image.difficult | image.crowd)).sum()))
         mine = np.flatnonzero(classes == label)
         mine = mine[np.argsort(-values[mine], kind="stable")]
         scores.append(values[mine])
-        outcomes.append(match_picture(picture, label, boxes[mine]))
+        outcomes.append(match_image(image, label, boxes[mine]))
         places.append(np.full(len(mine), i))
     order = np.argsort(-np.concatenate(scores), kind="stable")
     return Outcomes(np.concatenate(outcomes, axis=1)[:, order], np.concatenate(places)[order], np.array(positives))

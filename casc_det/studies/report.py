@@ -122,7 +122,7 @@ def about(it, records: list[dict]) -> str:
     weights = ", ".join(dict.fromkeys(figures.network(record) for record in records))
     sizes = "x".join(map(str, it.size))
     return (
-        f"{weights}; {len(it.truth.pictures)} pictures of {it.truth.name}, {sizes} px; "
+        f"{weights}; {len(it.truth.images)} pictures of {it.truth.name}, {sizes} px; "
         f"casc_det {made['casc_det']}, torch {made['torch']}, {made['device']}, {made['threads']} threads"
     )
 

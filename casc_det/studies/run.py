@@ -28,7 +28,7 @@ from casc_det.evaluation.detection import scoring
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.evaluation.resume import data_settings, fingerprint, keep_settings, read_settings, resumable
 from casc_det.evaluation.run import limited
-from casc_det.evaluation.truth import Picture, Truth, read_truth
+from casc_det.evaluation.truth import LabelledImage, Truth, read_truth
 from casc_det.graph import SpikingGraph, moved
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import find
@@ -93,15 +93,15 @@ class Study:
         except WeightsError:
             return False
 
-    def examples(self) -> list[Picture]:
+    def examples(self) -> list[LabelledImage]:
         """Pictures that are shown: spread over the data set, each the one of its part with most objects to see."""
-        parts = np.array_split(np.arange(len(self.truth.pictures)), min(EXAMPLES, len(self.truth.pictures)))
-        return [max((self.truth.pictures[i] for i in part), key=visible_objects) for part in parts]
+        parts = np.array_split(np.arange(len(self.truth.images)), min(EXAMPLES, len(self.truth.images)))
+        return [max((self.truth.images[i] for i in part), key=visible_objects) for part in parts]
 
-    def trace_file(self, variant: Variant, picture: Picture) -> Path:
+    def trace_file(self, variant: Variant, picture: LabelledImage) -> Path:
         return self.folder / TRACES / self.key(variant) / f"{safe_name(picture.key)}.npz"
 
-    def trace(self, variant: Variant, picture: Picture) -> Trace:
+    def trace(self, variant: Variant, picture: LabelledImage) -> Trace:
         """The trace of a picture from its file; made again where that is damaged or absent."""
         file = self.trace_file(variant, picture)
         trace_one(self, variant, picture)
@@ -132,7 +132,7 @@ def leave_out_unreadable(truth: Truth) -> None:
     from casc_det.yolo.sources import read_image
 
     readable = []
-    for picture in truth.pictures:
+    for picture in truth.images:
         try:
             read_image(picture.path)
             readable.append(picture)
@@ -141,20 +141,20 @@ def leave_out_unreadable(truth: Truth) -> None:
             truth.damaged += 1
     if not readable:
         raise SourceError(f"data: none of the images can be read; the last is {truth.problems[-1]}")
-    truth.pictures = readable
+    truth.images = readable
 
 
 def check_objects(truth: Truth, classes: ClassMap) -> None:
     """Raise SourceError where there is nothing that accuracy could be measured on."""
     known = np.unique(classes.label_of[classes.label_of >= 0])
-    if not any((np.isin(p.labels, known) & ~p.crowd & ~p.difficult).any() for p in truth.pictures):
+    if not any((np.isin(p.labels, known) & ~p.crowd & ~p.difficult).any() for p in truth.images):
         raise SourceError(
             f"data: '{truth.name}' has no object of a class that the network knows, so no accuracy can be studied; "
             "give a data set with objects (casc-det val runs without, too)"
         )
 
 
-def visible_objects(picture: Picture) -> int:
+def visible_objects(picture: LabelledImage) -> int:
     """The number of objects that take up at least 2 % of a picture."""
     return int((picture.areas >= VISIBLE * picture.width * picture.height).sum())
 
@@ -270,7 +270,7 @@ def renamed(records: list[dict], asked: list[dict]) -> list[dict]:
 
 def run_cells(it: Study, grid: list[Variant], done: dict[str, dict], progress) -> None:
     """Trace and score the cells that are not done yet; their records are added to `done`."""
-    pictures = it.truth.pictures
+    pictures = it.truth.images
     count, total = 0, sum(len(pictures) for variant in grid if it.key(variant) not in done)
     for number, variant in enumerate(grid, 1):
         if it.key(variant) in done:
@@ -288,9 +288,9 @@ def run_cells(it: Study, grid: list[Variant], done: dict[str, dict], progress) -
 def state_of(it: Study, grid: list[Variant], done: dict[str, dict]) -> str:
     """How much of a grid is done, in words."""
     finished = sum(it.key(variant) in done for variant in grid)
-    text, size = f"{finished} of {len(grid)} cells done", len(it.truth.pictures)
+    text, size = f"{finished} of {len(grid)} cells done", len(it.truth.images)
     begun = [variant for variant in grid if it.key(variant) not in done][:1]
-    counts = [sum(it.trace_file(variant, picture).exists() for picture in it.truth.pictures) for variant in begun]
+    counts = [sum(it.trace_file(variant, picture).exists() for picture in it.truth.images) for variant in begun]
     return text + "".join(f", {count} of {size} images of the next one" for count in counts)
 
 
@@ -356,14 +356,14 @@ def read_cells(folder: Path) -> dict[str, dict]:
     return {record["key"]: record for record in read_lines(file, LOGGER.warning)} if file.exists() else {}
 
 
-def trace_one(it: Study, variant: Variant, picture: Picture) -> None:
+def trace_one(it: Study, variant: Variant, picture: LabelledImage) -> None:
     """Trace a picture unless its file is there already."""
     file = it.trace_file(variant, picture)
     if not file.exists():
         trace_of(it, variant, picture).save(file)
 
 
-def trace_of(it: Study, variant: Variant, picture: Picture) -> Trace:
+def trace_of(it: Study, variant: Variant, picture: LabelledImage) -> Trace:
     from casc_det.yolo.sources import letterbox, read_image
 
     graph = it.graph(variant)
@@ -378,7 +378,7 @@ def trace_of(it: Study, variant: Variant, picture: Picture) -> Trace:
 def finish_cell(it: Study, variant: Variant) -> dict:
     """Score a variant whose pictures are all traced, note it, and let go of what is not shown."""
     graph = it.graph(variant)
-    traces = [it.trace(variant, picture) for picture in it.truth.pictures]
+    traces = [it.trace(variant, picture) for picture in it.truth.images]
     operations = [count_operations(graph, *it.size)] * len(traces)
     classes = it.classes(variant)
     start = perf_counter()
@@ -410,7 +410,7 @@ def finish_cell(it: Study, variant: Variant) -> dict:
     record = without_nan(record)
     append_lines(it.folder / CELLS, [record])
     shown = {picture.key for picture in it.examples()} if not variant.severity else set()
-    for picture in it.truth.pictures:
+    for picture in it.truth.images:
         if picture.key not in shown:
             it.trace_file(variant, picture).unlink(missing_ok=True)
     if not shown:

@@ -11,16 +11,16 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from casc_det.evaluation.bootstrap import picture_aps
+from casc_det.evaluation.bootstrap import image_aps
 from casc_det.evaluation.coco import CocoCurve, evaluate_coco, to_results
-from casc_det.evaluation.truth import Truth, make_picture
+from casc_det.evaluation.truth import Truth, make_image
 
 NAMES = ["a", "b", "c", "d"]  # "d" has no object
 IMAGES, CLASSES = 12, range(4)
 
 
 def rows_and_detections(seed=0):
-    """For each image: rows of objects as `make_picture` takes them, and detections with many equal scores."""
+    """For each image: rows of objects as `make_image` takes them, and detections with many equal scores."""
     rng = np.random.default_rng(seed)
     rows, found = [], []
     for _ in range(IMAGES):
@@ -82,9 +82,7 @@ IDS = {
 def test_scores_are_those_of_bare_pycocotools_whatever_the_ids(kind):
     image_ids, category_ids = IDS[kind]
     rows, found = rows_and_detections()
-    images = [
-        make_picture(k, f"{i}.jpg", 500, 500, r, []) for i, (k, r) in enumerate(zip(image_ids, rows, strict=True))
-    ]
+    images = [make_image(k, f"{i}.jpg", 500, 500, r, []) for i, (k, r) in enumerate(zip(image_ids, rows, strict=True))]
     truth = Truth("coco", "t", NAMES, category_ids, images)
     results = to_results(truth, found)
     numbers, by_class, outcomes = evaluate_coco(truth, results, list(CLASSES))
@@ -100,7 +98,7 @@ def test_scores_are_those_of_bare_pycocotools_whatever_the_ids(kind):
     json.dumps(results)
     curve = CocoCurve(truth, list(CLASSES))
     assert curve(found) == (pytest.approx(stats[0], abs=1e-12), pytest.approx(stats[1], abs=1e-12))
-    alone = picture_aps(outcomes, IMAGES)  # in the order of the file
+    alone = image_aps(outcomes, IMAGES)  # in the order of the file
     for i, (image, detections) in enumerate(zip(images, found, strict=True)):
         one = Truth("coco", "one", NAMES, category_ids, [image])
         expected = evaluate_coco(one, to_results(one, [detections]), list(CLASSES))[0]["mAP50-95"]
@@ -109,7 +107,7 @@ def test_scores_are_those_of_bare_pycocotools_whatever_the_ids(kind):
 
 def test_a_choice_of_classes_keeps_their_names():
     rows, found = rows_and_detections(1)
-    images = [make_picture(i, f"{i}.jpg", 500, 500, r, []) for i, r in enumerate(rows)]
+    images = [make_image(i, f"{i}.jpg", 500, 500, r, []) for i, r in enumerate(rows)]
     truth = Truth("coco", "t", NAMES, [9, 4, 0, 7], images)
     kept = [(boxes[labels != 1], scores[labels != 1], labels[labels != 1]) for boxes, scores, labels in found]
     _, by_class, outcomes = evaluate_coco(truth, to_results(truth, kept), [0, 2])
@@ -122,18 +120,18 @@ def test_a_choice_of_classes_keeps_their_names():
 
 def test_other_data_sets_are_numbered_in_order():
     rows, found = rows_and_detections(2)
-    images = [make_picture(f"{9 - i}.jpg", "x.jpg", 500, 500, r, []) for i, r in enumerate(rows[:9])]
+    images = [make_image(f"{9 - i}.jpg", "x.jpg", 500, 500, r, []) for i, r in enumerate(rows[:9])]
     results = to_results(Truth("yaml", "t", NAMES, [1, 2, 3, 4], images), found[:9])
     assert [r["image_id"] for r in results] == [i for i, f in enumerate(found[:9], 1) for _ in f[1]]
 
 
 def test_what_has_no_object_is_nan():
-    images = [make_picture(i, "x.jpg", 100, 100, [], []) for i in range(2)]
+    images = [make_image(i, "x.jpg", 100, 100, [], []) for i in range(2)]
     truth = Truth("coco", "t", NAMES, [1, 2, 3, 4], images)
     found = [(np.array([[0, 0, 9, 9.0]]), np.array([0.5]), np.array([0]))] * 2
     numbers, by_class, _ = evaluate_coco(truth, to_results(truth, found), list(CLASSES))
     assert all(map(math.isnan, [*numbers.values(), *by_class.values(), *CocoCurve(truth, list(CLASSES))(found)]))
-    images[0] = make_picture(0, "x.jpg", 100, 100, [(0, 0, 9, 9, 0, False, False, None)], [])
+    images[0] = make_image(0, "x.jpg", 100, 100, [(0, 0, 9, 9, 0, False, False, None)], [])
     numbers, _, _ = evaluate_coco(truth, to_results(truth, found), list(CLASSES))
     assert numbers["mAP50-95"] == numbers["mAP small"] == pytest.approx(1)
     assert all(math.isnan(numbers[f"{kind} {size}"]) for kind in ("mAP", "AR") for size in ("medium", "large"))

@@ -18,12 +18,12 @@ from casc_det.cli.run import main
 from casc_det.cli.verbs import VERBS
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.evaluation.bootstrap import bootstrap_gap, picture_aps, weighted_ap
+from casc_det.evaluation.bootstrap import bootstrap_gap, image_aps, weighted_ap
 from casc_det.evaluation.classes import match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.run import check_rows
-from casc_det.evaluation.truth import Truth, make_picture, read_truth
+from casc_det.evaluation.truth import Truth, make_image, read_truth
 from casc_det.graph.file import load_graph
 from casc_det.simulation.cost import count_operations
 
@@ -85,18 +85,18 @@ def voc_folder(root: Path) -> Path:
 def test_coco_file_is_read_with_crowds_and_empty_pictures(coco):
     truth = read_truth(coco)
     assert truth.names == ["cat", "dog", "tv", "bird"] and truth.category_ids == [1, 3, 7, 9]
-    assert [p.key for p in truth.pictures] == [10, 11, 12, 13]
-    assert [len(p.boxes) for p in truth.pictures] == [2, 2, 0, 1]
-    assert truth.pictures[0].boxes[0].tolist() == [5, 5, 45, 35]
-    assert truth.pictures[1].crowd.tolist() == [True, False]
+    assert [p.key for p in truth.images] == [10, 11, 12, 13]
+    assert [len(p.boxes) for p in truth.images] == [2, 2, 0, 1]
+    assert truth.images[0].boxes[0].tolist() == [5, 5, 45, 35]
+    assert truth.images[1].crowd.tolist() == [True, False]
     assert truth.problems == ["003.jpg: box without extent (5, 5, 5, 5) skipped"] and truth.damaged == 0
 
 
 def test_voc_corners_are_1_based_and_inclusive(tmp_path):
     truth = read_truth(voc_folder(tmp_path / "voc"))
     assert truth.names == ["sofa", "tvmonitor"]
-    assert truth.pictures[0].boxes[0].tolist() == [10, 5, 50, 45]
-    assert [p.difficult[0] for p in truth.pictures] == [False, True, False, True]
+    assert truth.images[0].boxes[0].tolist() == [10, 5, 50, 45]
+    assert [p.difficult[0] for p in truth.images] == [False, True, False, True]
     assert truth.problems == ["001.jpg: box without extent (5, 6, 5, 6) skipped"]
 
 
@@ -106,7 +106,7 @@ def test_broken_and_absent_files_are_named_and_counted(tmp_path):
     (root / "Annotations" / "001.xml").unlink()
     (root / "JPEGImages" / "002.jpg").unlink()
     truth = read_truth(root)
-    assert [p.key for p in truth.pictures] == ["003"] and truth.damaged == 3
+    assert [p.key for p in truth.images] == ["003"] and truth.damaged == 3
     assert "broken" in truth.problems[0] and "unlabelled" in truth.problems[1] and "absent" in truth.problems[-1]
 
 
@@ -117,8 +117,8 @@ def test_yaml_labels_are_scaled_to_the_picture(tmp_path):
     yaml = tmp_path / "d.yaml"
     yaml.write_text("train: images/val\nval: images/val\nnames: [cat, dog]\n")
     truth = read_truth(yaml)
-    assert truth.pictures[0].boxes.tolist() == [[30, 16, 50, 48]] and truth.pictures[0].labels.tolist() == [1]
-    assert len(truth.pictures[1].boxes) == 0
+    assert truth.images[0].boxes.tolist() == [[30, 16, 50, 48]] and truth.images[0].labels.tolist() == [1]
+    assert len(truth.images[1].boxes) == 0
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def random_truth(seed=0, pictures=15):
     for i in range(pictures):
         corners = rng.uniform(0, 50, (rng.integers(0, 5), 2))
         rows = [(x, y, x + 30, y + 30, rng.integers(0, 3), rng.uniform() < 0.1, False, None) for x, y in corners]
-        made.append(make_picture(i, f"{i}.jpg", 100, 100, rows, []))
+        made.append(make_image(i, f"{i}.jpg", 100, 100, rows, []))
         boxes = np.array([np.array(r[:4]) + rng.normal(0, 3, 4) for r in rows for _ in range(2)]).reshape(-1, 4)
         labels = np.array([r[4] if rng.uniform() < 0.8 else 0 for r in rows for _ in range(2)], dtype=np.int64)
         found.append((boxes, rng.uniform(size=len(boxes)), labels))
@@ -235,7 +235,7 @@ def random_truth(seed=0, pictures=15):
 def test_map_of_the_whole_set_equals_pycocotools(seed):
     truth, found = random_truth(seed)
     numbers, by_class, outcomes = evaluate_coco(truth, to_results(truth, found), [0, 1, 2])
-    assert weighted_ap(outcomes, np.ones((1, len(truth.pictures))))[0] == pytest.approx(numbers["mAP50-95"], abs=1e-12)
+    assert weighted_ap(outcomes, np.ones((1, len(truth.images))))[0] == pytest.approx(numbers["mAP50-95"], abs=1e-12)
     assert np.nanmean(list(by_class.values())) == pytest.approx(numbers["mAP50-95"], abs=1e-12)
 
 
@@ -244,7 +244,7 @@ def test_weighted_map_equals_repeated_pictures():
     _, _, outcomes = evaluate_coco(truth, to_results(truth, found), [0, 1, 2])
     order = [0, 0, 2, 3, 3, 3]
     repeated = Truth("coco", "again", truth.names, truth.category_ids, [])
-    repeated.pictures = [make_copy(truth.pictures[i], key) for key, i in enumerate(order)]
+    repeated.images = [make_copy(truth.images[i], key) for key, i in enumerate(order)]
     numbers, _, _ = evaluate_coco(repeated, to_results(repeated, [found[i] for i in order]), [0, 1, 2])
     assert weighted_ap(outcomes, np.bincount(order, minlength=6).astype(float)[None])[0] == pytest.approx(
         numbers["mAP50-95"]
@@ -266,7 +266,7 @@ def test_bootstrap_of_equal_rows_is_zero_and_brackets_a_real_gap():
     }
     gaps = bootstrap_gap(rows, "ann", 50)
     assert gaps["same"] == (0, 0) and gaps["worse"][0] < gaps["worse"][1] < 0
-    assert picture_aps(rows["ann"], 15).shape == (15,)
+    assert image_aps(rows["ann"], 15).shape == (15,)
 
 
 def test_no_detection_at_all_scores_zero(coco):

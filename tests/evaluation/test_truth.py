@@ -44,7 +44,7 @@ def read(root, value):
 def facts(truth) -> list:
     """Everything that scores depend on."""
     facts = [truth.names, truth.problems, truth.damaged]
-    for p in truth.pictures:
+    for p in truth.images:
         facts += [p.width, p.height, p.boxes.tolist(), p.labels.tolist(), p.crowd.tolist(), p.areas.tolist()]
     return facts
 
@@ -70,8 +70,8 @@ def as_float(value):
 @pytest.mark.parametrize("change", [as_text, as_float])
 def test_numbers_as_text_are_numbers(root, change):
     plain, changed = read(root, content()), read(root, change(content()))
-    assert facts(plain) == facts(changed) and plain.pictures[0].boxes.tolist() == [[1, 2, 31, 22]]
-    found = [(p.boxes, np.ones(len(p.boxes)), p.labels) for p in changed.pictures]
+    assert facts(plain) == facts(changed) and plain.images[0].boxes.tolist() == [[1, 2, 31, 22]]
+    found = [(p.boxes, np.ones(len(p.boxes)), p.labels) for p in changed.images]
     results = to_results(changed, found)
     assert {r["image_id"] for r in results} == {change(7), change(3)}  # the user's own
     assert evaluate_coco(changed, results, [0, 1])[0]["mAP50-95"] == pytest.approx(1)
@@ -90,7 +90,7 @@ def test_texts_are_ids_and_zeros_in_front_count(root):
     for a, image in zip(value["annotations"], ("007", "7", 7), strict=True):
         a["image_id"] = image
     truth = read(root, value)
-    assert [p.key for p in truth.pictures] == ["007", "7"] and [len(p.boxes) for p in truth.pictures] == [1, 2]
+    assert [p.key for p in truth.images] == ["007", "7"] and [len(p.boxes) for p in truth.images] == [1, 2]
 
 
 def test_what_scores_do_not_need_may_be_absent(root):
@@ -123,7 +123,7 @@ def test_annotations_of_unlisted_images_are_left_out_and_named(root):
     value = content()
     value["images"].pop()
     truth = read(root, value)
-    assert [p.key for p in truth.pictures] == [7] and truth.damaged == 0
+    assert [p.key for p in truth.images] == [7] and truth.damaged == 0
     assert truth.problems == ["2 annotations belong to 1 images that are not listed (image_id 3): left out"]
 
 
@@ -133,7 +133,7 @@ def test_one_name_under_several_ids_is_one_class(root):
     assert truth.names == ["dog", "cat"] and truth.category_ids == [1, 2] and truth.problems == []
     value["annotations"][1]["category_id"] = 9
     truth = read(root, value)
-    assert [p.labels.tolist() for p in truth.pictures] == [[1], [0, 0]] and truth.category_ids == [9, 2]
+    assert [p.labels.tolist() for p in truth.images] == [[1], [0, 0]] and truth.category_ids == [9, 2]
     assert truth.problems == ["class 'dog' has several ids (9, 1): one class, with id 9"]
 
 
@@ -141,7 +141,7 @@ def test_other_sizes_than_those_of_the_files_are_named_and_counted(root):
     value = content()
     value["images"][0] |= {"width": 128, "height": 96}
     truth = read(root, value)
-    assert truth.damaged == 1 and (truth.pictures[0].width, truth.pictures[0].height) == (64, 48)
+    assert truth.damaged == 1 and (truth.images[0].width, truth.images[0].height) == (64, 48)
     assert "1 of 2 images have another size than annotated" in truth.problems[0]
     assert "(a.png: 64 x 48, annotated 128 x 96); are these the right images" in truth.problems[0]
 
@@ -356,7 +356,7 @@ def test_voc_folders_as_people_have_them(tmp_path, form):
         options = {"image": f"{options['stem']}.jpg"} | options
     truth = read_truth(voc(tmp_path, **options))
     assert truth.problems == [] and truth.damaged == 0 and truth.names == ["cat"]
-    (picture,) = truth.pictures
+    (picture,) = truth.images
     assert picture.boxes.tolist() == [[10, 5, 50, 45]] and (picture.width, picture.height) == (80, 64)
     assert picture.path == str(tmp_path / "JPEGImages" / options.get("image", "img.jpg"))
 
@@ -364,9 +364,9 @@ def test_voc_folders_as_people_have_them(tmp_path, form):
 def test_filename_decides_between_images_of_one_stem(tmp_path):
     voc(tmp_path, filename="img.png")
     Image.new("RGB", (80, 64)).save(tmp_path / "JPEGImages/img.png")
-    assert read_truth(tmp_path).pictures[0].path.endswith("img.png")
+    assert read_truth(tmp_path).images[0].path.endswith("img.png")
     voc(tmp_path, filename="")
-    assert read_truth(tmp_path).pictures[0].path.endswith("img.jpg")
+    assert read_truth(tmp_path).images[0].path.endswith("img.jpg")
 
 
 BOMB = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
@@ -430,7 +430,7 @@ def test_pipes_are_no_files_and_nobody_waits_for_them(tmp_path):
 
 def test_names_listed_twice_count_once(tmp_path):
     truth = read_truth(voc(tmp_path, line="img\nimg.jpg\nimg 1"))
-    assert len(truth.pictures) == 1 and truth.problems == ["img: listed twice; counted once"] * 2
+    assert len(truth.images) == 1 and truth.problems == ["img: listed twice; counted once"] * 2
 
 
 def test_voc_without_objects_or_with_an_unreadable_list_is_refused(tmp_path):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from casc_det.evaluation.coco import evaluate_coco, to_results
-from casc_det.evaluation.truth import Truth, make_picture
-from casc_det.evaluation.voc import average_precision, evaluate_voc, match_picture, overlaps
+from casc_det.evaluation.truth import Truth, make_image
+from casc_det.evaluation.voc import average_precision, evaluate_voc, match_image, overlaps
 
 
 def picture(*rows, key="a"):
     """rows: (x1, y1, x2, y2, label, crowd, difficult)."""
-    return make_picture(key, f"{key}.jpg", 100, 100, [(*row, None) for row in rows], [])
+    return make_image(key, f"{key}.jpg", 100, 100, [(*row, None) for row in rows], [])
 
 
 def found(*rows):
@@ -47,11 +47,11 @@ def test_difficult_object_is_neither_hit_nor_miss():
 def test_detection_belongs_to_the_object_it_overlaps_most():
     objects = picture((0, 0, 10, 10, 0, 0, 0), (0, 2, 10, 12, 0, 0, 0))
     boxes = np.array([[0, 0, 10, 10], [0, 0.5, 10, 10.5]], dtype=np.float64)
-    assert match_picture(objects, 0, boxes)[0].tolist() == [1, 0]  # the second prefers the first object, too
+    assert match_image(objects, 0, boxes)[0].tolist() == [1, 0]  # the second prefers the first object, too
 
 
 def test_overlap_equal_to_the_threshold_is_a_hit():
-    assert match_picture(picture((0, 0, 10, 10, 0, 0, 0)), 0, np.array([[0, 0, 10, 5.0]]))[0].tolist() == [1]
+    assert match_image(picture((0, 0, 10, 10, 0, 0, 0)), 0, np.array([[0, 0, 10, 5.0]]))[0].tolist() == [1]
 
 
 def test_eleven_points_by_hand():

@@ -15,7 +15,7 @@ from PIL import Image
 from casc_det import SpikingYOLO, convert
 from casc_det.cli.run import main
 from casc_det.errors import ArgumentError
-from casc_det.evaluation.truth import Truth, make_picture
+from casc_det.evaluation.truth import Truth, make_image
 from casc_det.graph.file import load_graph, save_graph
 from casc_det.heads.detect.decode import DetectionSettings
 from casc_det.neurons import NEURONS, neuron_step
@@ -145,7 +145,7 @@ def test_corruptions_are_repeatable_and_grow(kind):
 def test_examples_are_spread_and_have_something_to_see():
     row = lambda side: (0, 0, side, side, 0, False, False, None)
     rows = [[row(5)] * 9, [row(50)], [], [row(50)], [row(5)], [], [row(50)] * 2, [row(90)]]
-    pictures = [make_picture(i, f"{i}.png", 100, 100, boxes, []) for i, boxes in enumerate(rows)]
+    pictures = [make_image(i, f"{i}.png", 100, 100, boxes, []) for i, boxes in enumerate(rows)]
     chosen = Study(Truth("coco", "t", ["a"], [1], pictures), [1], (64, 64), [], ENERGY).examples()
     assert [picture.key for picture in chosen] == [1, 3, 4, 5, 6, 7]
     few = Study(Truth("coco", "t", ["a"], [1], pictures[:2]), [1], (64, 64), [], ENERGY).examples()

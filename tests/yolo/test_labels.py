@@ -127,8 +127,8 @@ def test_oddities_are_read_as_ultralytics_trains_on_them(corpus, capfd):
     assert snapshot(corpus) == before, "the user's folder is written to"
     assert capfd.readouterr() == ("", "")
     expected = trained(corpus / "d.yaml")
-    assert len(expected) > 20 and [p.path for p in truth.pictures] == list(expected)
-    for picture, ((height, width), classes, boxes) in zip(truth.pictures, expected.values(), strict=True):
+    assert len(expected) > 20 and [p.path for p in truth.images] == list(expected)
+    for picture, ((height, width), classes, boxes) in zip(truth.images, expected.values(), strict=True):
         assert (picture.width, picture.height) == (width, height)
         wanted = [
             ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
@@ -156,7 +156,7 @@ def test_oddities_are_read_as_ultralytics_trains_on_them(corpus, capfd):
 
 
 def test_boxes_of_polygons_and_turned_images_by_hand(corpus):
-    pictures = {picture.key: picture for picture in read_truth(corpus / "d.yaml").pictures}
+    pictures = {picture.key: picture for picture in read_truth(corpus / "d.yaml").images}
     assert pictures["polygon.png"].boxes[0] == pytest.approx([6.4, 4.8, 57.6, 43.2], abs=1e-4)
     assert pictures["box.png"].boxes.tolist()[0] == [24, 12, 40, 36] and pictures["box.png"].labels.tolist() == [1, 0]
     assert (pictures["turned.jpg"].width, pictures["turned.jpg"].height) == (48, 64)
@@ -167,7 +167,7 @@ def test_boxes_of_polygons_and_turned_images_by_hand(corpus):
 
 
 def test_keys_are_paths_from_the_common_folder(corpus):
-    keys = [picture.key for picture in read_truth(corpus / "d.yaml").pictures]
+    keys = [picture.key for picture in read_truth(corpus / "d.yaml").images]
     assert len(keys) == len(set(keys)) and {"day/0.jpg", "night/0.jpg", "linked/0.jpg", "box.png"} <= set(keys)
 
 
@@ -195,8 +195,8 @@ def test_entries_of_every_kind_are_those_of_ultralytics(small, entry, keys, name
     (small / "list.txt").write_text(f"\ufeff./images/a/0.jpg\n{small}/images/b/0.jpg\n", encoding="utf-8")
     (small / "d.yaml").write_text(f"train: images/a\nval: {entry}\nnames: {names}\n")
     truth = read_truth(small / "d.yaml")
-    assert truth.names == ["cat", "dog"] and [picture.key for picture in truth.pictures] == keys
-    assert list(dict.fromkeys(trained(small / "d.yaml"))) == [picture.path for picture in truth.pictures]
+    assert truth.names == ["cat", "dog"] and [picture.key for picture in truth.images] == keys
+    assert list(dict.fromkeys(trained(small / "d.yaml"))) == [picture.path for picture in truth.images]
     twice = entry.startswith("[list")
     assert truth.problems == (["0.jpg: listed twice; counted once"] if twice else []) and truth.damaged == 0
 
@@ -204,14 +204,14 @@ def test_entries_of_every_kind_are_those_of_ultralytics(small, entry, keys, name
 def test_path_entry_is_followed(small, monkeypatch):
     monkeypatch.chdir(small.parent)
     (small.parent / "d.yaml").write_text("path: set\ntrain: images/a\nval: images/b\nnames: [cat, dog]\n")
-    assert [Path(p.path) for p in read_truth("d.yaml").pictures] == [small / "images/b/0.jpg"]
+    assert [Path(p.path) for p in read_truth("d.yaml").images] == [small / "images/b/0.jpg"]
 
 
 def test_what_lists_leave_out_is_named(small):
     (small / "list.txt").write_text("./images/a/0.jpg\n./images/a/0.jpg \n# note\n./images/c/0.jpg\n\nimages/b/0.jpg\n")
     (small / "d.yaml").write_text("train: images/a\nval: list.txt\nnames: [cat, dog]\n")
     truth = read_truth(small / "d.yaml")
-    assert len(truth.pictures) == 1 and truth.damaged == 4
+    assert len(truth.images) == 1 and truth.damaged == 4
     assert sum("has no suffix of an image" in p for p in truth.problems) == 2
     assert sum("count from the current folder unless they begin with ./" in p for p in truth.problems) == 1
 

@@ -1,4 +1,4 @@
-"""A batch of pictures through the spiking network, each to the step at which it may stop."""
+"""A batch of images through the spiking network, each to the step at which it may stop."""
 
 from time import perf_counter
 
@@ -19,7 +19,7 @@ def run_batch(
     policy: Policy,
     **simulation,
 ) -> tuple[list[Detections], list, float]:
-    """Detections and `SpikingInfo` of each picture, and the seconds spent on boxes.
+    """Detections and `SpikingInfo` of each image, and the seconds spent on boxes.
 
     Args:
         images: (B, 3, H, W) in 0..1. policy: looked at with timesteps="auto" only; "quiescent" needs no boxes.

@@ -16,7 +16,7 @@ from casc_det.heads.detect.nms import nms
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """conf: a box needs a larger score than this, 0..1. iou: NMS threshold, 0..1. max_det: most boxes a picture.
+    """conf: a box needs a larger score than this, 0..1. iou: NMS threshold, 0..1. max_det: most boxes an image.
 
     classes: labels to keep, None for all. multi_label: a cell may give several classes (for mAP), else its best.
     """
@@ -46,7 +46,7 @@ def check_classes(classes: tuple[int, ...], count: int) -> tuple[int, ...]:
 
 @dataclass
 class Detections:
-    """boxes: (N, 4) xyxy pixels of the letterboxed picture. scores: (N,) falling. labels: (N,) class indices."""
+    """boxes: (N, 4) xyxy pixels of the letterboxed image. scores: (N,) falling. labels: (N,) class indices."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -92,7 +92,7 @@ def decode_maps(
 
 
 def detect(boxes: torch.Tensor, scores: torch.Tensor, settings: DetectionSettings) -> Detections:
-    """The detections of one picture from all its boxes (N, 4) and scores (N, classes)."""
+    """The detections of one image from all its boxes (N, 4) and scores (N, classes)."""
     boxes, scores = boxes.numpy(), scores.numpy()
     if settings.multi_label:
         cells, labels = np.nonzero(scores > settings.conf)

@@ -1,10 +1,10 @@
-"""When to stop before the time is up: rules that look at the boxes of one picture after each step.
+"""When to stop before the time is up: rules that look at the boxes of one image after each step.
 
     quiescent           the network is at rest: the answer is the ANN's
     boxes-stable(k)     the shown boxes, or that there are none, have not changed in the last k steps (default 3)
     confident(p)        there are boxes, and all that are shown have a score of at least p (default 0.5)
 
-The last two look only from the last step of wake on, when the whole picture has come in (boxes-stable(3) stops at Q + 3
+The last two look only from the last step of wake on, when the whole image has come in (boxes-stable(3) stops at Q + 3
 at the earliest), and stop at rest in any case.
 """
 
@@ -32,7 +32,7 @@ class Policy:
         return self.kind if self.value is None else f"{self.kind}({self.value:g})"
 
     def watch(self, first: int) -> "Watch":
-        """To be told of the steps of one picture. first: the step from which on it may stop, the last of wake."""
+        """To be told of the steps of one image. first: the step from which on it may stop, the last of wake."""
         return Watch(self, first)
 
 
@@ -60,7 +60,7 @@ def read_policy(text, argument: str = "policy") -> Policy:
 
 
 class Watch:
-    """Follows one picture; boxes: those that would be shown."""
+    """Follows one image; boxes: those that would be shown."""
 
     def __init__(self, policy: Policy, first: int):
         self.policy, self.first = policy, first
