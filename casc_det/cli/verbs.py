@@ -20,6 +20,7 @@ from casc_det.base.kinds import (
     choices,
 )
 from casc_det.cli import commands
+from casc_det.training.arguments import OWN, SHARED
 
 
 @dataclass(frozen=True)
@@ -219,29 +220,7 @@ VERBS = {
         commands.run_train,
         "train a YOLO detector with CQReLU activations",
         "casc-det train model=yolov8n.yaml data=data/tiny.yaml levels=8 epochs=10 imgsz=128",
-        {
-            "model": Option(PATH, None, "architecture (.yaml) or checkpoint (.pt)"),
-            "data": Option(
-                TEXT, None, "dataset YAML; with teacher= also folders of pictures or .txt lists, comma-separated"
-            ),
-            "levels": Option(INTEGER, None, "Q of CQReLU, 1..64 (default 8)"),
-            "weights": Option(PATH, None, "weights to start from: .pt, .safetensors state dict, or a spiking graph"),
-            "teacher": Option(PATH, None, "float network to distil from (no labels needed): .pt or .safetensors"),
-            "names": Option(PATH, None, "dataset YAML with class names, where data has none"),
-            "progressive": Option(
-                NUMBER, None, "share of training in which CQReLU is blended in (default 0.5 from float weights)"
-            ),
-            "clip_lr": Option(
-                NUMBER, None, "learning rate of the clips lam (default 2.5 * lr0; 0: they stay as they are)"
-            ),
-            "norm_lr": Option(NUMBER, None, "learning rate of biases and of BatchNorm's scale and shift (default lr0)"),
-            "features": Option(NUMBER, None, "weight of the feature maps in distillation (default 2)"),
-            "sparsity": Option(NUMBER, None, "weight of the mean spike count per neuron in the loss (default 0)"),
-            "fake_int8": Option(
-                NUMBER, None, "share of training, at its end, with weights rounded to 8 bits (default 0)"
-            ),
-            "trust": Option(FLAG, False, f"{TRUST.help}; and what a YAML file of your own runs"),
-        },
+        {key: Option(argument.kind, argument.default, argument.help) for key, argument in (SHARED | OWN).items()},
         more=train_options,
         more_help="and every argument of Ultralytics' train: epochs, imgsz, batch, lr0, optimizer, resume, name, ...",
     ),

@@ -1,3 +1,4 @@
-"""Training of CQ networks with Ultralytics' trainer."""
+"""Training of CQ networks with Ultralytics' trainer.
 
-import casc_det.yolo  # noqa: F401  prepares Ultralytics before any module of this room imports it
+Every module that imports Ultralytics imports `casc_det.yolo` before, which prepares it; `arguments` needs neither.
+"""

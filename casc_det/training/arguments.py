@@ -1,7 +1,11 @@
-"""Types of the arguments of Ultralytics' train, as its own tables and defaults have them."""
+"""The arguments of training, listed once: the command line, the checks and the trainer read them from here.
 
-from ultralytics.cfg import CFG_BOOL_KEYS, CFG_FLOAT_KEYS, CFG_FRACTION_KEYS, CFG_INT_KEYS
-from ultralytics.utils import DEFAULT_CFG_DICT
+Whatever is not listed is Ultralytics' (augmentation, run folder, resume, patience, seed, device, ...). Ultralytics is
+imported only where its own arguments are asked for, so that `casc-det train --help` does not wait for it.
+"""
+
+import math
+from dataclasses import dataclass
 
 from casc_det.base.kinds import (
     FLAG,
@@ -10,13 +14,61 @@ from casc_det.base.kinds import (
     INTEGERS,
     NUMBER,
     NUMBER_OR_LIST,
+    PATH,
     SIZE,
     TEXT,
     Kind,
     flag_or,
 )
 
-SPECIAL = {  # what no table has, or what takes more than the table says
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of `train`.
+
+    Attributes:
+        kind: the type of its values. help: what it is, with unit and range.
+        default: None means not given.
+        largest: of a number that is at least 0; None: it is checked by what uses it.
+    """
+
+    kind: Kind
+    help: str
+    default: object = None
+    largest: float | None = None
+
+
+SHARED = {  # of Ultralytics, explained as casc_det has them
+    "model": Argument(PATH, "architecture (.yaml) or checkpoint (.pt)"),
+    "data": Argument(TEXT, "dataset YAML; with teacher= also folders of images or .txt lists, comma-separated"),
+}
+OWN = {
+    "levels": Argument(INTEGER, "Q of CQReLU, 1..64 (default 8)"),
+    "weights": Argument(PATH, "weights to start from: .pt, .safetensors state dict, or a spiking graph"),
+    "teacher": Argument(PATH, "float network to distil from (no labels needed): .pt or .safetensors"),
+    "names": Argument(PATH, "dataset YAML with class names, where data has none"),
+    "progressive": Argument(
+        NUMBER, "share of training in which CQReLU is blended in (default 0.5 from float weights)", largest=1
+    ),
+    "clip_lr": Argument(
+        NUMBER, "learning rate of the clips lam (default 2.5 * lr0; 0: they stay as they are)", largest=math.inf
+    ),
+    "norm_lr": Argument(
+        NUMBER, "learning rate of biases and of BatchNorm's scale and shift (default lr0)", largest=math.inf
+    ),
+    "features": Argument(NUMBER, "weight of the feature maps in distillation (default 2)", largest=math.inf),
+    "sparsity": Argument(NUMBER, "weight of the mean spike count per neuron in the loss (default 0)", largest=math.inf),
+    "fake_int8": Argument(
+        NUMBER, "share of training, at its end, with weights rounded to 8 bits (default 0)", largest=1
+    ),
+    "trust": Argument(
+        FLAG,
+        "unpickle .pt files fully, which runs any code in them; without it, only known layers are read; and what a "
+        "YAML file of your own runs",
+        default=False,
+    ),
+}
+SPECIAL = {  # what no table of Ultralytics has, or what takes more than the table says
     "imgsz": SIZE,
     "fraction": NUMBER_OR_LIST,
     "scale": NUMBER_OR_LIST,
@@ -31,7 +83,13 @@ SPECIAL = {  # what no table has, or what takes more than the table says
 
 
 def train_kinds() -> dict[str, Kind]:
-    """The `Kind` of each argument of Ultralytics' train."""
+    """The `Kind` of each argument of Ultralytics' train, as its own tables and defaults have them."""
+    import casc_det.yolo  # noqa: F401  prepares Ultralytics
+
+    # isort: split
+    from ultralytics.cfg import CFG_BOOL_KEYS, CFG_FLOAT_KEYS, CFG_FRACTION_KEYS, CFG_INT_KEYS
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
     kinds = dict.fromkeys(DEFAULT_CFG_DICT, TEXT)
     kinds |= dict.fromkeys(CFG_FLOAT_KEYS | CFG_FRACTION_KEYS, NUMBER)
     kinds |= dict.fromkeys(CFG_INT_KEYS, INTEGER) | dict.fromkeys(CFG_BOOL_KEYS, FLAG)

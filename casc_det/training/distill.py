@@ -7,6 +7,9 @@ Loss = gain * features + scores + boxes, gain = 2 unless training is told otherw
     boxes     KL divergence of the box distributions (DFL), each anchor weighted by the teacher's best class
 """
 
+import casc_det.yolo  # noqa: F401  prepares Ultralytics
+
+# isort: split
 from collections.abc import Iterable
 
 import torch

@@ -3,6 +3,9 @@
 Without these a training that is broken from its first step runs to its end, writes its files and exits with 0.
 """
 
+import casc_det.yolo  # noqa: F401  prepares Ultralytics
+
+# isort: split
 import torch
 from torch import nn
 from ultralytics.utils import LOGGER

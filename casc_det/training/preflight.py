@@ -1,5 +1,8 @@
 """Whether what is going to be trained can be converted: looked at before any time is spent."""
 
+import casc_det.yolo  # noqa: F401  prepares Ultralytics
+
+# isort: split
 import copy
 
 from ultralytics.nn.tasks import DetectionModel

@@ -4,6 +4,10 @@ Everything that is not named in `OWN` is Ultralytics' (augmentation, run folder,
 patience, seed, device, EMA).
 """
 
+import casc_det.yolo  # noqa: F401  prepares Ultralytics
+
+# isort: split
+import math
 import re
 import sys
 from contextlib import ExitStack, contextmanager
@@ -28,6 +32,7 @@ from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import find
 from casc_det.neurons.activation import check_levels
 from casc_det.show.figures import without_mathtext
+from casc_det.training.arguments import OWN
 from casc_det.training.distill import FEATURE_GAIN, DistillationLoss, mean_losses
 from casc_det.training.health import Health
 from casc_det.training.preflight import check_convertible
@@ -39,21 +44,6 @@ from casc_det.yolo.data import ImageDataset, is_yaml, read_data
 from casc_det.yolo.guard import guarded
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
 
-OWN = {
-    "levels": None,  # Q of CQReLU, 1..64; default: that of a CQReLU checkpoint in `model`, else 8
-    "weights": None,  # to start from: Ultralytics .pt, .safetensors state dict, or a spiking graph
-    "teacher": None,  # float network to distil from: the same kinds of file
-    "names": None,  # dataset YAML that names the classes, where `data` is images without labels
-    "progressive": None,  # share of training over which alpha goes 0 to 1; default 0.5 with float weights, else 0
-    "clip_lr": None,  # learning rate of the clips lam; default 2.5 * lr0; 0: they stay as they are
-    "norm_lr": None,  # learning rate of biases and of BatchNorm's scale and shift; default lr0
-    "features": None,  # weight of the feature maps in distillation; default 2
-    "sparsity": None,  # weight of the mean count per neuron in the loss; default 0
-    "fake_int8": None,  # share of training, at its end, in which weights are rounded to 8 bits; default 0
-    "trust": False,  # unpickle .pt files fully, and evaluate activation: of own YAML files: runs any code in them
-}
-BOUNDS = {"progressive": 1, "fake_int8": 1}  # largest values; nothing bounds the others
-BOUNDS |= dict.fromkeys(("clip_lr", "norm_lr", "features", "sparsity"), float("inf"))
 DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
 CALIBRATION_IMAGES = 128
@@ -108,7 +98,7 @@ class CascTrainer(DetectionTrainer):
 
     def __init__(self, cfg=DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         overrides = dict(overrides or {})
-        self.own = {key: overrides.pop(key, default) for key, default in OWN.items()}
+        self.own = {key: overrides.pop(key, argument.default) for key, argument in OWN.items()}
         self.teacher = self.fake_int8 = None
         self.saved = False  # whether there is a checkpoint to go on with
         threads = torch.get_num_threads()
@@ -448,11 +438,11 @@ def train(**arguments) -> Path:
         raise UsageError(f"train: unknown argument '{unknown[0]}'{nearest(unknown[0], TRAIN_KEYS)}")
     if arguments.get("levels") is not None:
         check_levels(arguments["levels"])
-    for key, largest in BOUNDS.items():
-        value = arguments.get(key)
+    for key, argument in OWN.items():
+        value, largest = arguments.get(key), argument.largest
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value <= largest):
-            upper = f"from 0 to {largest:g}" if largest < float("inf") else "of at least 0"
+        if largest is not None and value is not None and not (number and 0 <= value <= largest):
+            upper = f"from 0 to {largest:g}" if largest < math.inf else "of at least 0"
             raise ArgumentError(f"{key}: expected a number {upper}, got {value!r}")
     if arguments.get("weights"):
         arguments["weights"] = str(find(arguments["weights"]))

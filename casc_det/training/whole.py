@@ -1,5 +1,8 @@
 """What Ultralytics' trainer writes, whole or not at all: a kill while a checkpoint is written must not cost the run."""
 
+import casc_det.yolo  # noqa: F401  prepares Ultralytics
+
+# isort: split
 import os
 from pathlib import Path
 
