@@ -4,7 +4,7 @@ SpikingYOLO(weights).predict(source)    detect with a spiking network: a file, a
 convert(model)                          CQReLU network -> spiking graph and audit
 train(model=..., data=...)              train a CQReLU network
 load(path)                              the SpikingGraph in a file
-simulate(graph, images)                 its spikes, step by step
+simulate(graph, images)                 its spikes, step by step; SimulationSettings says how
 study(weights, data, ...)               accuracy against time steps, energy and errors
 CQReLU                                  the activation to train with
 cif_step, if_step, signed_if_step       one step of neurons
@@ -25,6 +25,7 @@ _HOME = {  # where each name is; imported when it is first used, as most of thes
     "NeuronParams": "casc_det.neurons.NeuronParams",
     "NeuronState": "casc_det.neurons.NeuronState",
     "OutputError": "casc_det.errors.OutputError",
+    "SimulationSettings": "casc_det.simulation.settings.SimulationSettings",
     "SourceError": "casc_det.errors.SourceError",
     "SpikingGraph": "casc_det.graph.SpikingGraph",
     "SpikingYOLO": "casc_det.api.SpikingYOLO",

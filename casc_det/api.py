@@ -22,7 +22,7 @@ from casc_det.graph.zoo import find
 from casc_det.heads.detect.batch import run_batch
 from casc_det.heads.detect.decode import DetectionSettings, check_classes, decode_maps, detect
 from casc_det.heads.detect.policies import read_policy
-from casc_det.simulation import ENGINES, check_corrections, check_timesteps, simulate
+from casc_det.simulation import SimulationSettings, check_timesteps, simulate
 from casc_det.simulation.tally import Tally
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import Conversion
@@ -62,19 +62,17 @@ class SpikingYOLO:
         delay: float = 0.0,
         threads: int | str = "auto",
     ):
-        for name, value, known in (("precision", precision, (*PRECISIONS, None)), ("engine", engine, ENGINES)):
-            if not isinstance(value, str | None) or value not in known:
-                raise ArgumentError(f"{name}: expected one of {', '.join(filter(None, known))}, got {shown(value)}")
-        check_corrections(hysteresis=hysteresis, delay=delay)
+        if not isinstance(precision, str | None) or precision not in (*PRECISIONS, None):
+            raise ArgumentError(f"precision: expected one of {', '.join(PRECISIONS)}, got {shown(precision)}")
+        self.simulation = SimulationSettings(engine, hysteresis=hysteresis, delay=delay)
         self.threads = check_threads(threads)
         self.device = check_device(device)
-        self.simulation = {"engine": engine, "hysteresis": hysteresis, "delay": delay}  # see `simulate`
         graph = spiking_graph(weights)
         self.dtype = PRECISIONS[precision or ("float32" if graph.integer else "float64")]
         self.graph = moved(graph, self.dtype, self.device)
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{key}={value!r}" for key, value in self.simulation.items() if value)
+        settings = ", ".join(f"{key}={value!r}" for key, value in vars(self.simulation).items() if value)
         return f"SpikingYOLO({self.graph!r}, {settings}, {str(self.dtype)[6:]} on {self.device})"
 
     @property
@@ -128,7 +126,7 @@ class SpikingYOLO:
         if device is not None:
             self.to(device)
         settings = DetectionSettings(conf, iou, max_det, self._classes(classes), False)
-        check_timesteps(timesteps, self.graph, self.simulation["delay"])
+        check_timesteps(timesteps, self.graph, self.simulation)
         check_counts(batch=batch, vid_stride=vid_stride)
         check_flags(stream=stream, rect=rect)
         policy = read_policy(policy)
@@ -145,7 +143,7 @@ class SpikingYOLO:
             images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
             start = perf_counter()
             with computing(self.threads):
-                found, infos, deciding = run_batch(self.graph, images, timesteps, settings, policy, **self.simulation)
+                found, infos, deciding = run_batch(self.graph, images, timesteps, settings, policy, self.simulation)
             speed = {
                 "preprocess": (start - begun) * 1e3 / len(images),
                 "inference": (perf_counter() - start - deciding) * 1e3 / len(images),
@@ -165,12 +163,12 @@ class SpikingYOLO:
             `Results` with `result.spiking`, in the order of the steps.
         """
         frame, x, settings = self._single("anytime", image, conf, iou, imgsz)
-        last = check_timesteps(timesteps, self.graph, self.simulation["delay"])
+        last = check_timesteps(timesteps, self.graph, self.simulation)
         return self._anytime(frame, x, settings, timesteps, last, None if at is None else check_steps(at))
 
     def _anytime(self, frame, x, settings, timesteps, last: int, at: set[int] | None) -> Iterator:
         tally = Tally(1)
-        steps = simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, **self.simulation)
+        steps = simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, self.simulation)
         for step in stepwise(self.threads, steps):
             tally.add(step)
             done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
@@ -247,7 +245,7 @@ class SpikingYOLO:
             architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype, trust)
         shard = Shard.join()
-        plan = Plan(timesteps=rows, imgsz=size, rect=rect, threads=self.threads, **self.simulation)
+        plan = Plan(timesteps=rows, imgsz=size, rect=rect, threads=self.threads, simulation=self.simulation)
         with ExitStack() as stack:
             folder = shard.share(lambda: stack.enter_context(start_folder(project, name or "val", exist_ok, resume)))
             return evaluate(

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics, before anything imports it
 from casc_det import graph as g
+from casc_det import simulation
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -112,6 +113,13 @@ def small_graph(*ops: str, levels: int = 4, seed: int = 0) -> g.Graph:
         head = conv(x, count, kernel=1)
         nodes.append(g.Readout(name, (head,), kind, 0))
     return g.Graph(nodes, ["cat", "dog"], [1], 1, 64, {"seed": seed})
+
+
+def simulate(graph, images, timesteps="auto", neuron="cif", schedule="wsc", engine="fast", **options):
+    """`casc_det.simulate` with the fields of its settings as arguments."""
+    corrections = {name: options.pop(name) for name in ("hysteresis", "delay") if name in options}
+    settings = simulation.SimulationSettings(engine, neuron, schedule, **corrections)
+    return simulation.simulate(graph, images, timesteps, settings, **options)
 
 
 def small_images(batch: int = 2, size: int = 6, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import YOLOS, live_yolo
+from conftest import YOLOS, live_yolo, simulate
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect import DetectionPredictor
 
@@ -15,7 +15,6 @@ from casc_det import SpikingYOLO, convert
 from casc_det.errors import ArgumentError, ConversionError, WeightsError
 from casc_det.heads.detect.decode import Detections
 from casc_det.prediction.folder import box_difference, record
-from casc_det.simulation import simulate
 from casc_det.yolo.capture import capture
 from casc_det.yolo.results import make_results
 from casc_det.yolo.sources import Frame

@@ -42,7 +42,7 @@ from casc_det.cli.run import script_options
 from casc_det.graph.file import load_graph
 from casc_det.graph.ops import TEMPORAL, apply, convolve
 from casc_det.neurons import NeuronParams, cif_step, initial_state
-from casc_det.simulation import simulate
+from casc_det.simulation import SimulationSettings, simulate
 from casc_det.yolo.progress import demo_image
 from casc_det.yolo.sources import Source, letterbox
 
@@ -74,7 +74,7 @@ def forward_ann(graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict
 
 
 def run_engine(engine: str, graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
-    return deque(simulate(graph, images, steps, engine=engine), maxlen=1).pop().readout
+    return deque(simulate(graph, images, steps, SimulationSettings(engine)), maxlen=1).pop().readout
 
 
 def run_plain(graph: g.SpikingGraph, images: torch.Tensor, steps: int, neuron=cif_step) -> dict[str, torch.Tensor]:

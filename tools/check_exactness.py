@@ -21,7 +21,7 @@ from casc_det.cli.run import script_options
 from casc_det.conversion.integer import to_integer
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import DEFAULT, find
-from casc_det.simulation import simulate
+from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import DetectionModel
 from casc_det.yolo.convert import convert
@@ -67,7 +67,7 @@ def compare(graph, network, batch: torch.Tensor, engines: list[str]) -> Iterator
         totals[0] |= {"spikes_compared": 0, "spikes_different": 0}
     for x in batch.to(graph.dtype).split(1):
         ann = ann_forward(graph, x)
-        runs = [simulate(graph, x, engine=engine, record=spikes) for engine in engines]
+        runs = [simulate(graph, x, settings=SimulationSettings(engine), record=spikes) for engine in engines]
         for steps in zip(*runs, strict=True):
             for name in steps[0].spikes if spikes else ():
                 first, second = (step.spikes[name] for step in steps)

@@ -18,7 +18,7 @@ import torch
 
 from casc_det import SpikingYOLO
 from casc_det.cli.run import script_options
-from casc_det.simulation import simulate
+from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.sources import Source, letterbox, read_image
 
@@ -52,7 +52,7 @@ def measure(task) -> dict:
     errors = {}
     for name, (neuron, schedule) in VARIANTS.items():
         errors[name] = {}
-        for step in simulate(model.graph, x, max(steps), neuron, schedule):
+        for step in simulate(model.graph, x, max(steps), SimulationSettings(neuron=neuron, schedule=schedule)):
             if step.t in steps:
                 errors[name][step.t] = float((flat(step.readout) - target).norm() / target.norm())
             if bool(step.quiescent.all()):  # later steps change nothing

@@ -19,7 +19,7 @@ from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.file import CHECKSUM, KEY, checksum, save_graph
 from casc_det.heads.detect.decode import decode_maps
-from casc_det.simulation import simulate
+from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
 
 BLOCKS = ("add", "split", "groups", "norm", "max", "pyramid", "pad", "avg", "sigmoid")
@@ -167,7 +167,7 @@ def compare(graph: g.SpikingGraph, images: torch.Tensor, both: bool) -> tuple[st
     if not all(bool(x.float().isfinite().all()) for x in decode_maps(twin.readout, graph.strides, graph.reg_max)):
         return "nan", "boxes"
     if both:
-        others = list(simulate(graph, images, engine="reference"))
+        others = list(simulate(graph, images, settings=SimulationSettings("reference")))
         if len(others) != len(steps) and graph.integer:
             return "inexact", f"engines need {len(steps)} and {len(others)} steps"
         pairs = zip(steps, others, strict=True) if graph.integer else [(last, others[-1])]

@@ -16,7 +16,7 @@ from casc_det.evaluation.classes import ClassMap
 from casc_det.evaluation.truth import LabelledImage
 from casc_det.graph import SpikingGraph
 from casc_det.heads.detect.decode import Detections, DetectionSettings, decode_maps, detect
-from casc_det.simulation import simulate, spiking_convolutions
+from casc_det.simulation import PLAIN, SimulationSettings, simulate, spiking_convolutions
 from casc_det.simulation.twin import ann_forward
 
 SCORING = DetectionSettings(conf=0.001, iou=0.7, max_det=300, multi_label=True)  # as Ultralytics validates
@@ -31,7 +31,7 @@ class Plan:
         timesteps: whole numbers and "auto", the rows of the spiking network.
         imgsz: (height, width) of the letterboxed image. rect: pad to the stride only.
         scoring, float_scoring: which detections of the graph and of the float network count, see `scoring`.
-        engine, hysteresis, delay: see `simulate`. threads: see `casc_det.base.threads`.
+        simulation: see `simulate`. threads: see `casc_det.base.threads`.
     """
 
     timesteps: tuple[int | str, ...]
@@ -39,19 +39,13 @@ class Plan:
     scoring: DetectionSettings = SCORING
     float_scoring: DetectionSettings = SCORING
     rect: bool = False
-    engine: str = "fast"
-    hysteresis: float = 0.0
-    delay: float = 0.0
+    simulation: SimulationSettings = PLAIN
     threads: int | str = "auto"
 
     @property
     def last(self) -> int | str:
         """What to simulate: the largest row, or until quiescence."""
         return "auto" if "auto" in self.timesteps else max(self.timesteps)
-
-    @property
-    def simulation(self) -> dict:
-        return {"engine": self.engine, "hysteresis": self.hysteresis, "delay": self.delay}
 
     @property
     def rows(self) -> list[str]:
@@ -138,7 +132,7 @@ def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
                 "neurons_different": flipped[i],
             }
 
-    for step in simulate(graph, images, plan.last, **plan.simulation):
+    for step in simulate(graph, images, plan.last, plan.simulation):
         seconds += perf_counter() - start
         spikes += step.fired.sum((0, 1)).cpu()
         passed = passed + step.passed.cpu()

@@ -217,7 +217,8 @@ def run_settings(graph: SpikingGraph, plan: Plan, floats, protocol: str, maps: d
     settings = {"casc_det": __version__, "dtype": str(graph.dtype).removeprefix("torch."), "graph": fingerprint(graph)}
     settings |= {"float": floats is not None, "against": fingerprint_network(floats) if floats is not None else None}
     settings |= {"levels": graph.levels, "integer": graph.integer, "timesteps": plan.timesteps, "imgsz": plan.imgsz}
-    settings |= {"rect": plan.rect, "hysteresis": plan.hysteresis, "delay": plan.delay, "engine": plan.engine}
+    how = plan.simulation
+    settings |= {"rect": plan.rect, "hysteresis": how.hysteresis, "delay": how.delay, "engine": how.engine}
     settings |= {"device": graph.device.type, "protocol": protocol}
     return settings | {"classes": hashlib.sha256(json.dumps(labels).encode()).hexdigest()}
 

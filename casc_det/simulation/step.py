@@ -12,10 +12,11 @@ from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError
 from casc_det.graph.bounds import EXACT_BELOW, unlimited_range
 from casc_det.neurons import KINDS, NeuronState, is_own
-from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
+from casc_det.neurons.schedule import Schedule
 from casc_det.simulation.fast.signals import LARGEST_ZERO
+from casc_det.simulation.settings import MOST_STEPS, SimulationSettings
 
-MOST_STEPS = 32767  # counts of neurons are int16 in the fast engine
+PLAIN = SimulationSettings()
 EXACT = {torch.float32: EXACT_BELOW, torch.float64: 2**53}  # from here on integers are no longer exact
 
 
@@ -99,60 +100,62 @@ def depths(graph: g.SpikingGraph) -> dict[str, int]:
     return result
 
 
-def auto_limit(graph: g.SpikingGraph, delay: float = 0.0) -> int:
+def auto_limit(graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
     """An upper bound of the step at which WSC with CIF neurons is quiescent: Q*(depth + 1) + 1.
 
-    depth: the largest number of neuron layers on a path from the picture to an output. delay: that of the schedule;
-    the steps that the last layer waits are added.
+    depth: the largest number of neuron layers on a path from the image to an output. With a
+    delay the steps that the last layer waits are added.
 
     After wake the input of the first layer is complete. Once the input of a neuron is complete, each step brings its
     count one nearer to the final one, and the two are at most Q apart: Q steps a layer, and one step to see silence.
     """
     layers = max(depths(graph).values())
-    return graph.levels * (layers + 1) + 1 + wsc(graph.levels, delay=delay).waiting(layers - 1)
+    return graph.levels * (layers + 1) + 1 + settings.plan(graph.levels).waiting(layers - 1)
 
 
-def check_timesteps(timesteps, graph: g.SpikingGraph, delay: float = 0.0) -> int:
+def check_timesteps(timesteps: int | str, graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
     """The number of steps to run at most: `timesteps` itself, or the bound of `auto`."""
     if isinstance(timesteps, str) and timesteps == "auto":
-        steps = auto_limit(graph, delay)
+        steps = auto_limit(graph, settings)
         if steps > MOST_STEPS:
-            raise ArgumentError(f"delay: {delay!r} may take {steps} steps to rest, at most {MOST_STEPS} can be run")
+            raise ArgumentError(
+                f"delay: {settings.delay!r} may take {steps} steps to rest, at most {MOST_STEPS} can be run"
+            )
         return steps
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 0 < timesteps <= MOST_STEPS:
         raise ArgumentError(f"timesteps: expected an integer from 1 to {MOST_STEPS} or 'auto', got {shown(timesteps)}")
     return timesteps
 
 
-def check_exact(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str) -> None:
+def check_exact(graph: g.SpikingGraph, steps: int, settings: SimulationSettings) -> None:
     """Raise ArgumentError where counts, potentials or sums of so many steps may leave the numbers they are kept in.
 
     CIF neurons with WSC cannot: their counts end at Q, and conversion proves the rest (`conversion.integer`). Other
     counts grow as long as the network runs. Of an own neuron it is taken that it sends at most one spike a step.
     """
-    fits = partial(_fits, graph, neuron=neuron, schedule=schedule, dtype=graph.dtype)
+    fits = partial(_fits, graph, settings=settings, dtype=graph.dtype)
     if fits(steps):
         return
     most = bisect_left(range(1, steps), True, key=lambda t: not fits(t))
     remedy = "give fewer steps"
-    if graph.dtype == torch.float32 and _fits(graph, steps, neuron, schedule, torch.float64):
+    if graph.dtype == torch.float32 and _fits(graph, steps, settings, torch.float64):
         remedy += ", or simulate the graph in float64"
     raise ArgumentError(
-        f"timesteps: neuron='{neuron}' with schedule='{schedule}' is exact in {most} steps of this network at most, "
-        f"got {steps}; {remedy}"
+        f"timesteps: neuron='{settings.neuron}' with schedule='{settings.schedule}' is exact in {most} steps of this "
+        f"network at most, got {steps}; {remedy}"
     )
 
 
-def exact_dtype(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str) -> torch.dtype:
+def exact_dtype(graph: g.SpikingGraph, steps: int, settings: SimulationSettings) -> torch.dtype:
     """The smallest dtype in which so many steps of an integer graph are exact; float64 where none is."""
-    return torch.float32 if _fits(graph, steps, neuron, schedule, torch.float32) else torch.float64
+    return torch.float32 if _fits(graph, steps, settings, torch.float32) else torch.float64
 
 
-def _fits(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str, dtype: torch.dtype) -> bool:
+def _fits(graph: g.SpikingGraph, steps: int, settings: SimulationSettings, dtype: torch.dtype) -> bool:
     """See `check_exact`."""
-    plan = SCHEDULES[schedule](graph.levels, 0.0, 0.0)
-    own = is_own(neuron) or type(plan) is not Schedule
-    limited = not own and KINDS[neuron].limited and plan.count_limit is not None
+    plan = settings.plan(graph.levels)
+    own = is_own(settings.neuron) or type(plan) is not Schedule
+    limited = not own and KINDS[settings.neuron].limited and plan.count_limit is not None
     count = plan.count_limit if limited else steps
     if count * _largest_pooled(graph) > MOST_STEPS:
         return False
@@ -160,16 +163,6 @@ def _fits(graph: g.SpikingGraph, steps: int, neuron: str, schedule: str, dtype: 
         return True
     wakes = steps if own else min(steps, plan.wake or steps)
     return unlimited_range(graph, steps, wakes).largest < EXACT[dtype]
-
-
-def check_compiled(neuron: str, schedule: str, levels: int) -> None:
-    """Raise ArgumentError where a neuron or schedule is not ours: the fast engine has no form of it."""
-    remedy = "the fast engine cannot run it; use engine='reference'"
-    if is_own(neuron):
-        raise ArgumentError(f"neuron: '{neuron}' is an own kind, not one of casc_det; {remedy}")
-    plan = SCHEDULES[schedule](levels, 0.0, 0.0)
-    if type(plan) is not Schedule:
-        raise ArgumentError(f"schedule: '{schedule}' is an own {type(plan).__name__}, not one of casc_det; {remedy}")
 
 
 def _largest_pooled(graph: g.SpikingGraph) -> int:
@@ -191,16 +184,9 @@ def _largest_pooled(graph: g.SpikingGraph) -> int:
     return max([1, *(size[node.name] for node in graph.of_type(g.MaxPool))])
 
 
-def check_corrections(**values) -> None:
-    """Raise ArgumentError where `hysteresis` or `delay` is no number from 0 to `MOST_STEPS`."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_STEPS:
-            raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {shown(value)}")
-
-
-def first_answer(graph: g.SpikingGraph, delay: float = 0.0) -> int:
+def first_answer(graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
     """The first step of WSC at which all input was seen and every layer may send: from here on a policy may stop."""
-    return max(graph.levels, wsc(graph.levels, delay=delay).waiting(max(depths(graph).values()) - 1) + 1)
+    return max(graph.levels, settings.plan(graph.levels).waiting(max(depths(graph).values()) - 1) + 1)
 
 
 def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:

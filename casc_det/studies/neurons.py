@@ -1,5 +1,7 @@
 """Four neurons of one picture, step by step: what CIF does."""
 
+from dataclasses import replace
+
 import torch
 
 from casc_det.graph import Neuron, SpikingGraph
@@ -17,11 +19,11 @@ def neuron_paths(graph: SpikingGraph, image: torch.Tensor, variant: Variant, lim
     Args:
         image: (1, 3, H, W). limit: steps at most.
     """
-    options = {"hysteresis": variant.hysteresis, "delay": variant.delay, "engine": "reference", "record": True}
+    settings = replace(variant.simulation, engine="reference")
     layers = [node.name for node in graph.of_type(Neuron)]
     chosen = [layers[round(share * (len(layers) - 1))] for share in (0.0, 0.15, 0.45, 0.8)]
     taken = dict.fromkeys(chosen, 0)
-    for step in simulate(graph, image, limit, variant.neuron, variant.schedule, **options):
+    for step in simulate(graph, image, limit, settings, record=True):
         for name in chosen:
             taken[name] = taken[name] + (step.spikes[name][0] < 0).int()
         if bool(step.quiescent.all()):
@@ -35,7 +37,7 @@ def neuron_paths(graph: SpikingGraph, image: torch.Tensor, variant: Variant, lim
         theta = thetas[name].flatten()[channel] if isinstance(thetas[name], torch.Tensor) else thetas[name]
         paths.append({"layer": name, "channel": channel, "theta": float(theta), "potential": [], "spikes": []})
         paths[-1]["ann"] = int(ann[name].flatten()[place])
-    for step in simulate(graph, image, limit, variant.neuron, variant.schedule, **options):
+    for step in simulate(graph, image, limit, settings, record=True):
         for path, place in zip(paths, places.values(), strict=True):
             state = step.states[path["layer"]]
             path["potential"].append(float(state.v.flatten()[place]) / path["theta"])

@@ -33,7 +33,7 @@ from casc_det.graph import SpikingGraph, moved
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import find
 from casc_det.heads.detect.policies import read_policy
-from casc_det.simulation import check_compiled, check_exact, check_timesteps, exact_dtype, first_answer
+from casc_det.simulation import check_exact, check_timesteps, exact_dtype, first_answer
 from casc_det.simulation.cost import count_operations
 from casc_det.simulation.twin import ann_forward
 from casc_det.studies.cells import build_cell
@@ -71,7 +71,7 @@ class Study:
         if key not in self.graphs:
             graph = load_graph(find(variant.weights), torch.float64)
             graph = to_integer(with_levels(graph, variant.levels or graph.levels))
-            dtype = exact_dtype(graph, self.steps[-1], variant.neuron, variant.schedule)
+            dtype = exact_dtype(graph, self.steps[-1], variant.simulation)
             self.graphs[key] = moved(graph, dtype, device)
             self.fingerprints[variant.weights, variant.levels] = fingerprint(graph)
         return self.graphs[key]
@@ -224,9 +224,8 @@ def study(
     it.size = check_imgsz(first.imgsz if imgsz is None else imgsz, max(first.strides))
     for variant, graph in zip(grid, graphs, strict=True):  # every cell can be run, before the first one is
         check_timesteps(steps[-1], graph)
-        check_timesteps("auto", graph, variant.delay)
-        check_compiled(variant.neuron, variant.schedule, graph.levels)
-        check_exact(graph, steps[-1], variant.neuron, variant.schedule)
+        check_timesteps("auto", graph, variant.simulation)
+        check_exact(graph, steps[-1], variant.simulation)
         check_objects(truth, it.classes(variant))
     grid = distinct(it, grid)
     with open_folder(it, grid, project, name, resume, exist_ok) as it.folder:
@@ -387,7 +386,7 @@ def finish_cell(it: Study, variant: Variant) -> dict:
         operations,
         graph.levels,
         operations[0].layers,
-        first_answer(graph, variant.delay),
+        first_answer(graph, variant.simulation),
         it.steps,
         it.policies,
         classes,

@@ -138,9 +138,9 @@ def trace_picture(
     values, size = sum(y.numel() for y in target.values()), sum(float(norm(y, ord=1)) for y in target.values())
     tables, rest, seconds = [], 0, []
     start = perf_counter()
-    options = {"hysteresis": variant.hysteresis, "delay": variant.delay, "compare": ann.counts}
-    limit = min(steps[-1], check_timesteps("auto", graph, variant.delay)) if variant.rests else steps[-1]
-    for step in simulate(graph, image, limit, variant.neuron, variant.schedule, **options):
+    simulation = variant.simulation
+    limit = min(steps[-1], check_timesteps("auto", graph, simulation)) if variant.rests else steps[-1]
+    for step in simulate(graph, image, limit, simulation, compare=ann.counts):
         simulated = perf_counter()
         readout = step.readout
         read = perf_counter()

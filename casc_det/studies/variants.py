@@ -10,7 +10,7 @@ from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
 from casc_det.neurons.activation import check_levels
 from casc_det.neurons.schedule import SCHEDULES
-from casc_det.simulation import check_corrections
+from casc_det.simulation import SimulationSettings
 
 CORRUPTIONS = ("noise", "blur", "fog", "jpeg", "brightness")
 SEVERITIES = (1, 2, 3)
@@ -45,6 +45,11 @@ class Variant:
         """Short and unique: the name of the folder of this variant of a graph with the fingerprint `graph`."""
         content = {**asdict(self), "weights": graph}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def simulation(self) -> SimulationSettings:
+        """How it is simulated."""
+        return SimulationSettings("fast", self.neuron, self.schedule, self.hysteresis, self.delay)
 
     @property
     def rests(self) -> bool:
@@ -112,7 +117,7 @@ def make_grid(
     numbers = {"hysteresis": listed("hysteresis", hysteresis, float), "delay": listed("delay", delay, float)}
     for name, values in numbers.items():
         for value in values:
-            check_corrections(**{name: value})
+            SimulationSettings(**{name: value})
     grid = []
     for network, level, neuron, plan in product(networks, steps, *methods):
         plain = Variant(network, neuron, plan, levels=level)

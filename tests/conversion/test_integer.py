@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 import pytest
 import torch
-from conftest import OPS, live_yolo, small_graph, small_images
+from conftest import OPS, live_yolo, simulate, small_graph, small_images
 from fuzz_models import BLOCKS, small_detector
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,6 @@ from casc_det.errors import ArgumentError, ConversionError
 from casc_det.graph import moved
 from casc_det.graph.bounds import EXACT_BELOW, LARGEST, proved_range
 from casc_det.graph.file import load_graph, save_graph
-from casc_det.simulation import simulate
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 from casc_det.yolo.convert import convert

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from conftest import OPS, YOLOS, float_yolo, live_yolo, small_graph, small_images
+from conftest import OPS, YOLOS, float_yolo, live_yolo, simulate, small_graph, small_images
 
 from casc_det import graph as g
 from casc_det.conversion.spiking import (
@@ -19,7 +19,6 @@ from casc_det.conversion.spiking import (
 )
 from casc_det.errors import ConversionError
 from casc_det.graph.ops import apply, convolve
-from casc_det.simulation import simulate
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 

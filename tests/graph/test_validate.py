@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import simulate
 from fuzz import one
 from fuzz_models import BLOCKS, Kind, change_header, compare, small_detector
 
@@ -15,7 +16,6 @@ from casc_det.errors import ConversionError
 from casc_det.graph.file import load_graph, save_graph
 from casc_det.graph.validate import check_structure, validate
 from casc_det.graph.zoo import find
-from casc_det.simulation import simulate
 from casc_det.simulation.twin import ann_forward
 
 WHOLE, REAL = small_detector(*BLOCKS[:8]), small_detector(*BLOCKS, integer=False)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EXACT_OPS, live_yolo, small_graph, small_images
+from conftest import EXACT_OPS, live_yolo, simulate, small_graph, small_images
 
 from casc_det.conversion.spiking import convert_graph
-from casc_det.simulation import simulate
 from casc_det.yolo.capture import capture
 
 pytest.importorskip("spikingjelly", reason="pip install -e '.[bench]'")

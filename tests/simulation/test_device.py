@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from casc_det import graph as g
+from casc_det import simulation
 from casc_det.base.device import check_device, device_name
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
@@ -19,7 +20,6 @@ from casc_det.graph import moved
 from casc_det.graph.ops import convolve
 from casc_det.heads.detect.decode import DetectionSettings
 from casc_det.neurons.schedule import wsc
-from casc_det.simulation import simulate
 from casc_det.simulation.fast.convolution import SpikeConvolution
 from casc_det.simulation.reference import run_reference
 from casc_det.simulation.twin import AnnOutput, ann_forward
@@ -101,7 +101,7 @@ def test_study_brings_everything_home_before_numpy(monkeypatch):
 
     def steps_on_gpu(*args, **kwargs):
         compare = {name: n.cpu() for name, n in kwargs.pop("compare").items()}
-        for step in simulate(*args, **kwargs, compare=compare):
+        for step in simulation.simulate(*args, **kwargs, compare=compare):
             away = {name: getattr(step, name).as_subclass(OnGpu) for name in ("fired", "passed", "match", "quiescent")}
             total = lambda name, total=step.total: total(name).as_subclass(OnGpu)
             yield replace(step, total=total, **away)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EXACT_OPS, live_yolo, small_graph, small_images
+from conftest import EXACT_OPS, live_yolo, simulate, small_graph, small_images
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from casc_det.errors import ArgumentError, ConversionError
 from casc_det.graph import moved
 from casc_det.graph.bounds import proved_range, unlimited_range
 from casc_det.neurons.schedule import SCHEDULES, Schedule
-from casc_det.simulation import exact_dtype, simulate
+from casc_det.simulation import SimulationSettings, exact_dtype
 from casc_det.simulation.fast import convolution, kernels, network
 from casc_det.simulation.fast import run as fast
 from casc_det.simulation.fast.network import prepare
@@ -307,9 +307,9 @@ def test_most_exact_steps_are_the_largest_number_that_fits():
     most = int(re.search(r"exact in (\d+) steps", str(error.value))[1])
     assert unlimited_range(graph, most, most).largest < 2**24 <= unlimited_range(graph, most + 1, most + 1).largest
     assert next(simulate(graph, images, most, "if", "constant")).t == 1
-    assert exact_dtype(graph, most, "if", "constant") == torch.float32
-    assert exact_dtype(graph, most + 1, "if", "constant") == torch.float64
-    assert exact_dtype(graph, 30000, "cif", "wsc") == torch.float32
+    assert exact_dtype(graph, most, SimulationSettings("fast", "if", "constant")) == torch.float32
+    assert exact_dtype(graph, most + 1, SimulationSettings("fast", "if", "constant")) == torch.float64
+    assert exact_dtype(graph, 30000, SimulationSettings("fast", "cif", "wsc")) == torch.float32
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1e9])

@@ -1,5 +1,6 @@
 from functools import partial
 
+import conftest
 import pytest
 import torch
 from conftest import EXACT_OPS, OPS, small_graph, small_images
@@ -8,18 +9,17 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from casc_det import graph as g
-from casc_det import simulation as engine
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError
 from casc_det.graph.ops import apply, convolve
 from casc_det.neurons import NEURONS, NeuronState, neuron_step
 from casc_det.neurons.schedule import SCHEDULES, Schedule
-from casc_det.simulation import auto_limit, depths
+from casc_det.simulation import SimulationSettings, auto_limit, depths
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 
-simulate = partial(engine.simulate, engine="reference")  # tests/test_fast.py holds the fast engine to it
+simulate = partial(conftest.simulate, engine="reference")  # tests/simulation/test_fast.py holds the fast one to it
 graphs = st.builds(
     lambda ops, levels, seed: convert_graph(small_graph(*ops, levels=levels, seed=seed))[0],
     st.lists(st.sampled_from(EXACT_OPS), max_size=4),
@@ -295,21 +295,21 @@ def test_own_neurons_and_schedules_are_refused_where_they_cannot_be_run(integer,
     graph, images = spiking("conv"), small_images()
     graph = to_integer(graph) if integer else graph
     images = images.to(graph.dtype)
-    list(engine.simulate(graph, images, 5, "if"))  # what was prepared and checked does not count for another
+    list(conftest.simulate(graph, images, 5, "if"))  # what was prepared and checked does not count for another
     monkeypatch.setitem(NEURONS, "mine", silent_step)
     monkeypatch.setitem(NEURONS, "if", silent_step)
     monkeypatch.setitem(SCHEDULES, "odd", lambda levels, *_: OddSteps(levels, None))
     monkeypatch.setitem(SCHEDULES, "wake3", lambda levels, *_: Schedule(levels, 3))
     for kind in ("mine", "if"):
         with pytest.raises(ArgumentError, match=f"^neuron: '{kind}' is an own kind.*use engine='reference'$"):
-            engine.simulate(graph, images, 5, kind)
+            conftest.simulate(graph, images, 5, kind)
     with pytest.raises(ArgumentError, match="^schedule: 'odd' is an own OddSteps.*use engine='reference'$"):
-        engine.simulate(graph, images, 5, "cif", "odd")
+        conftest.simulate(graph, images, 5, "cif", "odd")
     for kind, plan in (("mine", "wsc"), ("cif", "odd"), ("cif", "wake3")):
         with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs"):
             simulate(graph, images, "auto", kind, plan)
     monkeypatch.setitem(SCHEDULES, "wsc", SCHEDULES["wake3"])
-    with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs the schedule 'wsc' of casc_det"):
+    with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs neuron='cif' and schedule='wsc' of casc_det"):
         simulate(graph, images, "auto")
 
 
@@ -325,7 +325,7 @@ def test_fewer_corrections_keep_the_fixed_point(graph, seed, hysteresis, delay):
     images = small_images(seed=seed)
     steps = list(simulate(graph, images, hysteresis=hysteresis, delay=delay))
     ann = ann_forward(graph, images)
-    assert steps[-1].quiescent.all() and steps[-1].t <= auto_limit(graph, delay)
+    assert steps[-1].quiescent.all() and steps[-1].t <= auto_limit(graph, SimulationSettings(delay=delay))
     assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
 
 

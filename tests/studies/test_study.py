@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from conftest import live_yolo
+from conftest import live_yolo, simulate
 from PIL import Image
 
 from casc_det import SpikingYOLO, convert
@@ -19,7 +19,6 @@ from casc_det.evaluation.truth import Truth, make_image
 from casc_det.graph.file import load_graph, save_graph
 from casc_det.heads.detect.decode import DetectionSettings
 from casc_det.neurons import NEURONS, neuron_step
-from casc_det.simulation import simulate
 from casc_det.studies.cells import smallest_step
 from casc_det.studies.corruptions import corrupt
 from casc_det.studies.figures import plot_layer_error, plot_more_fewer, plot_pareto

@@ -7,7 +7,7 @@ import torch
 from casc_det.graph import SpikingGraph
 from casc_det.heads.detect.decode import Detections, DetectionSettings, decode_maps, detect
 from casc_det.heads.detect.policies import Policy
-from casc_det.simulation import first_answer, simulate
+from casc_det.simulation import PLAIN, SimulationSettings, first_answer, simulate
 from casc_det.simulation.tally import Tally
 
 
@@ -17,19 +17,19 @@ def run_batch(
     timesteps: int | str,
     settings: DetectionSettings,
     policy: Policy,
-    **simulation,
+    simulation: SimulationSettings = PLAIN,
 ) -> tuple[list[Detections], list, float]:
     """Detections and `SpikingInfo` of each image, and the seconds spent on boxes.
 
     Args:
         images: (B, 3, H, W) in 0..1. policy: looked at with timesteps="auto" only; "quiescent" needs no boxes.
-        simulation: engine, hysteresis, delay, see `simulate`.
+        simulation: see `simulate`.
     """
     tally, deciding = Tally(len(images)), 0.0
     found, infos = [None] * len(images), [None] * len(images)
     watches = None
     if policy.kind != "quiescent":
-        first = first_answer(graph, simulation.get("delay", 0.0))
+        first = first_answer(graph, simulation)
         watches = [policy.watch(first) for _ in images]
 
     def look(step) -> None:
@@ -38,7 +38,7 @@ def run_batch(
             if infos[i] is None:
                 found[i] = detect(boxes[i], scores[i], settings)
 
-    for step in simulate(graph, images, timesteps, **simulation):
+    for step in simulate(graph, images, timesteps, simulation):
         tally.add(step)
         if watches is None:
             continue

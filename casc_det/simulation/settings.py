@@ -1,0 +1,68 @@
+"""How a spiking graph is simulated: one object that travels from the user to the engines."""
+
+from dataclasses import dataclass
+
+from casc_det.base.arguments import shown
+from casc_det.errors import ArgumentError
+from casc_det.neurons import NEURONS, is_own
+from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
+
+ENGINES = ("fast", "reference")
+MOST_STEPS = 32767  # counts of neurons are int16 in the fast engine
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """Engine, neuron and schedule of a simulation.
+
+    Attributes:
+        engine: "fast", or "reference": step by step, written to be read; the same spikes.
+        neuron: "cif", "if" or "signed_if"; or, in the reference engine, an own one of `casc_det.neurons.NEURONS`.
+        schedule: "wsc" (input in the first Q steps) or "constant"; or an own one of `neurons.schedule.SCHEDULES`.
+        hysteresis: in thresholds, and delay, in steps a layer: variants of the schedule that send fewer spikes and come
+            to rest at the same answer, see `casc_det.neurons.schedule`; numbers from 0 (none) to 32767.
+
+    Raises:
+        ArgumentError: a value is none of these, or the fast engine has no form of an own neuron or schedule.
+    """
+
+    engine: str = "fast"
+    neuron: str = "cif"
+    schedule: str = "wsc"
+    hysteresis: float = 0.0
+    delay: float = 0.0
+
+    def __post_init__(self):
+        for name, known in (("engine", ENGINES), ("neuron", NEURONS), ("schedule", SCHEDULES)):
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in known:
+                raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}")
+        for name in ("hysteresis", "delay"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_STEPS:
+                raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {shown(value)}")
+        self.check_engine()
+
+    def check_engine(self) -> None:
+        """Raise ArgumentError where the fast engine is to run a neuron or schedule that is not ours.
+
+        Neurons and schedules can be added, or replaced, after the settings were made: looked at again at each run.
+        """
+        if self.engine != "fast":
+            return
+        remedy = "the fast engine cannot run it; use engine='reference'"
+        if is_own(self.neuron):
+            raise ArgumentError(f"neuron: '{self.neuron}' is an own kind, not one of casc_det; {remedy}")
+        kind = type(self.plan(1))
+        if kind is not Schedule:
+            raise ArgumentError(f"schedule: '{self.schedule}' is an own {kind.__name__}, not one of casc_det; {remedy}")
+
+    def plan(self, levels: int) -> Schedule:
+        """The schedule of a graph with `levels` Q."""
+        return SCHEDULES[self.schedule](levels, self.hysteresis, self.delay)
+
+    @property
+    def rests(self) -> bool:
+        """Whether every network comes to rest, at the ANN's answer: CIF with WSC."""
+        ours = (self.neuron, self.schedule) == ("cif", "wsc") and not is_own("cif")
+        return ours and self.plan(1) == wsc(1, self.hysteresis, self.delay)
