@@ -12,6 +12,7 @@ CascError, ...                          the errors, also in `casc_det.errors`
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,7 @@ _PACKAGES = ("errors",)
 __all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return import_module(f"casc_det.{name}")
     if name not in _HOME:

@@ -3,7 +3,7 @@
     CascError
     |-- UsageError           the command line is wrong (exit code 2)
     |-- ArgumentError        an argument has a value that cannot work (also a ValueError)
-    |-- SourceError          a picture, video, folder or data set cannot be read
+    |-- SourceError          an image, video, folder or data set cannot be read
     |-- OutputError          a file cannot be written: full disk, size limit, no permission (also an OSError)
     |-- WeightsError         a weights file is missing, damaged or of another kind
     |-- ConversionError      an op of the network has no spiking counterpart
@@ -13,6 +13,7 @@ Each message is one line: the argument, what was expected, what came, what to do
 """
 
 import difflib
+from collections.abc import Iterable
 
 
 class CascError(Exception):
@@ -22,37 +23,41 @@ class CascError(Exception):
 
 
 class UsageError(CascError):
+    """The command line is wrong."""
+
     exit_code = 2
 
 
 class ArgumentError(CascError, ValueError):
-    pass
+    """An argument has a value that cannot work."""
 
 
 class SourceError(CascError):
-    pass
+    """An image, video, folder or data set cannot be read."""
 
 
 class OutputError(CascError, OSError):
+    """A file cannot be written."""
+
     @classmethod
-    def of(cls, path, error: OSError) -> "OutputError":
+    def of(cls, path: object, error: OSError) -> "OutputError":
         """The error of a file that could not be written, with the system's reason."""
         return cls(f"'{path}' cannot be written ({error.strerror or error})")
 
 
 class WeightsError(CascError):
-    pass
+    """A weights file is missing, damaged or of another kind."""
 
 
 class ConversionError(CascError):
-    pass
+    """An op of the network has no spiking counterpart, or cannot be computed exactly."""
 
 
 class TrainingError(CascError):
-    pass
+    """A training cannot go on."""
 
 
-def nearest(word: str, known) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""

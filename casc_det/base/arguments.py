@@ -9,32 +9,31 @@ from pathlib import Path
 from casc_det.errors import ArgumentError
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """A value for a message: its repr, or where that is long, what it is."""
     if isinstance(value, str | int | float | bool | type(None)):
-        text = reprlib.repr(value) if not isinstance(value, str) or len(value) > 200 else repr(value)
-        return text
+        return repr(value) if isinstance(value, str) and len(value) <= 200 else reprlib.repr(value)
     if isinstance(value, list | tuple) and len(text := reprlib.repr(value)) <= 80:
         return text
     size = f" of {len(value)}" if isinstance(value, list | tuple | dict | set | bytes | bytearray) else ""
     return f"{type(value).__name__}{size}"
 
 
-def check_flags(**values) -> None:
+def check_flags(**values: object) -> None:
     """Raise ArgumentError where a value is not True or False: the text "no" would count as true."""
     for name, value in values.items():
         if not isinstance(value, bool):
             raise ArgumentError(f"{name}: expected True or False, got {shown(value)}")
 
 
-def check_texts(**values) -> None:
+def check_texts(**values: object) -> None:
     """Raise ArgumentError where a value is neither a text or path without NUL, nor None."""
     for name, value in values.items():
         if value is not None and (not isinstance(value, str | Path) or not str(value) or "\0" in str(value)):
             raise ArgumentError(f"{name}: expected a text, got {shown(value)}")
 
 
-def check_counts(**values) -> None:
+def check_counts(**values: object) -> None:
     """Raise ArgumentError where a value is no integer above 0."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -8,7 +8,7 @@ from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError
 
 
-def device_name(device) -> str:
+def device_name(device: object) -> str:
     """The name for torch of what Ultralytics users type: "cpu", "cuda:0", 0, ...
 
     "cuda" is the GPU of this process among those that torchrun started, so that each has its own.
@@ -19,7 +19,7 @@ def device_name(device) -> str:
     return f"cuda:{text}" if text.isdigit() else text
 
 
-def check_device(device) -> torch.device:
+def check_device(device: object) -> torch.device:
     """A torch device from what Ultralytics users type ("cpu", "cuda:0", 0), or ArgumentError."""
     text = device_name(device)
     if text.partition(":")[0] not in ("cpu", "cuda"):  # others have no float64, or no values

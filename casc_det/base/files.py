@@ -7,6 +7,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from casc_det.errors import OutputError
 
@@ -38,7 +39,7 @@ def write_text(path: str | Path, text: str) -> Path:
     return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def safe_name(text, most: int = 150) -> str:
+def safe_name(text: object, most: int = 150) -> str:
     """One file name for any text: no folders, no control characters, at most `most` bytes.
 
     A text that is such a name already stays as it is; another one gets a hash: different texts never share a name.
@@ -52,12 +53,12 @@ def safe_name(text, most: int = 150) -> str:
     return f"{name.encode()[: most - 17].decode(errors='ignore')}-{digest}".lstrip("-")
 
 
-def write_json(path: str | Path, content) -> Path:
+def write_json(path: str | Path, content: object) -> Path:
     """Write JSON as the standard has it: NaN, which it does not know, becomes null."""
     return write_text(path, json.dumps(without_nan(content), indent=1, allow_nan=False) + "\n")
 
 
-def without_nan(value):
+def without_nan(value: Any) -> Any:
     """JSON values with None in place of NaN."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}

@@ -10,7 +10,7 @@ from casc_det.errors import OutputError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # the type of a module that is not there
 
 PROJECT = "runs/detect"
 

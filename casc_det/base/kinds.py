@@ -6,6 +6,7 @@ Each `Kind` reads the text of one type and nothing else: `name=7` stays the text
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError, nearest
@@ -30,7 +31,7 @@ class Kind:
     bare: bool = False
     hint: Callable[[str], str] = lambda text: ""
 
-    def value(self, name: str, text: str, optional: bool = False):
+    def value(self, name: str, text: str, optional: bool = False) -> Any:
         """The value of argument `name`.
 
         Args:
@@ -62,6 +63,7 @@ def _flag(text: str) -> bool:
 
 
 def _number(text: str) -> int | float:
+    value: int | float
     try:
         value = int(text)
     except ValueError:
@@ -81,7 +83,7 @@ def _integer(text: str) -> int:
 def _or(*readers: Callable) -> Callable:
     """The value of the first reader that takes the text."""
 
-    def read(text: str):
+    def read(text: str) -> object:
         for reader in readers:
             try:
                 return reader(text)
@@ -115,7 +117,7 @@ def _list_of(reader: Callable) -> Callable:
 def _single(reader: Callable) -> Callable:
     """As `reader` has it, but a list of one is its value."""
 
-    def read(text: str):
+    def read(text: str) -> object:
         values = reader(text)
         return values if len(values) > 1 or text[:1] in ("[", "(") else values[0]
 
@@ -151,6 +153,7 @@ def _falling(text: str) -> str:
 
 
 def choice(*known: str) -> Kind:
+    """One of some words."""
     return Kind(f"one of {', '.join(known)}", _one_of(*known), hint=lambda text: nearest(text, known))
 
 
@@ -175,4 +178,5 @@ NUMBER_OR_LIST = Kind("a number or numbers, comma-separated", _single(_list_of(_
 
 
 def choices(*known: str) -> Kind:
+    """Some of a few words, as a list."""
     return Kind(f"some of {', '.join(known)}", _list_of(_one_of(*known)))

@@ -7,7 +7,9 @@ line, and a bidirectional override may show it backwards.
 import os
 import re
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 CONTROLS = (
     r"\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -25,7 +27,7 @@ def _escaped(match: re.Match) -> str:
     return named.get(code) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
-def printable(text) -> str:
+def printable(text: object) -> str:
     """A text in one line, with every control character as an escape such as `\\x1b`.
 
     >>> printable("a\\x1b[2J")
@@ -44,12 +46,13 @@ class Screen:
 
     LEAD = re.compile(r"\r(\x1b\[K)?")  # at the start of what is written: a bar that is drawn again
 
-    def __init__(self, stream, bars: list | None = None):
+    def __init__(self, stream: TextIO, bars: list[TextIO] | None = None) -> None:
         self._stream, self._bars = stream, [] if bars is None else bars
 
     def write(self, text: str) -> int:
-        lead = self.LEAD.match(text)
-        lead = lead[0] if lead else ""
+        """Write what may be seen of a text; the number of characters of all of it."""
+        found = self.LEAD.match(text)
+        lead = found[0] if found else ""
         if lead:
             self._bars[:] = [] if text == lead or text.endswith("\n") else [self._stream]
         elif text and self._bars:
@@ -61,18 +64,19 @@ class Screen:
         self._stream.write(lead + re.sub(f"(?![\t\n])[{CONTROLS}]", _escaped, lines))
         return len(text)
 
-    def writelines(self, lines) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of some texts."""
         for line in lines:
             self.write(line)
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
 @contextmanager
-def screened():
+def screened() -> Iterator[None]:
     """Standard output and error are `Screen`s; one that is closed takes everything and shows nothing."""
-    before, bars = (sys.stdout, sys.stderr), []
+    before, bars = (sys.stdout, sys.stderr), list[TextIO]()
     with open(os.devnull, "w") as nowhere:
         sys.stdout, sys.stderr = (Screen(nowhere if stream is None else stream, bars) for stream in before)
         try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 STAT = Path("/proc/stat")  # ticks of each core
 
 
-def check_threads(threads) -> int | str:
+def check_threads(threads: Any) -> int | str:
     """`threads` itself, "auto" or an integer from 1 to 1024, or ArgumentError."""
     if threads != "auto" and (isinstance(threads, bool) or not isinstance(threads, int) or not 0 < threads <= MOST):
         raise ArgumentError(f"threads: expected an integer from 1 to {MOST} or 'auto', got {shown(threads)}")
@@ -41,7 +42,7 @@ def computing(threads: int | str) -> Iterator[None]:
         INSIDE.before = INSIDE.before if INSIDE.count else torch.get_num_threads()
         INSIDE.count += 1
         before = INSIDE.before
-    torch.set_num_threads(min(before, USE.free()) if threads == "auto" else threads)
+    torch.set_num_threads(threads if isinstance(threads, int) else min(before, USE.free()))
     try:
         yield
     finally:
@@ -92,8 +93,9 @@ def quota() -> float:
 class Use:
     """How much of its cores other processes use, from one look to the next, at least `INTERVAL` seconds later."""
 
-    def __init__(self):
-        self.seen, self.others = self._look(), None
+    def __init__(self) -> None:
+        self.seen = self._look()
+        self.others: float | None = None  # cores that others use
 
     def free(self) -> int:
         """The number of cores that are free for this process, at least 1."""
