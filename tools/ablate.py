@@ -1,10 +1,10 @@
 """What each part of the training recipe is worth: short trainings with equal budgets, one part changed at a time.
 
-    python tools/ablate.py data=pictures weights=float.safetensors teacher=float.safetensors \\
+    python tools/ablate.py data=images weights=float.safetensors teacher=float.safetensors \\
         val=coco/annotations/instances_val2017.json [names=data/coco.yaml] [limit=213] [val_imgsz=320] [only=base,hard]
         [out=ablation.json] [project=runs/ablate] [epochs=3] [imgsz=320] [batch=16] [any other argument of train]
 
-Each row starts from the same float weights, sees the same pictures in the same order, and is scored by the mAP of its
+Each row starts from the same float weights, sees the same images in the same order, and is scored by the mAP of its
 CQReLU ANN (real-valued) and of its integer graph's ANN, to which the spiking network comes at rest, beside its mean
 count per neuron and the spiking network's energy at rest. `val` is never trained on. Rows that `out` holds already are
 kept: run it again after a break. With `model=best.pt progressive=0 epochs=2 lr0=1.5e-4` rows go on from a checkpoint.

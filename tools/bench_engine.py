@@ -3,7 +3,7 @@
     python tools/bench_engine.py [imgsz=320,640] [batch=1,8] [timesteps=8,16,32,64] [repeats=5] [threads=2]
         [what=ann,fast,reference,spikingjelly,plain] [source=folder] [weights=...] [real=...] [out=bench.json]
 
-Method. The same pictures (`batch` of `source` at a time, others in each repeat; default: the demo picture of
+Method. The same images (`batch` of `source` at a time, others in each repeat; default: the demo image of
 Ultralytics, also mirrored) go through each of
 
     ann           the float32 CQReLU network in torch: convolution with bias, then floor and clamp in place
@@ -17,7 +17,7 @@ finds the memory as another left it, and only one works at a time. For each size
 `repeats` times after one run to warm up, so that whatever else the machine does hits all alike; the median is kept, and
 every single time is in the file. What an existing `out` holds of other sizes and batches is kept. `peak_mb` is the
 largest resident memory of a process of its own that makes one run. `ratio_per_step` is the time of one step of one
-picture over that of one ANN forward of one picture.
+image over that of one ANN forward of one image.
 """
 
 import json

@@ -1,10 +1,10 @@
 """Count the neurons and readout values in which spiking network and ANN differ at quiescence.
 
-    python tools/check_exactness.py source=../shared/data/coco-mini/images/val2017 [limit=20] [levels=4]
+    python tools/check_exactness.py source=coco-mini/images/val2017 [limit=20] [levels=4]
         [models=yolov3-tiny,yolov5n,yolov8n or none] [weights=a.safetensors,b.safetensors] [sizes=320,256x320]
         [engine=fast,reference] [out=exactness.json]
 
-The networks in `models` have random weights, BatchNorm statistics of the pictures and clips drawn from 1.5 to 2.5,
+The networks in `models` have random weights, BatchNorm statistics of the images and clips drawn from 1.5 to 2.5,
 so that every layer is alive; their real-valued spiking graph (float64) is compared with Ultralytics' own forward pass
 as well, and their integer graph (float32) is made of it. The files in `weights` (default: the shipped ones) are
 compared with their ANN twin. With both engines the spikes of every step are compared, too, on integer graphs.

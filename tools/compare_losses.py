@@ -1,10 +1,10 @@
-"""Does a distilled detector need more pictures or more training? Its losses on pictures it learned and on others.
+"""Does a distilled detector need more images or more training? Its losses on images it learned and on others.
 
-    python tools/compare_losses.py weights=yolov8n-cq16-float teacher=float.safetensors data=pictures,more_pictures
+    python tools/compare_losses.py weights=yolov8n-cq16-float teacher=float.safetensors data=images,more_images
         [model=yolov8n.yaml] [imgsz=320] [limit=94]
 
-`data` as in training: the 5 % of its pictures that training holds out are held against as many others. If both have the
-same losses, nothing is learned by heart, and longer training would help more than further pictures.
+`data` as in training: the 5 % of its images that training holds out are held against as many others. If both have the
+same losses, nothing is learned by heart, and longer training would help more than further images.
 """
 
 import json

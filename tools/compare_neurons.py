@@ -1,11 +1,11 @@
 """Mean relative readout error of the spiking network against its ANN over time, for neurons and schedules.
 
-    python tools/compare_neurons.py source=../shared/data/coco-mini/images/val2017 [weights=...] [limit=50]
+    python tools/compare_neurons.py source=coco-mini/images/val2017 [weights=...] [limit=50]
         [imgsz=320] [timesteps=8,16,24,32,48,64] [workers=2] [out=neurons.json]
 
-Error: |y(t) - y_ann| / |y_ann|, Euclidean norms over all readout values of a picture, mean over pictures.
+Error: |y(t) - y_ann| / |y_ann|, Euclidean norms over all readout values of a image, mean over images.
 IF without sleep: constant input, plain integrate-and-fire. IF with sleep: the same under WSC. CIF without sleep:
-constant input. CIF with WSC: the method of casc_det; the only one that has to reach zero. Pictures are shared out among
+constant input. CIF with WSC: the method of casc_det; the only one that has to reach zero. Images are shared out among
 `workers` processes of one thread.
 """
 

@@ -1,7 +1,7 @@
 """Measure the shipped weights: everything that stands in the cards and tables, from one resumable command.
 
-    python tools/measure.py coco=../shared/data/coco-mini voc=../shared/data/voc-mini bccd=../shared/data/bccd
-        teacher=../shared/weights/yolov8n-coco-fused.safetensors [only=cq16.coco,study] [processes=2]
+    python tools/measure.py coco=coco-mini voc=voc-mini bccd=bccd
+        teacher=yolov8n-coco-fused.safetensors [only=cq16.coco,study] [processes=2]
         [project=runs/measure]
 
 What the project folder holds already is kept; to measure again, remove its folder or file there. At the end the figures

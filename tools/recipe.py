@@ -1,9 +1,9 @@
-"""The recipe of the shipped COCO detectors, from a float detector and pictures to integer graphs.
+"""The recipe of the shipped COCO detectors, from a float detector and images to integer graphs.
 
-    python tools/recipe.py data=pictures teacher=float.safetensors [names=data/coco.yaml] [levels=16,8] [size=1]
+    python tools/recipe.py data=images teacher=float.safetensors [names=data/coco.yaml] [levels=16,8] [size=1]
         [model=yolov8n.yaml] [project=runs/recipe] [out=weights] [any other argument of train, for all stages]
 
-`data` is a dataset YAML, or folders of pictures without labels: what is learned is the teacher's answer. Each stage
+`data` is a dataset YAML, or folders of images without labels: what is learned is the teacher's answer. Each stage
 starts from the best checkpoint of the one before; the second and further `levels` start from the first one's stage
 `grow`, with a stage `levels` of their own. `size` multiplies all epochs. Stop it at any moment and run it again:
 finished stages are kept, a stage that was stopped goes on.

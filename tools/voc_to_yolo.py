@@ -1,8 +1,8 @@
 """Make an Ultralytics data set (YOLO labels and a YAML) of a VOC folder, for training.
 
-    python tools/voc_to_yolo.py source=../shared/data/bccd out=data/bccd [train=train] [val=val]
+    python tools/voc_to_yolo.py source=bccd out=data/bccd [train=train] [val=val]
 
-Pictures are linked, not copied. Objects marked difficult and boxes without extent are left out.
+Images are linked, not copied. Objects marked difficult and boxes without extent are left out.
 """
 
 import json
