@@ -14,7 +14,8 @@ from ultralytics.models.yolo.detect import DetectionPredictor
 from casc_det import SpikingYOLO, convert
 from casc_det.errors import ArgumentError, ConversionError, WeightsError
 from casc_det.heads.detect.decode import Detections
-from casc_det.prediction.folder import box_difference, record
+from casc_det.prediction.demo import box_difference
+from casc_det.prediction.records import record
 from casc_det.yolo.capture import capture
 from casc_det.yolo.results import make_results
 from casc_det.yolo.sources import Frame

@@ -3,6 +3,7 @@
 import json
 import sys
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 
 from casc_det.base.terminal import printable
@@ -22,7 +23,9 @@ def run_predict(options: dict) -> int:
 def predict_into(folder: Path, options: dict) -> int:
     from casc_det.api import SpikingYOLO
     from casc_det.graph.zoo import DEFAULT
-    from casc_det.prediction.folder import count_boxes, predict_to_folder
+    from casc_det.prediction.outputs import Saving
+    from casc_det.prediction.predict import predict_to_folder
+    from casc_det.prediction.records import count_boxes
     from casc_det.yolo.progress import Progress
 
     made_with = {key: options.pop(key) for key in MODEL}
@@ -35,8 +38,9 @@ def predict_into(folder: Path, options: dict) -> int:
             f"note: the picture is still being injected before T = {model.graph.levels}; expect few boxes",
             file=sys.stderr,
         )
+    saving = Saving(**{field.name: options.pop(field.name) for field in fields(Saving)})
     with Progress("predict") as bar:
-        content = predict_to_folder(model, source, folder, bar.frame, settings=made_with, **options)
+        content = predict_to_folder(model, source, folder, bar.frame, made_with, saving, **options)
     results, skipped = content["results"], f", {len(content['skipped'])} skipped" if content["skipped"] else ""
     if json_to_screen:
         print((folder / "predictions.json").read_text(), end="")
@@ -71,7 +75,8 @@ def run_demo(options: dict) -> int:
 
 def demo_into(folder: Path, options: dict) -> int:
     from casc_det.api import SpikingYOLO
-    from casc_det.prediction.folder import count_boxes, demo_to_folder, verdict
+    from casc_det.prediction.demo import demo_to_folder, verdict
+    from casc_det.prediction.records import count_boxes
     from casc_det.yolo.progress import Progress, demo_image
 
     model = SpikingYOLO(**{key: options.pop(key) for key in MODEL})
@@ -91,7 +96,7 @@ def demo_into(folder: Path, options: dict) -> int:
     rest = "quiescent" if last["spiking"]["quiescent"] else "not yet quiescent"
     text = f"{count_boxes(len(last['boxes']))}, {verdict(report.difference)}"
     print(f"SNN at T = {last['spiking']['timesteps']} ({rest}): {text}")
-    print(f"Picture: {report.picture}")
+    print(f"Picture: {report.image}")
     return 0
 
 

@@ -12,7 +12,7 @@ from casc_det.evaluation.classes import ClassMap, mapped
 from casc_det.evaluation.figures import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall
 from casc_det.evaluation.truth import Truth
 from casc_det.show.figures import save_figures
-from casc_det.show.images import board, draw_boxes, panel, write_picture
+from casc_det.show.images import board, draw_boxes, panel, write_image
 
 EXAMPLES = 6
 COLUMNS = (
@@ -83,7 +83,7 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
 
     problems = save_figures(folder, {"precision_recall": lambda: plot_precision_recall(outcomes), "confusion": matrix})
     try:
-        write_picture(folder / "examples.png", examples(truth, found))
+        write_image(folder / "examples.png", examples(truth, found))
     except OutputError:
         raise
     except Exception as error:  # what is drawn comes from data; no example is worth the numbers

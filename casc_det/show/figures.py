@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -46,7 +46,9 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     return write_bytes(path, stream.getvalue())
 
 
-def save_figures(folder: Path, figures: dict[str, Callable[[], Figure | None]], suffixes=(".png",)) -> list[str]:
+def save_figures(
+    folder: Path, figures: dict[str, Callable[[], Figure | None]], suffixes: tuple[str, ...] = (".png",)
+) -> list[str]:
     """Draw each figure and write it as `folder/name` with each suffix; one that is None, or fails, is removed there.
 
     Returns:
@@ -57,20 +59,27 @@ def save_figures(folder: Path, figures: dict[str, Callable[[], Figure | None]], 
     """
     problems = []
     for name, draw in figures.items():
-        figure = None
         files = [folder / f"{name}{suffix}" for suffix in suffixes]
+        figure = None
         try:
             figure = draw()
-            for file in files if figure else ():
-                save_figure(figure, file)
+            if figure is not None:
+                for file in files:
+                    save_figure(figure, file)
         except OutputError:
             raise
         except Exception as error:
             figure = None
-            problems.append(f"{name}: could not be drawn ({type(error).__name__}: {' '.join(str(error).split())})")
-        for file in files if figure is None else ():
-            file.unlink(missing_ok=True)
+            problems.append(f"{name}: could not be drawn ({in_words(error)})")
+        if figure is None:
+            for file in files:
+                file.unlink(missing_ok=True)
     return problems
+
+
+def in_words(error: Exception) -> str:
+    """An error of others in one line: its type and what it says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def literal(text: str, longest: int = 200) -> str:
@@ -85,7 +94,7 @@ def literal(text: str, longest: int = 200) -> str:
 
 
 @contextmanager
-def without_mathtext():
+def without_mathtext() -> Iterator[None]:
     """Inside, matplotlib shows every text as it is, also where figures of others hold class names such as `$x_^$`."""
     with rc_context({"text.parse_math": False}):
         yield

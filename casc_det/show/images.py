@@ -1,4 +1,4 @@
-"""Pictures on disk: annotated results and the demo's board. Beside it only `video` uses OpenCV."""
+"""Images on disk: annotated results and the demo's board, drawn by OpenCV."""
 
 from pathlib import Path
 
@@ -8,12 +8,17 @@ import numpy as np
 from casc_det.base.files import write_bytes
 from casc_det.errors import SourceError
 
-INK, PAPER, GREEN = (40, 40, 40), (255, 255, 255), (60, 140, 30)
+INK, PAPER, GREEN = (40, 40, 40), (255, 255, 255), (60, 140, 30)  # BGR, as all colours here
+COLOURS = ((56, 56, 255), (255, 149, 0), (31, 170, 255), (52, 147, 26), (200, 55, 255), (187, 212, 0), (134, 34, 255))
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def write_picture(path: str | Path, image: np.ndarray) -> Path:
-    """Write a BGR picture whole or not at all; the suffix gives the format."""
+def write_image(path: str | Path, image: np.ndarray) -> Path:
+    """Write a BGR image (H, W, 3) uint8 whole or not at all; the suffix gives the format.
+
+    Raises:
+        SourceError: the suffix is of no known format. OutputError: the file cannot be written.
+    """
     try:
         done, data = cv2.imencode(Path(path).suffix or ".jpg", image)
     except cv2.error:
@@ -24,25 +29,24 @@ def write_picture(path: str | Path, image: np.ndarray) -> Path:
 
 
 def jpeg_of(image: np.ndarray, side: int) -> tuple[bytes, float]:
-    """A BGR picture as JPEG, made smaller so that its longer side is at most `side` pixels, and the scale."""
+    """A BGR image as JPEG, made smaller so that its longer side is at most `side` pixels, and the scale."""
     scale = min(1.0, side / max(image.shape[:2]))
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes(), scale
 
 
-COLOURS = ((56, 56, 255), (255, 149, 0), (31, 170, 255), (52, 147, 26), (200, 55, 255), (187, 212, 0), (134, 34, 255))
-
-
-def draw_boxes(image: np.ndarray, boxes, labels, names: list[str], scores=None) -> np.ndarray:
-    """A copy of a BGR picture with xyxy boxes, class names and, where given, scores."""
+def draw_boxes(
+    image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, names: list[str], scores: np.ndarray | None = None
+) -> np.ndarray:
+    """A copy of a BGR image with boxes (N, 4) xyxy in pixels, class names and, where given, scores (N,)."""
     drawn = image.copy()
     width = max(round(sum(image.shape[:2]) / 2 * 0.004), 2)
     for i, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         x1, y1, x2, y2 = (round(v) for v in box)
         colour = COLOURS[label % len(COLOURS)]
         cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, width, cv2.LINE_AA)
-        text = literal(names[label]) + ("" if scores is None else f" {scores[i]:.2f}")
+        text = drawable(names[label]) + ("" if scores is None else f" {scores[i]:.2f}")
         size = width * 0.28
         (w, h), _ = cv2.getTextSize(text, FONT, size, max(width // 2, 1))
         top = max(y1 - h - 6, 0)
@@ -51,19 +55,19 @@ def draw_boxes(image: np.ndarray, boxes, labels, names: list[str], scores=None) 
     return drawn
 
 
-def literal(text: str) -> str:
+def drawable(text: str) -> str:
     """Text as OpenCV can draw it: its fonts have ASCII only, and half of a surrogate pair crashes it."""
     return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
 def panel(image: np.ndarray, title: str, note: str = "", good: bool = False, width: int = 320) -> np.ndarray:
-    """A picture with a title line above and a note below."""
+    """An image of `width` pixels with a title line above and a note below, both green where `good`."""
     height = round(image.shape[0] * width / image.shape[1])
-    picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     top, bottom = np.full((38, width, 3), 255, np.uint8), np.full((30, width, 3), 255, np.uint8)
-    cv2.putText(top, literal(title), (4, 26), FONT, 0.6, GREEN if good else INK, 2, cv2.LINE_AA)
-    cv2.putText(bottom, literal(note), (4, 20), FONT, 0.44, GREEN if good else INK, 1, cv2.LINE_AA)
-    return np.vstack((top, picture, bottom))
+    cv2.putText(top, drawable(title), (4, 26), FONT, 0.6, GREEN if good else INK, 2, cv2.LINE_AA)
+    cv2.putText(bottom, drawable(note), (4, 20), FONT, 0.44, GREEN if good else INK, 1, cv2.LINE_AA)
+    return np.vstack((top, small, bottom))
 
 
 def board(panels: list[np.ndarray], columns: int = 3, gap: int = 12) -> np.ndarray:

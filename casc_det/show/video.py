@@ -39,7 +39,7 @@ class VideoFile:
     Frames are BGR, (H, W, 3) uint8, and get the size of the first one. fps: frames per second, see `encodable`.
     """
 
-    def __init__(self, path: str | Path, fps: float | None):
+    def __init__(self, path: str | Path, fps: float | None) -> None:
         self.path, self.fps, self.written = Path(path), encodable(fps), 0
         self.writer: cv2.VideoWriter | None = None
         short = hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]  # streams take turns
@@ -55,7 +55,7 @@ class VideoFile:
             check_name(self.temporary)
             self.size = (image.shape[1], image.shape[0])  # width, height
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            code = cv2.VideoWriter_fourcc(*"mp4v")
+            code = cv2.VideoWriter.fourcc(*"mp4v")
             self.writer = cv2.VideoWriter(str(self.temporary), cv2.CAP_FFMPEG, code, self.fps, self.size)
             if not self.writer.isOpened():
                 self.temporary.unlink(missing_ok=True)

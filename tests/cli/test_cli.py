@@ -255,10 +255,10 @@ def test_predict_saves_labels_and_crops_and_takes_class_names(capsys, weights, p
 
 
 def test_predict_keeps_what_was_done_when_interrupted(capsys, weights, picture, tmp_path, monkeypatch):
-    import casc_det.prediction.folder
+    import casc_det.prediction.outputs
 
     (tmp_path / "second.png").write_bytes(picture.read_bytes())
-    real, calls = casc_det.prediction.folder.write_picture, []
+    real, calls = casc_det.prediction.outputs.write_image, []
 
     def interrupt(path, image):
         calls.append(path)
@@ -266,7 +266,7 @@ def test_predict_keeps_what_was_done_when_interrupted(capsys, weights, picture, 
             raise KeyboardInterrupt
         return real(path, image)
 
-    monkeypatch.setattr(casc_det.prediction.folder, "write_picture", interrupt)
+    monkeypatch.setattr(casc_det.prediction.outputs, "write_image", interrupt)
     words = ("predict", f"weights={weights}", f"source={tmp_path}/*.png", "timesteps=5", f"project={tmp_path}/r")
     code, out, _ = run(capsys, *words)
     content = json.loads((tmp_path / "r" / "predict" / "predictions.json").read_text())
@@ -294,37 +294,11 @@ def predicted(folder) -> dict:
     return json.loads((folder / "predictions.json").read_text())
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError(28, "No space left on device")])
-def test_whatever_ends_predict_its_video_and_json_are_there(weights, tmp_path, error):
-    from casc_det import SpikingYOLO
-    from casc_det.prediction.folder import predict_to_folder
-
-    seen = []
-
-    def progress(result, total):
-        seen.append(result.frame)
-        if len(seen) == 3:
-            raise error
-
-    run_it = lambda: predict_to_folder(
-        SpikingYOLO(weights), clip(tmp_path / "clip.avi", 6), tmp_path / "r", progress, {}, timesteps=2
-    )
-    if error is KeyboardInterrupt:
-        assert run_it()["interrupted"]
-    else:
-        with pytest.raises(error if isinstance(error, type) else OSError):
-            run_it()
-    content = predicted(tmp_path / "r")
-    assert content["interrupted"] and [r["frame"] for r in content["results"]] == [1, 2, 3]
-    assert frames_of(tmp_path / "r" / "clip.mp4") == 3
-    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["clip.mp4", "predictions.json"]
-
-
 def test_full_disk_ends_predict_and_keeps_what_was_done(capsys, weights, picture, tmp_path, monkeypatch):
-    import casc_det.prediction.folder
+    import casc_det.prediction.outputs
 
     (tmp_path / "second.png").write_bytes(picture.read_bytes())
-    real, calls = casc_det.prediction.folder.write_picture, []
+    real, calls = casc_det.prediction.outputs.write_image, []
 
     def full(path, image):
         calls.append(path)
@@ -332,7 +306,7 @@ def test_full_disk_ends_predict_and_keeps_what_was_done(capsys, weights, picture
             raise OSError(28, "No space left on device", str(path))
         return real(path, image)
 
-    monkeypatch.setattr(casc_det.prediction.folder, "write_picture", full)
+    monkeypatch.setattr(casc_det.prediction.outputs, "write_image", full)
     words = ("predict", f"weights={weights}", f"source={tmp_path}/*.png", "timesteps=2", f"project={tmp_path}/r")
     assert "No space left on device" in fails(capsys, *words)
     content = predicted(tmp_path / "r" / "predict")
@@ -350,7 +324,7 @@ def test_results_that_have_no_place_go_to_the_temporary_folder(capsys, weights, 
 
 
 def test_one_file_that_cannot_be_written_does_not_end_predict(capsys, weights, picture, tmp_path, monkeypatch):
-    import casc_det.prediction.folder
+    import casc_det.prediction.outputs
 
     long = tmp_path / f"{'x' * 246}.png"
     long.write_bytes(picture.read_bytes())
@@ -362,9 +336,9 @@ def test_one_file_that_cannot_be_written_does_not_end_predict(capsys, weights, p
     assert all(
         (tmp_path / "r" / "predict" / r[key]).is_file() for r in content["results"] for key in ("saved", "labels")
     )
-    real = casc_det.prediction.folder.write_picture
+    real = casc_det.prediction.outputs.write_image
     refuse = lambda path, image: real(path if "xxx" not in path.name else path.with_name("y" * 300 + ".jpg"), image)
-    monkeypatch.setattr(casc_det.prediction.folder, "write_picture", refuse)
+    monkeypatch.setattr(casc_det.prediction.outputs, "write_image", refuse)
     code, _, error = run(capsys, *words, f"source={tmp_path}/*.png")
     content = predicted(tmp_path / "r" / "predict-2")
     assert code == 1 and "could not be written" in error and [bool(r["saved"]) for r in content["results"]] == [1, 0]

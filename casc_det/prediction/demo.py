@@ -1,0 +1,101 @@
+"""The work of `casc-det demo`: the boxes of the ANN and of the spiking network over time, side by side in one image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from casc_det.api import SpikingYOLO
+from casc_det.base.files import write_json
+from casc_det.prediction.records import count_boxes, record
+from casc_det.show.images import board, panel, write_image
+from casc_det.yolo.results import SpikingResults
+from casc_det.yolo.sources import Source
+
+EQUAL = 1e-6  # pixels, or score: what float64 may differ by at quiescence
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo found.
+
+    Attributes:
+        steps: one record (see `record`) for each time step. ann: the ANN's.
+        difference: the largest absolute difference of box corners (pixels) and scores between the last step and the
+            ANN, None where the boxes are not the same objects.
+        image: the board that was written.
+    """
+
+    steps: list[dict]
+    ann: dict
+    difference: float | None
+    image: Path
+
+
+def demo_to_folder(
+    model: SpikingYOLO,
+    source: object,
+    folder: Path,
+    progress: Callable[[SpikingResults], None],
+    timesteps: int | str = "auto",
+    **options: Any,
+) -> DemoReport:
+    """Compare the ANN with the spiking network at every time step; write `demo.png` and `demo.json`.
+
+    Args:
+        source: one image, see `SpikingYOLO.predict`.
+        progress: called with each result, after its time step.
+        options: conf, iou, imgsz.
+    """
+    levels = model.graph.levels
+    shown = {max(levels // 2, 1), levels, levels + max(levels // 4, 1), levels + levels // 2}
+    image = Source(source).single("demo")
+    ann = model.ann(image, **options)
+    steps, drawn, result = [], [], ann
+    for result in model.anytime(image, timesteps, **options):
+        steps.append(record(result))
+        if result.spiking.timesteps in shown:
+            drawn.append(result)
+        progress(result)
+    if result not in drawn:
+        drawn.append(result)
+    expected = record(ann)
+    difference = box_difference(steps[-1], expected)
+    panels = [panel(ann.plot(), "ANN (CQReLU)", count_boxes(len(ann)))]
+    panels += [step_panel(result, levels, None) for result in drawn[:-1]]
+    panels.append(step_panel(drawn[-1], levels, verdict(difference), difference is not None and difference <= EQUAL))
+    file = write_image(folder / "demo.png", board(panels))
+    content = {"settings": {"source": str(source), "timesteps": timesteps, **options}, "ann": expected, "steps": steps}
+    write_json(folder / "demo.json", content)
+    return DemoReport(steps, expected, difference, file)
+
+
+def step_panel(result: SpikingResults, levels: int, ending: str | None, good: bool = False) -> np.ndarray:
+    """The panel of one time step; ending: how its boxes compare with the ANN's, for the last one."""
+    info = result.spiking
+    assert info is not None, "it is the answer of a spiking network"
+    phase = "wake" if info.timesteps <= levels else "quiescent" if info.quiescent else "sleep"
+    note = f"{count_boxes(len(result))}, {info.spikes / 1e6:.1f} M spikes" + (f": {ending}" if ending else "")
+    return panel(result.plot(), f"SNN  T = {info.timesteps}  ({phase})", note, good)
+
+
+def verdict(difference: float | None) -> str:
+    """How boxes compare with the ANN's, from their `box_difference`."""
+    if difference is None:
+        return "not the ANN's objects"
+    return "equal to the ANN's" if difference <= EQUAL else f"the ANN's objects, off by up to {difference:.2g}"
+
+
+def box_difference(first: dict, second: dict) -> float | None:
+    """The largest absolute difference of corners and scores of two records, None where number or classes differ."""
+    pairs = list(zip(first["boxes"], second["boxes"], strict=False))
+    if len(first["boxes"]) != len(second["boxes"]) or any(a["class"] != b["class"] for a, b in pairs):
+        return None
+    values = [
+        (x, y)
+        for a, b in pairs
+        for x, y in zip([*a["box"], a["confidence"]], [*b["box"], b["confidence"]], strict=True)
+    ]
+    return max((abs(x - y) for x, y in values), default=0.0)
