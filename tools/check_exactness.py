@@ -23,9 +23,9 @@ from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import DEFAULT, find
 from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
-from casc_det.yolo.capture import DetectionModel
 from casc_det.yolo.convert import convert
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+from casc_det.yolo.network import DetectionModel
 from casc_det.yolo.sources import Source, letterbox
 
 

@@ -17,6 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 from ultralytics.nn.modules import Concat
 
+from casc_det.yolo.network import raw_outputs
+
 FEATURE_GAIN = 2.0
 
 
@@ -59,10 +61,8 @@ class DistillationLoss:
 
     def __call__(self, predictions, batch):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.cpu_bf16):
-            target = self.teacher(batch["img"])[1]
-            target = target.get("one2many", target)  # of heads without NMS
-        if isinstance(predictions, tuple):  # eval mode: (decoded, raw)
-            predictions = predictions[1]
+            target = raw_outputs(self.teacher(batch["img"]))
+        predictions = raw_outputs(predictions)
         items = {
             "feature_loss": self.features * self._features(),
             "score_loss": score_loss(predictions["scores"].float(), target["scores"].float()),

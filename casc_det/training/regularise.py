@@ -7,8 +7,9 @@ from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.bounds import units_of
-from casc_det.yolo.capture import capture, trace
+from casc_det.yolo.capture import capture
 from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.trace import modules_of, trace
 
 
 class SpikePenalty:
@@ -52,9 +53,7 @@ class FakeInt8:
     """
 
     def __init__(self, model: nn.Module):
-        captured, traced = capture(model), trace(model)
-        modules = dict(traced.named_modules())
-        module_of = {node.name: modules[node.target] for node in traced.graph.nodes if node.op == "call_module"}
+        captured, module_of = capture(model), modules_of(trace(model))
         sites = {node.name: i for i, node in enumerate(captured.of_type(g.Activation))}
         self.clips = [module_of[name].lam for name in sites]
         site_of_channel = g.per_channel(

@@ -43,6 +43,7 @@ from casc_det.yolo.checkpoint import check_answer, float_model, is_spiking, load
 from casc_det.yolo.data import ImageDataset, is_yaml, read_data
 from casc_det.yolo.guard import guarded
 from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.network import CQReLUModel
 
 DEFAULT_LEVELS = 8
 TRAIN_KEYS = (*DEFAULT_CFG_DICT, *OWN)
@@ -66,16 +67,6 @@ def check_architecture(model, trust: bool = False) -> None:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise WeightsError(f"model: '{model}' describes no network that can be built ({reason})") from error
     check_convertible(network, str(model))
-
-
-class CQReLUModel(DetectionModel):
-    """Detection model whose forward pass can run under bf16 autocast on a CPU, which Ultralytics refuses."""
-
-    cpu_bf16 = False
-
-    def forward(self, x, *args, **kwargs):
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.cpu_bf16 and self.training):
-            return super().forward(x, *args, **kwargs)
 
 
 class DistillationValidator:

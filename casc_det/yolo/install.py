@@ -9,7 +9,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from casc_det.errors import ConversionError, TrainingError
 from casc_det.neurons.activation import CQReLU, check_levels, cqrelu_counts
-from casc_det.yolo.capture import trace
+from casc_det.yolo.trace import modules_of, trace
 
 REPLACED = (nn.SiLU, nn.ReLU, nn.LeakyReLU)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
@@ -50,11 +50,11 @@ def install_cqrelu(model: DetectionModel, levels: int) -> int:
 def _share_clips(model: DetectionModel) -> None:
     """Give activations whose outputs are added (through slices, pads, pools, upsampling) the same clip parameter."""
     traced = trace(model)
-    modules = dict(traced.named_modules())
+    modules = modules_of(traced)
     sources: dict[fx.Node, set[CQReLU]] = {}
     groups: list[set[CQReLU]] = []
     for node in traced.graph.nodes:
-        module = modules.get(node.target) if node.op == "call_module" else None
+        module = modules.get(node.name)
         reached = set().union(*(sources[n] for n in node.all_input_nodes))
         if isinstance(module, CQReLU):
             sources[node] = {module}

@@ -27,8 +27,8 @@ from ultralytics.utils import IterableSimpleNamespace
 
 from casc_det.errors import ArgumentError, WeightsError
 
-OWN = ("casc_det.neurons.activation.CQReLU", "casc_det.training.trainer.CQReLUModel")
-MOVED = {"casc_det.activation": "casc_det.neurons.activation", "casc_det.yolo.train": "casc_det.training.trainer"}
+OWN = ("casc_det.neurons.activation.CQReLU", "casc_det.yolo.network.CQReLUModel")
+MOVED = {"casc_det.activation": "casc_det.neurons.activation", "casc_det.yolo.train": "casc_det.yolo.network"}
 LAYERS = ("torch.nn.modules", "ultralytics.nn.modules", "ultralytics.nn.tasks")  # their nn.Module classes
 LOSSES = ("ultralytics.utils.loss", "ultralytics.utils.tal")  # some checkpoints hold the criterion
 ALIASES = {  # names of earlier releases

@@ -6,14 +6,12 @@ from conftest import live_yolo
 from casc_det import convert
 from casc_det import graph as g
 from casc_det.training.regularise import FakeInt8, SpikePenalty
-from casc_det.yolo.capture import trace
 from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.trace import modules_of, trace
 
 
 def convolutions(model) -> dict[str, torch.nn.Conv2d]:
-    traced = trace(model)
-    modules = dict(traced.named_modules())
-    found = {n.name: modules[n.target] for n in traced.graph.nodes if n.op == "call_module"}
+    found = modules_of(trace(model))
     return {name: module for name, module in found.items() if isinstance(module, torch.nn.Conv2d)}
 
 

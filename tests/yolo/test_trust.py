@@ -20,7 +20,7 @@ from casc_det import SpikingYOLO, convert
 from casc_det.cli.run import main
 from casc_det.errors import ArgumentError, WeightsError
 from casc_det.graph.file import load_graph, save_graph
-from casc_det.training.trainer import CascTrainer, CQReLUModel, train
+from casc_det.training.trainer import CascTrainer, train
 from casc_det.yolo.architecture import (
     is_plain_activation,
     is_plain_layer,
@@ -31,6 +31,7 @@ from casc_det.yolo.architecture import (
 from casc_det.yolo.checkpoint import read_checkpoint
 from casc_det.yolo.float_network import FloatNetwork
 from casc_det.yolo.guard import guarded
+from casc_det.yolo.network import CQReLUModel
 from casc_det.yolo.unpickle import load
 
 ACTIVATION = "__import__('os').system('touch {}') or nn.SiLU()"
