@@ -43,7 +43,7 @@ def test_imports_finds_every_kind():
 
 
 def test_ultralytics_is_imported_only_under_yolo_and_training():
-    assert "yolo.capture" in users("ultralytics")
+    assert "yolo.trace" in users("ultralytics")
     assert [name for name in users("ultralytics") if name.split(".")[0] not in ("yolo", "training")] == []
 
 
