@@ -19,9 +19,10 @@ from casc_det.graph import Graph, SpikingGraph, moved
 from casc_det.graph.file import load_graph
 from casc_det.graph.validate import validate
 from casc_det.graph.zoo import find
-from casc_det.heads.detect.batch import run_batch
-from casc_det.heads.detect.decode import DetectionSettings, check_classes, decode_maps, detect
-from casc_det.heads.detect.policies import read_policy
+from casc_det.heads import head_of
+from casc_det.heads.batch import run_batch
+from casc_det.heads.detect.settings import DetectionSettings, check_classes
+from casc_det.heads.policies import read_policy
 from casc_det.simulation import SimulationSettings, check_timesteps, simulate
 from casc_det.simulation.tally import Tally
 from casc_det.simulation.twin import ann_forward
@@ -86,12 +87,12 @@ class SpikingYOLO:
         self,
         source,
         timesteps: int | str = "auto",
-        conf: float = 0.25,
-        iou: float = 0.7,
+        conf: float = DetectionSettings.conf,
+        iou: float = DetectionSettings.iou,
         imgsz: int | tuple[int, int] | None = None,
         device=None,
         stream: bool = False,
-        max_det: int = 300,
+        max_det: int = DetectionSettings.max_det,
         classes: list[int] | None = None,
         batch: int = 1,
         rect: bool = True,
@@ -112,7 +113,7 @@ class SpikingYOLO:
             batch: pictures of equal letterboxed size that are simulated together.
             rect: pad to the stride only; False pads to a square.
             vid_stride: every so many frames of a video.
-            policy: with timesteps="auto": when to stop, see `heads.detect.policies`; each picture stops by itself.
+            policy: with timesteps="auto": when to stop, see `heads.policies`; each picture stops by itself.
 
         Returns:
             A list or generator of Ultralytics `Results`, boxes in pixels of the original picture, each with
@@ -152,7 +153,15 @@ class SpikingYOLO:
             for i, (frame, image) in enumerate(group):
                 yield self._results(found[i], frame, image, infos[i], speed)
 
-    def anytime(self, image, timesteps: int | str = "auto", at=None, conf: float = 0.25, iou: float = 0.7, imgsz=None):
+    def anytime(
+        self,
+        image,
+        timesteps: int | str = "auto",
+        at=None,
+        conf: float = DetectionSettings.conf,
+        iou: float = DetectionSettings.iou,
+        imgsz=None,
+    ):
         """The answer to one picture at every time step, from one simulation.
 
         Args:
@@ -173,16 +182,16 @@ class SpikingYOLO:
             tally.add(step)
             done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
             if at is None or step.t in at or done:
-                boxes, scores = decode_maps(step.readout, self.graph.strides, self.graph.reg_max)
-                yield self._results(detect(boxes[0], scores[0], settings), frame, x, tally.info(0, step.t))
+                (answer,) = head_of(self.graph).answers(step.readout, settings)
+                yield self._results(answer, frame, x, tally.info(0, step.t))
 
-    def ann(self, image, conf: float = 0.25, iou: float = 0.7, imgsz=None):
+    def ann(self, image, conf: float = DetectionSettings.conf, iou: float = DetectionSettings.iou, imgsz=None):
         """`Results` of the ANN twin for one image (see `predict`): what the spiking network converges to."""
         frame, x, settings = self._single("ann", image, conf, iou, imgsz)
         with computing(self.threads):
             output = ann_forward(self.graph, x[None].to(self.device, self.dtype), keep_counts=False)
-        boxes, scores = decode_maps(output.readout, self.graph.strides, self.graph.reg_max)
-        return self._results(detect(boxes[0], scores[0], settings), frame, x, None)
+        (answer,) = head_of(self.graph).answers(output.readout, settings)
+        return self._results(answer, frame, x, None)
 
     def val(
         self,

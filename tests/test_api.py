@@ -13,7 +13,7 @@ from ultralytics.models.yolo.detect import DetectionPredictor
 
 from casc_det import SpikingYOLO, convert
 from casc_det.errors import ArgumentError, ConversionError, WeightsError
-from casc_det.heads.detect.decode import Detections
+from casc_det.heads.detect.detections import Detections
 from casc_det.prediction.demo import box_difference
 from casc_det.prediction.records import record
 from casc_det.yolo.capture import capture

@@ -19,7 +19,7 @@ from PIL import Image
 from casc_det.base.files import safe_name
 from casc_det.base.terminal import Screen, printable, screened
 from casc_det.cli.run import main
-from casc_det.heads.detect.decode import Detections
+from casc_det.heads.detect.detections import Detections
 from casc_det.studies.report import page_of
 from casc_det.studies.run import Study
 from casc_det.studies.variants import Variant

@@ -23,12 +23,12 @@ from casc_det.base.files import write_json
 from casc_det.cli.run import script_options
 from casc_det.evaluation.classes import mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
-from casc_det.evaluation.detection import scoring, to_picture
+from casc_det.evaluation.detection import scoring
 from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.run import limited
 from casc_det.evaluation.truth import read_truth
 from casc_det.graph import moved
-from casc_det.heads.detect.decode import decode_maps, detect
+from casc_det.heads import head_of
 from casc_det.simulation import simulate
 from casc_det.simulation.cost import count_operations
 from casc_det.simulation.twin import ann_forward
@@ -36,6 +36,7 @@ from casc_det.training.trainer import CascTrainer
 from casc_det.yolo.convert import convert
 from casc_det.yolo.install import cqrelu_sites
 from casc_det.yolo.progress import Progress
+from casc_det.yolo.results import in_original
 from casc_det.yolo.sources import letterbox, read_image
 
 BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}
@@ -119,8 +120,8 @@ def score_ann(graph, truth, size: int, bar) -> dict:
         frame = read_image(picture.path)
         x = letterbox(frame.image, (size, size), max(graph.strides), False)[None]
         ann = ann_forward(graph, x.to(graph.dtype))
-        boxes, scores = decode_maps(ann.readout, graph.strides, graph.reg_max)
-        found.append(mapped(to_picture(detect(boxes[0], scores[0], scoring(classes)), frame, x.shape[2:]), classes))
+        (answer,) = head_of(graph).answers(ann.readout, scoring(classes))
+        found.append(mapped(in_original(answer, x.shape[2:], frame.image.shape), classes))
         counts += sum(float(n.sum()) for n in ann.counts.values())
         neurons += sum(n.numel() for n in ann.counts.values())
         if graph.integer and i < SIMULATED:

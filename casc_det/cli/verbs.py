@@ -20,6 +20,7 @@ from casc_det.base.kinds import (
     choices,
 )
 from casc_det.cli import commands
+from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.training.arguments import OWN, SHARED
 
 
@@ -74,8 +75,8 @@ TRUST = Option(
 DETECTING = {
     "weights": Option(PATH, None, "spiking graph: a .safetensors file, or a name of casc-det models [yolov8n-cq16]"),
     "timesteps": Option(STEPS, "auto", "number of time steps; auto: until quiescent, when the answer is the ANN's"),
-    "conf": Option(NUMBER, 0.25, "smallest score of a box, 0..1"),
-    "iou": Option(NUMBER, 0.7, "NMS: boxes of one class overlapping by more than this are one, 0..1"),
+    "conf": Option(NUMBER, DetectionSettings.conf, "smallest score of a box, 0..1"),
+    "iou": Option(NUMBER, DetectionSettings.iou, "NMS: boxes of one class overlapping by more than this are one, 0..1"),
     "imgsz": Option(SIZE, None, "longest side in pixels; default: that of the weights"),
     "device": Option(TEXT, "cpu", "cpu, cuda, cuda:0, 0, ..."),
 }
@@ -124,7 +125,7 @@ VERBS = {
         {
             "source": Option(TEXT, REQUIRED, "picture, folder, glob, .txt list, video, webcam index or URL"),
             **DETECTING,
-            "max_det": Option(INTEGER, 300, "most boxes a picture"),
+            "max_det": Option(INTEGER, DetectionSettings.max_det, "most boxes a picture"),
             "classes": Option(TEXT, None, "classes to keep, for example person,bus or [0,2]"),
             "batch": Option(INTEGER, 1, "pictures simulated together"),
             "rect": Option(FLAG, True, "pad to multiples of the stride; false: to a square"),

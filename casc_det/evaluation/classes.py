@@ -1,11 +1,12 @@
 """Match the classes of a model and of a data set by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from casc_det.errors import ArgumentError
+from casc_det.heads.detect.detections import Detections
 
 ALIASES = {
     "aeroplane": "airplane",
@@ -124,12 +125,10 @@ def _ambiguous(name: str, several: list[str], of: str, mappable: bool = True) ->
     )
 
 
-def mapped(record: dict, classes: ClassMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(boxes, scores, labels) of one row of an image in the labels of the data set."""
-    labels = classes.label_of[np.array(record["labels"], dtype=np.int64)]
-    kept = labels >= 0
-    boxes = np.array(record["boxes"], dtype=np.float64).reshape(-1, 4)
-    return boxes[kept], np.array(record["scores"], dtype=np.float64)[kept], labels[kept]
+def mapped(found: Detections, classes: ClassMap) -> Detections:
+    """Detections in the labels of the data set; those of classes that it does not have are left out."""
+    labels = classes.label_of[found.labels]
+    return replace(found, labels=labels)[labels >= 0]
 
 
 def few(names) -> str:

@@ -9,6 +9,7 @@ from pycocotools.cocoeval import COCOeval
 
 from casc_det.evaluation.bootstrap import Outcomes
 from casc_det.evaluation.truth import Truth
+from casc_det.heads.detect.detections import Detections
 
 OFFICIAL = (
     *("mAP50-95", "mAP50", "mAP75", "mAP small", "mAP medium", "mAP large"),
@@ -56,15 +57,16 @@ def to_coco(truth: Truth) -> dict:
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
 
-def to_results(truth: Truth, found: list[tuple]) -> list[dict]:
+def to_results(truth: Truth, found: list[Detections]) -> list[dict]:
     """Detections as a COCO results list with the user's own ids.
 
     Args:
-        found: for each image (boxes (N, 4) xyxy, scores (N,), labels (N,)).
+        found: of each image, in the labels of the data set.
     """
     entries = []
-    for image_id, (boxes, scores, labels) in zip(user_ids(truth), found, strict=True):
-        for (x1, y1, x2, y2), score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
+    for image_id, one in zip(user_ids(truth), found, strict=True):
+        rows = zip(one.boxes.tolist(), one.scores.tolist(), one.labels.tolist(), strict=True)
+        for (x1, y1, x2, y2), score, label in rows:
             bbox = [x1, y1, x2 - x1, y2 - y1]
             category = truth.category_ids[label]
             entries.append({"image_id": image_id, "category_id": category, "bbox": bbox, "score": score})
@@ -95,16 +97,16 @@ class CocoCurve:
     def __init__(self, truth: Truth, labels: list[int]):
         self.truth, self.labels, self.ground = truth, labels, _ground(truth)
 
-    def __call__(self, found: list[tuple]) -> tuple[float, float]:
+    def __call__(self, found: list[Detections]) -> tuple[float, float]:
         """mAP50-95 and mAP50, NaN without objects; found: see `to_results`."""
         precision = self._evaluated(found).eval["precision"][..., 0, 0]
         return _mean(precision), _mean(precision[0])
 
-    def outcomes(self, found: list[tuple]) -> list[Outcomes]:
+    def outcomes(self, found: list[Detections]) -> list[Outcomes]:
         """What became of every detection, class by class, for `bootstrap_gap`."""
         return _outcomes(self._evaluated(found), self.truth, self.labels)
 
-    def _evaluated(self, found: list[tuple]) -> COCOeval:
+    def _evaluated(self, found: list[Detections]) -> COCOeval:
         return _evaluated(self.ground, self.truth, to_results(self.truth, found), self.labels, all_areas=False)
 
 

@@ -15,12 +15,15 @@ from casc_det.base.threads import computing
 from casc_det.evaluation.classes import ClassMap
 from casc_det.evaluation.truth import LabelledImage
 from casc_det.graph import SpikingGraph
-from casc_det.heads.detect.decode import Detections, DetectionSettings, decode_maps, detect
+from casc_det.heads import head_of
+from casc_det.heads.detect.detections import Detections
+from casc_det.heads.detect.head import DetectHead
+from casc_det.heads.detect.same import same_boxes
+from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.simulation import PLAIN, SimulationSettings, simulate, spiking_convolutions
 from casc_det.simulation.twin import ann_forward
 
-SCORING = DetectionSettings(conf=0.001, iou=0.7, max_det=300, multi_label=True)  # as Ultralytics validates
-SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be called the ANN's
+SCORING = DetectionSettings(conf=0.001, multi_label=True)  # as Ultralytics validates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,27 +85,29 @@ def detect_batch(graph: SpikingGraph, floats, images: list[LabelledImage], plan:
 
 def _detect_same_size(graph: SpikingGraph, floats, labelled, frames, images, plan: Plan) -> list[dict]:
     """The records of images of one letterboxed size."""
+    from casc_det.yolo.results import in_original
+
     images = torch.stack(images).to(graph.device, graph.dtype)
     records = [{"key": p.key, "input": list(images.shape[2:]), "rows": {}, "cost": {}} for p in labelled]
+    own = head_of(graph)
 
-    def add(row: str, readout, strides, reg_max, seconds: float, settings=plan.scoring):
-        boxes, scores = decode_maps(readout, strides, reg_max)
-        for i, record in enumerate(records):
-            found = detect(boxes[i], scores[i], settings)
-            record["rows"][row] = to_picture(found, frames[i], images.shape[2:])
+    def add(row: str, readout, seconds: float, head: DetectHead = own, settings=plan.scoring):
+        for record, frame, found in zip(records, frames, head.answers(readout, settings), strict=True):
+            record["rows"][row] = in_original(found, images.shape[2:], frame.image.shape).record()
             record["cost"][row] = {"seconds": seconds / len(records)}
 
     start = perf_counter()
     if floats is not None:
         readout = floats.readout(images)
-        add("float", readout, floats.strides, floats.reg_max, perf_counter() - start, plan.float_scoring)
+        add("float", readout, perf_counter() - start, own.of(floats), plan.float_scoring)
         start = perf_counter()
     ann = ann_forward(graph, images)
-    add("ann", ann.readout, graph.strides, graph.reg_max, perf_counter() - start)
+    add("ann", ann.readout, perf_counter() - start)
     _spiking_rows(graph, images, plan, ann, add, records)
     for record in records:
+        found = {row: Detections.of_record(values) for row, values in record["rows"].items()}
         for row in plan.rows:
-            record["cost"][row]["same_boxes"] = same_boxes(record["rows"][row], record["rows"]["ann"])
+            record["cost"][row]["same_boxes"] = same_boxes(found[row], found["ann"])
     return records
 
 
@@ -116,7 +121,7 @@ def _spiking_rows(graph, images, plan: Plan, ann, add, records) -> None:
 
     def emit(row: str, step):
         readout = step.readout
-        add(row, readout, graph.strides, graph.reg_max, seconds)
+        add(row, readout, seconds)
         differences = [readout_difference(readout, ann.readout, i) for i in range(len(images))]
         flipped = [None] * len(images)  # the counts are known at the last step and at rest
         if counts := step.counts:
@@ -159,20 +164,3 @@ def readout_difference(first: dict, second: dict, i: int) -> tuple[float, float]
     """Mean and largest absolute difference of image `i` over all readout values."""
     gaps = torch.cat([(first[name][i] - second[name][i]).abs().flatten() for name in second])
     return gaps.mean().item(), gaps.max().item()
-
-
-def to_picture(found: Detections, frame, shape) -> dict:
-    """Detections as JSON values, boxes in pixels of the original image."""
-    from casc_det.yolo.results import original_boxes
-
-    boxes = original_boxes(found.boxes, tuple(shape), frame.image.shape[:2])
-    return {"boxes": boxes.tolist(), "scores": found.scores.tolist(), "labels": found.labels.tolist()}
-
-
-def same_boxes(first: dict, second: dict) -> bool:
-    """Whether two rows of an image have the same detections within `SAME_PIXELS` and `SAME_SCORE`."""
-    if first["labels"] != second["labels"]:
-        return False
-    boxes = np.abs(np.array(first["boxes"]) - np.array(second["boxes"]))
-    scores = np.abs(np.array(first["scores"]) - np.array(second["scores"]))
-    return bool((boxes <= SAME_PIXELS).all() and (scores <= SAME_SCORE).all())

@@ -5,10 +5,12 @@ from matplotlib.figure import Figure
 
 from casc_det.evaluation.bootstrap import RECALLS, Outcomes
 from casc_det.evaluation.truth import LabelledImage
-from casc_det.heads.detect.nms import overlaps
+from casc_det.heads.detect.boxes import overlaps
+from casc_det.heads.detect.detections import Detections
+from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.show.figures import literal
 
-SHOWN_SCORE, SHOWN_IOU = 0.25, 0.5
+SHOWN_SCORE, SHOWN_IOU = DetectionSettings.conf, 0.5
 
 
 def precision_at_recalls(outcomes: Outcomes, threshold: int = 0) -> np.ndarray | None:
@@ -42,24 +44,24 @@ def plot_precision_recall(rows: dict[str, list[Outcomes]]) -> Figure:
     return figure
 
 
-def confusion(images: list[LabelledImage], found: list[tuple], classes: int) -> np.ndarray:
+def confusion(images: list[LabelledImage], found: list[Detections], classes: int) -> np.ndarray:
     """Counts (classes + 1, classes + 1): row = detected as, column = really; the last one is background.
 
     Detections above score 0.25, by falling score; each takes the free object that it overlaps most, from IoU 0.5 on,
     whatever its class.
     """
     matrix = np.zeros((classes + 1, classes + 1), dtype=np.int64)
-    for image, (boxes, scores, labels) in zip(images, found, strict=True):
+    for image, one in zip(images, found, strict=True):
         ignored = image.crowd | image.difficult
         free = np.ones(len(image.boxes), dtype=bool)
-        for i in np.argsort(-scores, kind="stable"):
-            if scores[i] <= SHOWN_SCORE:
+        for i in np.argsort(-one.scores, kind="stable"):
+            if one.scores[i] <= SHOWN_SCORE:
                 break
-            iou = overlaps(boxes[i : i + 1], image.boxes)[0] * free if len(free) else np.zeros(0)
+            iou = overlaps(one.boxes[i : i + 1], image.boxes)[0] * free if len(free) else np.zeros(0)
             best = int(iou.argmax()) if len(iou) and iou.max() >= SHOWN_IOU else None
             if best is not None and ignored[best]:
                 continue
-            matrix[labels[i], classes if best is None else image.labels[best]] += 1
+            matrix[one.labels[i], classes if best is None else image.labels[best]] += 1
             if best is not None:
                 free[best] = False
         for label in image.labels[free & ~ignored]:

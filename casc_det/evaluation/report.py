@@ -11,6 +11,7 @@ from casc_det.errors import OutputError
 from casc_det.evaluation.classes import ClassMap, mapped
 from casc_det.evaluation.figures import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall
 from casc_det.evaluation.truth import Truth
+from casc_det.heads.detect.detections import Detections
 from casc_det.show.figures import save_figures
 from casc_det.show.images import board, draw_boxes, panel, write_image
 
@@ -76,7 +77,7 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
         A line for each that could not be drawn.
     """
     last = list(rows)[-1]
-    found = {row: [mapped(r["rows"][row], maps["snn"]) for r in records] for row in ("ann", last)}
+    found = {row: [mapped(Detections.of_record(r["rows"][row]), maps["snn"]) for r in records] for row in ("ann", last)}
 
     def matrix():
         return plot_confusion(confusion(truth.images, found[last], len(truth.names)), truth.names, last)
@@ -91,7 +92,7 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
     return problems
 
 
-def examples(truth: Truth, found: dict[str, list[tuple]]) -> np.ndarray:
+def examples(truth: Truth, found: dict[str, list[Detections]]) -> np.ndarray:
     """A board of images spread over the data set: ground truth and what each row found."""
     from casc_det.yolo.sources import read_image
 
@@ -102,9 +103,9 @@ def examples(truth: Truth, found: dict[str, list[tuple]]) -> np.ndarray:
         drawn = draw_boxes(pixels, image.boxes, image.labels, truth.names)
         panels.append(panel(drawn, f"{Path(image.path).stem}: ground truth", f"objects: {len(image.boxes)}", width=420))
         for row, values in found.items():
-            boxes, scores, labels = (part[values[i][1] > SHOWN_SCORE] for part in values[i])
-            drawn = draw_boxes(pixels, boxes, labels, truth.names, scores)
+            seen = values[i][values[i].scores > SHOWN_SCORE]
+            drawn = draw_boxes(pixels, seen.boxes, seen.labels, truth.names, seen.scores)
             panels.append(
-                panel(drawn, row.replace("snn", "SNN, T =").replace("ann", "ANN"), f"boxes: {len(boxes)}", width=420)
+                panel(drawn, row.replace("snn", "SNN, T =").replace("ann", "ANN"), f"boxes: {len(seen)}", width=420)
             )
     return board(panels)

@@ -35,6 +35,7 @@ from casc_det.evaluation.shard import Shard
 from casc_det.evaluation.truth import Truth
 from casc_det.evaluation.voc import evaluate_voc
 from casc_det.graph import SpikingGraph
+from casc_det.heads.detect.detections import Detections
 from casc_det.simulation import check_timesteps
 from casc_det.simulation.cost import count_operations
 
@@ -107,7 +108,7 @@ def score(truth: Truth, records: list[dict], maps: dict[str, ClassMap], protocol
     rows, outcomes = {}, {}
     for row in records[0]["rows"]:
         classes = maps["float" if row == "float" else "snn"]
-        found = [mapped(record["rows"][row], classes) for record in records]
+        found = [mapped(Detections.of_record(record["rows"][row]), classes) for record in records]
         predictions = to_results(truth, found)
         file = f"predictions_{row.replace(' ', '_')}.json"
         write_text(folder / file, json.dumps(predictions))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from casc_det.errors import ArgumentError, SourceError
+from casc_det.heads.detect.boxes import areas
 
 
 @dataclass
@@ -67,11 +68,11 @@ def make_image(key, path, width, height, rows, problems: list[str]) -> LabelledI
             continue
         kept.append(row)
     boxes = np.array([row[:4] for row in kept], dtype=np.float64).reshape(-1, 4)
-    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    areas = np.array([own[i] if row[7] is None else row[7] for i, row in enumerate(kept)], dtype=np.float64)
+    own = areas(boxes)
+    given = np.array([own[i] if row[7] is None else row[7] for i, row in enumerate(kept)], dtype=np.float64)
     column = lambda i, kind: np.array([row[i] for row in kept], dtype=kind)
     return LabelledImage(
-        key, str(path), width, height, boxes, column(4, np.int64), column(5, bool), column(6, bool), areas
+        key, str(path), width, height, boxes, column(4, np.int64), column(5, bool), column(6, bool), given
     )
 
 

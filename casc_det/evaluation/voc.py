@@ -9,7 +9,8 @@ import numpy as np
 
 from casc_det.evaluation.bootstrap import Outcomes
 from casc_det.evaluation.truth import LabelledImage
-from casc_det.heads.detect.nms import overlaps
+from casc_det.heads.detect.boxes import overlaps
+from casc_det.heads.detect.detections import Detections
 
 THRESHOLDS = np.arange(50, 100, 5) / 100
 
@@ -49,12 +50,12 @@ def average_precision(hits: np.ndarray, positives: int, points: int | None = Non
 
 
 def evaluate_voc(
-    images: list[LabelledImage], found: list[tuple], labels: list[int]
+    images: list[LabelledImage], found: list[Detections], labels: list[int]
 ) -> tuple[dict[str, dict], list[Outcomes]]:
     """VOC07 and VOC12 AP at IoU 0.5 and AP50:95 (whole curve) of each class.
 
     Args:
-        found: for each image (boxes (N, 4), scores (N,), labels (N,)).
+        found: of each image, in the labels of the data set.
         labels: the classes to score.
 
     Returns:
@@ -74,15 +75,15 @@ def evaluate_voc(
     return result, all_outcomes
 
 
-def match_class(images: list[LabelledImage], found: list[tuple], label: int) -> Outcomes:
+def match_class(images: list[LabelledImage], found: list[Detections], label: int) -> Outcomes:
     """Outcomes of all detections of one class, by falling score (ties: by image)."""
     scores, outcomes, places, positives = [], [], [], []
-    for i, (image, (boxes, values, classes)) in enumerate(zip(images, found, strict=True)):
+    for i, (image, one) in enumerate(zip(images, found, strict=True)):
         positives.append(int(((image.labels == label) & ~(image.difficult | image.crowd)).sum()))
-        mine = np.flatnonzero(classes == label)
-        mine = mine[np.argsort(-values[mine], kind="stable")]
-        scores.append(values[mine])
-        outcomes.append(match_image(image, label, boxes[mine]))
+        mine = one[one.labels == label]
+        mine = mine[np.argsort(-mine.scores, kind="stable")]
+        scores.append(mine.scores)
+        outcomes.append(match_image(image, label, mine.boxes))
         places.append(np.full(len(mine), i))
     order = np.argsort(-np.concatenate(scores), kind="stable")
     return Outcomes(np.concatenate(outcomes, axis=1)[:, order], np.concatenate(places)[order], np.array(positives))

@@ -6,9 +6,10 @@ from casc_det.evaluation.bootstrap import bootstrap_gap
 from casc_det.evaluation.classes import ClassMap, mapped
 from casc_det.evaluation.coco import CocoCurve
 from casc_det.evaluation.energy import EnergyModel, energy_mj
-from casc_det.heads.detect.policies import Policy
+from casc_det.heads.detect.detections import Detections
+from casc_det.heads.policies import Policy
 from casc_det.simulation.cost import Operations
-from casc_det.studies.traces import SHOWN, Boxes, Trace, as_boxes
+from casc_det.studies.traces import SHOWN, Trace
 
 ENOUGH = (0.99, 1.0)  # shares of the ANN's mAP that a summary asks for
 LEAST_MAP = 0.01  # of the ANN: below it nothing is concluded, since next to nothing is detected
@@ -60,7 +61,7 @@ def build_cell(
         "more": (mean("more")[chosen].sum(1) / neurons).tolist(),
         "fewer": (mean("fewer")[chosen].sum(1) / neurons).tolist(),
     }
-    of_ann = [mapped_boxes(as_boxes(trace.ann), classes) for trace in traces]
+    of_ann = [mapped(Detections.of_table(trace.ann), classes) for trace in traces]
     ann = score(of_ann)
     ann_macs = float(np.mean([work.ann_macs for work in operations]))
     exits = {str(policy): exit_steps(traces, policy, first, steps[-1]) for policy in policies}
@@ -93,13 +94,9 @@ def build_cell(
         },
     }
     marked = {smallest_step(cell, share, kept) for share in ENOUGH for kept in (False, True)} - {None}
-    rows = {t: score.outcomes([mapped_boxes(trace.at(t), classes) for trace in traces]) for t in sorted(marked)}
+    rows = {t: score.outcomes([mapped(trace.at(t), classes) for trace in traces]) for t in sorted(marked)}
     gaps = bootstrap_gap({"ann": score.outcomes(of_ann), **rows}, "ann", DRAWS)
     return cell | {"gap_95": {str(t): list(interval) for t, interval in gaps.items()}}
-
-
-def mapped_boxes(found: Boxes, classes: ClassMap) -> tuple:
-    return mapped({"boxes": found.boxes, "scores": found.scores, "labels": found.labels}, classes)
 
 
 def scored_steps(
@@ -112,7 +109,7 @@ def scored_steps(
         if k and steps[k - 1] >= last:
             results.append(results[-1])
         else:
-            results.append(score([mapped_boxes(trace.at(t), classes) for trace in traces]))
+            results.append(score([mapped(trace.at(t), classes) for trace in traces]))
     return results
 
 
@@ -137,9 +134,7 @@ def exit_steps(traces: list[Trace], policy: Policy, first: int, last: int) -> tu
         watch = policy.watch(first)
         for t in range(1, last + 1):
             found = trace.at(t)
-            shown = found.scores >= SHOWN
-            rests = bool(0 < trace.rest <= t)
-            stops = watch.stop(t, found.boxes[shown], found.scores[shown], found.labels[shown], rests)
+            stops = watch.stop(t, found[found.scores >= SHOWN], bool(0 < trace.rest <= t))
             if stops:
                 break
         steps.append(t)
@@ -151,7 +146,7 @@ def policy_point(
     traces, operations, levels: int, at: list[int], classes, score: CocoCurve, energy: EnergyModel
 ) -> dict:
     """What a policy reaches and costs."""
-    reached = score([mapped_boxes(trace.at(t), classes) for trace, t in zip(traces, at, strict=True)])
+    reached = score([mapped(trace.at(t), classes) for trace, t in zip(traces, at, strict=True)])
     sops = [trace.sops[:t].sum() for trace, t in zip(traces, at, strict=True)]
     macs = [work.snn_macs(t, levels) for work, t in zip(operations, at, strict=True)]
     spent = [energy_mj(m, s, energy) for m, s in zip(macs, sops, strict=True)]

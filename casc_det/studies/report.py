@@ -10,13 +10,14 @@ from pathlib import Path
 
 from casc_det.base.files import without_nan, write_json, write_text
 from casc_det.errors import OutputError
+from casc_det.heads.detect.detections import Detections
 from casc_det.show.figures import save_figures
 from casc_det.show.images import jpeg_of
 from casc_det.studies import figures
 from casc_det.studies.cells import LEAST_MAP
 from casc_det.studies.neurons import neuron_paths
 from casc_det.studies.summary import answers, summarise
-from casc_det.studies.traces import SHOWN, as_boxes
+from casc_det.studies.traces import SHOWN
 from casc_det.studies.variants import Variant
 
 TEMPLATE, PAGE = Path(__file__).with_name("page.html"), "report.html"
@@ -209,7 +210,7 @@ def played_run(it, variant: Variant, picture, scale: float) -> dict:
     steps = list(range(1, it.steps[-1] + 1))
     return {
         "rest": int(trace.rest),
-        "ann": shown(as_boxes(trace.ann)),
+        "ann": shown(Detections.of_table(trace.ann)),
         "boxes": [shown(trace.at(t)) for t in steps],
         "sent": trace.values("sent", steps).astype(int).tolist(),
         "taken": trace.values("taken_back", steps).astype(int).tolist(),

@@ -32,7 +32,7 @@ from casc_det.evaluation.truth import LabelledImage, Truth, read_truth
 from casc_det.graph import SpikingGraph, moved
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import find
-from casc_det.heads.detect.policies import read_policy
+from casc_det.heads.policies import read_policy
 from casc_det.simulation import check_exact, check_timesteps, exact_dtype, first_answer
 from casc_det.simulation.cost import count_operations
 from casc_det.simulation.twin import ann_forward
@@ -190,7 +190,7 @@ def study(
     Args:
         weights: spiking graphs, files or names, comma-separated; default: the shipped detector.
         data, images, split: the data set, see `casc_det.evaluation.truth.read_truth`.
-        timesteps: `1..64` or `8,16,32`, in rising order. policies: see `heads.detect.policies`, comma-separated.
+        timesteps: `1..64` or `8,16,32`, in rising order. policies: see `heads.policies`, comma-separated.
         neurons, schedule, hysteresis, delay, corruptions, severities, levels: axes of the grid, see `make_grid`.
         imgsz: default: that of the first graph. limit: the first so many pictures. threads: see `base.threads`.
         exist_ok: write into the folder `name` even if it exists; a study in it is replaced.

@@ -5,7 +5,6 @@ import io
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,22 +12,16 @@ from torch.linalg import vector_norm as norm
 
 from casc_det.base.files import write_bytes
 from casc_det.graph import SpikingGraph
-from casc_det.heads.detect.decode import DetectionSettings, decode_maps, detect
+from casc_det.heads.detect.decode import decode_maps, detect
+from casc_det.heads.detect.detections import Detections
+from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.simulation import check_timesteps, simulate
 from casc_det.simulation.fast.convolution import channels_last
 from casc_det.simulation.twin import AnnOutput
 from casc_det.studies.variants import Variant
 
-SHOWN = 0.25  # score from which boxes are shown: what the policies look at, whatever the class
+SHOWN = DetectionSettings.conf  # score from which boxes are shown: what the policies look at, whatever the class
 BY_STEP = ("sent", "taken_back", "sops", "more", "fewer", "count_gap", "mse", "relative_error")
-
-
-class Boxes(NamedTuple):
-    """Detections of one picture: (N, 4) xyxy pixels of the original, (N,) scores, (N,) labels."""
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
 
 
 @dataclass
@@ -63,10 +56,10 @@ class Trace:
     ann: np.ndarray
     seconds: np.ndarray
 
-    def at(self, t: int) -> Boxes:
+    def at(self, t: int) -> Detections:
         """The detections after step t."""
         row = min(t, len(self.sops)) - 1
-        return as_boxes(self.detections[self.offsets[row] : self.offsets[row + 1]])
+        return Detections.of_table(self.detections[self.offsets[row] : self.offsets[row + 1]])
 
     def values(self, name: str, steps: list[int]) -> np.ndarray:
         """What array `name` holds at given steps; spikes, operations and seconds are 0 after rest, the rest stays."""
@@ -94,18 +87,6 @@ class Trace:
             return cls(**{f.name: file[f.name] for f in fields(cls)})
 
 
-def as_boxes(table: np.ndarray) -> Boxes:
-    return Boxes(table[:, :4].astype(np.float64), table[:, 4].astype(np.float64), table[:, 5].astype(np.int64))
-
-
-def as_table(found, shape, original) -> np.ndarray:
-    """Detections of the letterboxed picture as a table (N, 6) float64 in pixels of the original."""
-    from casc_det.yolo.results import original_boxes
-
-    boxes = original_boxes(found.boxes, tuple(shape), original[:2]).numpy()
-    return np.concatenate((boxes, found.scores[:, None], found.labels[:, None]), 1).astype(np.float64)
-
-
 @torch.no_grad()
 def trace_picture(
     graph: SpikingGraph,
@@ -125,13 +106,15 @@ def trace_picture(
         settings: which detections are scored, see `casc_det.evaluation.detection.scoring`; of other classes those that
             are shown are kept, too.
     """
+    from casc_det.yolo.results import in_original
+
     scored = settings.classes or ()
     others = replace(settings, conf=SHOWN, classes=tuple(c for c in range(len(graph.names)) if c not in scored))
 
     def boxes(readout) -> np.ndarray:
         maps, scores = decode_maps(readout, graph.strides, graph.reg_max)
         found = [detect(maps[0], scores[0], choice) for choice in (settings, others) if choice.classes]
-        return np.concatenate([as_table(part, image.shape[2:], original) for part in found])
+        return np.concatenate([in_original(part, image.shape[2:], original).table() for part in found])
 
     wanted, rows = set(steps), {name: [] for name in BY_STEP}
     target = {name: channels_last(y) for name, y in ann.readout.items()}  # as the engine lays them out

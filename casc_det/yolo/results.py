@@ -1,6 +1,7 @@
 """Ultralytics `Results` with one attribute more: `spiking`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from ultralytics.utils.plotting import save_one_box
 
 from casc_det.base.files import safe_name
 from casc_det.base.terminal import printable
-from casc_det.heads.detect.decode import Detections
+from casc_det.heads.detect.detections import Detections
 from casc_det.simulation.tally import SpikingInfo
 from casc_det.yolo.sources import Frame
 
@@ -81,22 +82,22 @@ def crops(result: Results) -> Iterator[tuple[str, np.ndarray]]:
             yield result.names[int(label)], crop
 
 
-def original_boxes(boxes: np.ndarray, shape: tuple[int, int], original: tuple[int, int]) -> torch.Tensor:
+def original_boxes(boxes: np.ndarray, shape: tuple[int, ...], original: tuple[int, ...]) -> torch.Tensor:
     """Boxes (N, 4) of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W), clipped to it."""
-    return scale_boxes(shape, torch.from_numpy(boxes).double(), original)
+    return scale_boxes(tuple(shape), torch.tensor(boxes, dtype=torch.float64), original)
+
+
+def in_original(found: Detections, shape: tuple[int, ...], original: tuple[int, ...]) -> Detections:
+    """Detections of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W, ...)."""
+    return replace(found, boxes=original_boxes(found.boxes, shape, original[:2]).numpy())
 
 
 def make_results(
     found: Detections, frame: Frame, names: list[str], shape: tuple[int, int], spiking: SpikingInfo | None, speed=None
 ) -> SpikingResults:
     """Results in pixels of the original image from detections in its letterboxed form of `shape` (H, W)."""
-    boxes = original_boxes(found.boxes, shape, frame.image.shape[:2])
-    columns = (
-        boxes,
-        torch.from_numpy(found.scores).double()[:, None],
-        torch.from_numpy(found.labels).double()[:, None],
-    )
-    results = SpikingResults(frame.image, frame.path, dict(enumerate(names)), boxes=torch.cat(columns, 1), speed=speed)
+    boxes = torch.from_numpy(in_original(found, shape, frame.image.shape).table())
+    results = SpikingResults(frame.image, frame.path, dict(enumerate(names)), boxes=boxes, speed=speed)
     results.spiking, results.frame, results.fps = spiking, frame.frame, frame.fps
     results.time, results.number = frame.time, frame.number
     return results

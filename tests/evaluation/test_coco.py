@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from casc_det.evaluation.bootstrap import image_aps
 from casc_det.evaluation.coco import CocoCurve, evaluate_coco, to_results
 from casc_det.evaluation.truth import Truth, make_image
+from casc_det.heads.detect.detections import Detections
 
 NAMES = ["a", "b", "c", "d"]  # "d" has no object
 IMAGES, CLASSES = 12, range(4)
@@ -30,7 +31,7 @@ def rows_and_detections(seed=0):
         boxes = np.array([np.array(o[:4]) + rng.normal(0, 3, 4) for o in objects for _ in range(3)]).reshape(-1, 4)
         labels = np.array([o[4] if rng.uniform() < 0.8 else 0 for o in objects for _ in range(3)], dtype=np.int64)
         rows.append(objects)
-        found.append((boxes, rng.integers(1, 9, len(boxes)) / 10, labels))
+        found.append(Detections(boxes, rng.integers(1, 9, len(boxes)) / 10, labels))
     return rows, found
 
 
@@ -38,12 +39,12 @@ def bare(image_ids, category_ids, rows, found):
     """The 12 numbers and AP by class with nothing but pycocotools; ids as given (integers only)."""
     truth, results = {"images": [{"id": i} for i in image_ids], "annotations": [], "info": {}}, []
     truth["categories"] = [{"id": i, "name": name} for i, name in zip(category_ids, NAMES, strict=True)]
-    for image, objects, (boxes, scores, labels) in zip(image_ids, rows, found, strict=True):
+    for image, objects, one in zip(image_ids, rows, found, strict=True):
         for x1, y1, x2, y2, label, crowd, _, _ in objects:
             entry = {"id": len(truth["annotations"]) + 1, "image_id": image, "category_id": category_ids[label]}
             entry |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": int(crowd)}
             truth["annotations"].append(entry)
-        for (x1, y1, x2, y2), score, label in zip(boxes, scores, labels, strict=True):
+        for (x1, y1, x2, y2), score, label in zip(one.boxes, one.scores, one.labels, strict=True):
             entry = {"image_id": image, "category_id": category_ids[label], "score": score}
             results.append(entry | {"bbox": [x1, y1, x2 - x1, y2 - y1]})
     with contextlib.redirect_stdout(io.StringIO()):
@@ -109,7 +110,7 @@ def test_a_choice_of_classes_keeps_their_names():
     rows, found = rows_and_detections(1)
     images = [make_image(i, f"{i}.jpg", 500, 500, r, []) for i, r in enumerate(rows)]
     truth = Truth("coco", "t", NAMES, [9, 4, 0, 7], images)
-    kept = [(boxes[labels != 1], scores[labels != 1], labels[labels != 1]) for boxes, scores, labels in found]
+    kept = [one[one.labels != 1] for one in found]
     _, by_class, outcomes = evaluate_coco(truth, to_results(truth, kept), [0, 2])
     _, expected = bare(list(range(12)), [9, 4, 0, 7], rows, found)
     assert by_class == {name: pytest.approx(expected[name], abs=1e-12) for name in ("a", "c")}
@@ -122,13 +123,13 @@ def test_other_data_sets_are_numbered_in_order():
     rows, found = rows_and_detections(2)
     images = [make_image(f"{9 - i}.jpg", "x.jpg", 500, 500, r, []) for i, r in enumerate(rows[:9])]
     results = to_results(Truth("yaml", "t", NAMES, [1, 2, 3, 4], images), found[:9])
-    assert [r["image_id"] for r in results] == [i for i, f in enumerate(found[:9], 1) for _ in f[1]]
+    assert [r["image_id"] for r in results] == [i for i, f in enumerate(found[:9], 1) for _ in f.scores]
 
 
 def test_what_has_no_object_is_nan():
     images = [make_image(i, "x.jpg", 100, 100, [], []) for i in range(2)]
     truth = Truth("coco", "t", NAMES, [1, 2, 3, 4], images)
-    found = [(np.array([[0, 0, 9, 9.0]]), np.array([0.5]), np.array([0]))] * 2
+    found = [Detections.of_table(np.array([[0, 0, 9, 9.0, 0.5, 0]]))] * 2
     numbers, by_class, _ = evaluate_coco(truth, to_results(truth, found), list(CLASSES))
     assert all(map(math.isnan, [*numbers.values(), *by_class.values(), *CocoCurve(truth, list(CLASSES))(found)]))
     images[0] = make_image(0, "x.jpg", 100, 100, [(0, 0, 9, 9, 0, False, False, None)], [])

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.run import check_rows
 from casc_det.evaluation.truth import Truth, make_image, read_truth
 from casc_det.graph.file import load_graph
+from casc_det.heads.detect.detections import Detections
 from casc_det.simulation.cost import count_operations
 
 NAMES = ["cat", "dog", "tv", "couch", "cow"]
@@ -227,7 +229,7 @@ def random_truth(seed=0, pictures=15):
         made.append(make_image(i, f"{i}.jpg", 100, 100, rows, []))
         boxes = np.array([np.array(r[:4]) + rng.normal(0, 3, 4) for r in rows for _ in range(2)]).reshape(-1, 4)
         labels = np.array([r[4] if rng.uniform() < 0.8 else 0 for r in rows for _ in range(2)], dtype=np.int64)
-        found.append((boxes, rng.uniform(size=len(boxes)), labels))
+        found.append(Detections(boxes, rng.uniform(size=len(boxes)), labels))
     return Truth("coco", "random", ["a", "b", "c"], [1, 2, 3], made), found
 
 
@@ -252,14 +254,12 @@ def test_weighted_map_equals_repeated_pictures():
 
 
 def make_copy(picture, key):
-    import dataclasses
-
-    return dataclasses.replace(picture, key=key)
+    return replace(picture, key=key)
 
 
 def test_bootstrap_of_equal_rows_is_zero_and_brackets_a_real_gap():
     truth, found = random_truth(2)
-    worse = [(boxes + 4, scores, labels) for boxes, scores, labels in found]
+    worse = [replace(one, boxes=one.boxes + 4) for one in found]
     rows = {
         name: evaluate_coco(truth, to_results(truth, f), [0, 1, 2])[2]
         for name, f in (("ann", found), ("same", found), ("worse", worse))
@@ -271,7 +271,7 @@ def test_bootstrap_of_equal_rows_is_zero_and_brackets_a_real_gap():
 
 def test_no_detection_at_all_scores_zero(coco):
     truth = read_truth(coco)
-    nothing = [(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))] * 4
+    nothing = [Detections.of_table(np.zeros((0, 6)))] * 4
     numbers, _, _ = evaluate_coco(truth, to_results(truth, nothing), [0, 1])
     assert numbers["mAP50-95"] == 0
 

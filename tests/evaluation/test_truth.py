@@ -12,6 +12,7 @@ from PIL import Image
 from casc_det.errors import ArgumentError, CascError, SourceError
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.truth import read_truth
+from casc_det.heads.detect.detections import Detections
 
 BOX = "<bndbox><xmin>11</xmin><ymin>6</ymin><xmax>50</xmax><ymax>45</ymax></bndbox>"
 
@@ -71,7 +72,7 @@ def as_float(value):
 def test_numbers_as_text_are_numbers(root, change):
     plain, changed = read(root, content()), read(root, change(content()))
     assert facts(plain) == facts(changed) and plain.images[0].boxes.tolist() == [[1, 2, 31, 22]]
-    found = [(p.boxes, np.ones(len(p.boxes)), p.labels) for p in changed.images]
+    found = [Detections(p.boxes, np.ones(len(p.boxes)), p.labels) for p in changed.images]
     results = to_results(changed, found)
     assert {r["image_id"] for r in results} == {change(7), change(3)}  # the user's own
     assert evaluate_coco(changed, results, [0, 1])[0]["mAP50-95"] == pytest.approx(1)

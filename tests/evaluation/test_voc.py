@@ -5,7 +5,9 @@ import pytest
 
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.truth import Truth, make_image
-from casc_det.evaluation.voc import average_precision, evaluate_voc, match_image, overlaps
+from casc_det.evaluation.voc import average_precision, evaluate_voc, match_image
+from casc_det.heads.detect.boxes import overlaps
+from casc_det.heads.detect.detections import Detections
 
 
 def picture(*rows, key="a"):
@@ -16,7 +18,7 @@ def picture(*rows, key="a"):
 def found(*rows):
     """rows: (x1, y1, x2, y2, score, label)."""
     table = np.array(rows, dtype=np.float64).reshape(-1, 6)
-    return table[:, :4], table[:, 4], table[:, 5].astype(np.int64)
+    return Detections.of_table(table)
 
 
 BOX, FAR = (0, 0, 10, 10), (50, 50, 60, 60)
@@ -67,7 +69,7 @@ def test_class_without_objects_has_no_ap():
 def plain_ap(pictures, detections, threshold):
     """VOC12 AP of class 0 as a plain loop."""
     ranked = sorted(
-        ((s, i, b) for i, (boxes, scores, _) in enumerate(detections) for b, s in zip(boxes, scores, strict=True)),
+        ((s, i, b) for i, one in enumerate(detections) for b, s in zip(one.boxes, one.scores, strict=True)),
         key=lambda entry: -entry[0],
     )
     taken, curve, hits = set(), [], 0

@@ -6,8 +6,9 @@ import torch
 from conftest import live_yolo
 
 from casc_det.errors import ArgumentError
-from casc_det.heads.detect.decode import DetectionSettings, decode_maps, detect
+from casc_det.heads.detect.decode import decode_maps, detect
 from casc_det.heads.detect.nms import nms
+from casc_det.heads.detect.settings import DetectionSettings
 
 
 def random_readout(reg_max, strides=(8, 16), classes=3, batch=2):

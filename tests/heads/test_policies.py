@@ -1,19 +1,23 @@
 """Early exit: what each policy asks for, and that `predict` stops where it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import live_yolo
 
 from casc_det import SpikingYOLO, convert
 from casc_det.errors import ArgumentError
-from casc_det.heads.detect.policies import Policy, read_policy, unchanged
+from casc_det.heads.detect.detections import Detections
+from casc_det.heads.detect.same import unchanged
+from casc_det.heads.policies import Policy, read_policy
 
-TWO = (np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.9, 0.6]), np.array([1, 2]))
-NONE = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=int))
+TWO = Detections(np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.9, 0.6]), np.array([1, 2]))
+NONE = Detections.of_table(np.zeros((0, 6)))
 
 
 def moved(found, pixels=0.0, score=0.0):
-    return found[0] + pixels, found[1] + score, found[2]
+    return Detections(found.boxes + pixels, found.scores + score, found.labels)
 
 
 def test_policies_are_read_and_written():
@@ -41,31 +45,31 @@ def test_policies_that_make_no_sense_are_refused(text):
 
 
 def test_unchanged_boxes_are_the_same_objects_in_any_order():
-    turned = tuple(part[::-1] for part in TWO)
+    turned = TWO[np.array([1, 0])]
     assert unchanged(TWO, TWO) and unchanged(TWO, turned) and unchanged(NONE, NONE)
     assert unchanged(TWO, moved(TWO, 0.1, 0.015)) and not unchanged(TWO, moved(TWO, 0, 0.03))
     assert not unchanged(TWO, moved(TWO, 1.0)) and not unchanged(TWO, NONE)
-    assert not unchanged(TWO, (TWO[0], TWO[1], np.array([1, 3])))
+    assert not unchanged(TWO, replace(TWO, labels=np.array([1, 3])))
 
 
 def test_stable_boxes_stop_after_k_steps_but_not_in_wake():
     watch = read_policy("boxes-stable(2)").watch(4)
-    stops = [watch.stop(t, *TWO, False) for t in range(1, 7)]
+    stops = [watch.stop(t, TWO, False) for t in range(1, 7)]
     assert stops == [False] * 5 + [True]
     watch = read_policy("boxes-stable(2)").watch(1)
     shown = [NONE, TWO, moved(TWO, 3), moved(TWO, 3), moved(TWO, 3)]
-    assert [watch.stop(t, *found, False) for t, found in enumerate(shown, 1)] == [False, False, False, False, True]
+    assert [watch.stop(t, found, False) for t, found in enumerate(shown, 1)] == [False, False, False, False, True]
 
 
 def test_confident_needs_boxes_and_high_scores():
     watch = read_policy("confident(0.6)").watch(2)
-    assert not watch.stop(1, *TWO, False) and not watch.stop(2, *NONE, False)
-    assert not watch.stop(3, *moved(TWO, 0, -0.05), False) and watch.stop(4, *TWO, False)
+    assert not watch.stop(1, TWO, False) and not watch.stop(2, NONE, False)
+    assert not watch.stop(3, moved(TWO, 0, -0.05), False) and watch.stop(4, TWO, False)
 
 
 @pytest.mark.parametrize("text", ["quiescent", "boxes-stable", "confident"])
 def test_rest_stops_every_policy(text):
-    assert read_policy(text).watch(100).stop(1, *NONE, True)
+    assert read_policy(text).watch(100).stop(1, NONE, True)
 
 
 def test_predict_stops_each_picture_by_itself():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from casc_det.errors import ArgumentError
-from casc_det.heads.detect.decode import Detections
+from casc_det.heads.detect.detections import Detections
 from casc_det.prediction.outputs import Outputs, Saving
 from casc_det.yolo.results import make_results
 from casc_det.yolo.sources import Frame

@@ -18,7 +18,7 @@ from casc_det.errors import ArgumentError
 from casc_det.evaluation import shard
 from casc_det.graph import moved
 from casc_det.graph.ops import convolve
-from casc_det.heads.detect.decode import DetectionSettings
+from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.neurons.schedule import wsc
 from casc_det.simulation.fast.convolution import SpikeConvolution
 from casc_det.simulation.reference import run_reference

@@ -17,7 +17,7 @@ from casc_det.cli.run import main
 from casc_det.errors import ArgumentError
 from casc_det.evaluation.truth import Truth, make_image
 from casc_det.graph.file import load_graph, save_graph
-from casc_det.heads.detect.decode import DetectionSettings
+from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.neurons import NEURONS, neuron_step
 from casc_det.studies.cells import smallest_step
 from casc_det.studies.corruptions import corrupt

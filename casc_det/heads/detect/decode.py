@@ -4,57 +4,18 @@ Anchor-free decoding of YOLO: with the cell centre (cx, cy) in cells and the exp
 softmax distributions over 0..reg_max-1 cells, the box is (cx-l, cy-t, cx+r, cy+b) * stride.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from casc_det.base.arguments import shown
-from casc_det.errors import ArgumentError
+from casc_det.heads.detect.detections import Detections
 from casc_det.heads.detect.nms import nms
-
-
-@dataclass(frozen=True)
-class DetectionSettings:
-    """conf: a box needs a larger score than this, 0..1. iou: NMS threshold, 0..1. max_det: most boxes an image.
-
-    classes: labels to keep, None for all. multi_label: a cell may give several classes (for mAP), else its best.
-    """
-
-    conf: float = 0.25
-    iou: float = 0.7
-    max_det: int = 300
-    classes: tuple[int, ...] | None = None
-    multi_label: bool = False
-
-    def __post_init__(self):
-        for name in ("conf", "iou"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ArgumentError(f"{name}: expected a number from 0 to 1, got {shown(value)}")
-        if isinstance(self.max_det, bool) or not isinstance(self.max_det, int) or self.max_det < 1:
-            raise ArgumentError(f"max_det: expected a whole number above 0, got {shown(self.max_det)}")
-
-
-def check_classes(classes: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """Return `classes`, or raise ArgumentError when one is no label of a detector with `count` classes."""
-    wrong = [c for c in classes if type(c) is not int or not 0 <= c < count]
-    if wrong:
-        raise ArgumentError(f"classes: expected indices from 0 to {count - 1}, got {shown(wrong[0])}")
-    return classes
-
-
-@dataclass
-class Detections:
-    """boxes: (N, 4) xyxy pixels of the letterboxed image. scores: (N,) falling. labels: (N,) class indices."""
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
+from casc_det.heads.detect.settings import DetectionSettings, check_classes
 
 
 def decode_maps(
-    readout: dict[str, torch.Tensor], strides: list[int], reg_max: int
+    readout: dict[str, torch.Tensor], strides: Sequence[int], reg_max: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """All boxes and scores of a readout, computed on the CPU by NumPy: equal readouts have equal boxes and scores.
 
@@ -93,15 +54,15 @@ def decode_maps(
 
 def detect(boxes: torch.Tensor, scores: torch.Tensor, settings: DetectionSettings) -> Detections:
     """The detections of one image from all its boxes (N, 4) and scores (N, classes)."""
-    boxes, scores = boxes.numpy(), scores.numpy()
+    corners, shares = boxes.numpy(), scores.numpy()
     if settings.multi_label:
-        cells, labels = np.nonzero(scores > settings.conf)
+        cells, labels = np.nonzero(shares > settings.conf)
     else:
-        cells = np.flatnonzero(scores.max(1) > settings.conf)
-        labels = scores[cells].argmax(1)
+        cells = np.flatnonzero(shares.max(1) > settings.conf)
+        labels = shares[cells].argmax(1)
     if settings.classes is not None:
-        wanted = np.isin(labels, check_classes(settings.classes, scores.shape[1]))
+        wanted = np.isin(labels, check_classes(settings.classes, shares.shape[1]))
         cells, labels = cells[wanted], labels[wanted]
-    values, corners = scores[cells, labels], boxes[cells]
+    values, corners = shares[cells, labels], corners[cells]
     keep = nms(corners, values, labels, settings.iou, settings.max_det)
-    return Detections(corners[keep], values[keep], labels[keep])
+    return Detections(corners[keep].astype(np.float64), values[keep].astype(np.float64), labels[keep])

@@ -7,19 +7,7 @@ so one kept box costs one vector operation over its own class; the loop ends wit
 
 import numpy as np
 
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of every pair, (N, M), of xyxy boxes."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    both = (high - low).clip(min=0).prod(2)
-    area = lambda b: (b[:, 2:] - b[:, :2]).prod(1)
-    union = area(boxes)[:, None] + area(others)[None, :] - both
-    return np.divide(both, union, out=np.zeros_like(both, dtype=np.float64), where=union > 0)
+from casc_det.heads.detect.boxes import overlaps
 
 
 def nms(
@@ -39,7 +27,6 @@ def nms(
     place = np.empty(len(boxes), dtype=np.int64)
     place[by_class] = np.arange(len(boxes))
     grouped, grouped_labels = boxes[by_class], labels[by_class]
-    areas = _areas(grouped)
     ends = np.searchsorted(grouped_labels, grouped_labels, side="right")
     alive = np.ones(len(boxes), dtype=bool)
     keep = []
@@ -51,8 +38,5 @@ def nms(
         if len(keep) == max_det:
             break
         rest = slice(at + 1, ends[at])
-        size = np.minimum(grouped[at, 2:], grouped[rest, 2:]) - np.maximum(grouped[at, :2], grouped[rest, :2])
-        overlap = size.clip(min=0).prod(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):  # boxes without extent: 0/0 is no overlap
-            alive[rest] &= ~(overlap / (areas[at] + areas[rest] - overlap) > iou)
+        alive[rest] &= ~(overlaps(grouped[at : at + 1], grouped[rest])[0] > iou)
     return np.array(keep, dtype=np.int64)

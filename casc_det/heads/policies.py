@@ -1,4 +1,4 @@
-"""When to stop before the time is up: rules that look at the boxes of one image after each step.
+"""When to stop before the time is up: rules that look at the answer to one image after each step.
 
     quiescent           the network is at rest: the answer is the ANN's
     boxes-stable(k)     the shown boxes, or that there are none, have not changed in the last k steps (default 3)
@@ -10,15 +10,22 @@ at the earliest), and stop at rest in any case.
 
 import re
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any, Protocol
 
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError
-from casc_det.heads.detect.nms import overlaps
 
-SAME_IOU, SAME_SCORE = 0.95, 0.02
-KINDS = {"quiescent": None, "boxes-stable": 3, "confident": 0.5}
+KINDS: dict[str, float | None] = {"quiescent": None, "boxes-stable": 3, "confident": 0.5}
+
+
+class Answer(Protocol):
+    """What a head gives for an image, as far as policies look at it."""
+
+    def unchanged(self, before: Any) -> bool:
+        """Whether it shows the same as an earlier answer to the image."""
+
+    def certain(self, score: float) -> bool:
+        """Whether it shows something, all of it with at least this score."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Policy:
         return Watch(self, first)
 
 
-def read_policy(text, argument: str = "policy") -> Policy:
+def read_policy(text: object, argument: str = "policy") -> Policy:
     """`quiescent`, `boxes-stable`, `boxes-stable(5)`, `confident(0.6)` as a `Policy`; `argument` is named in errors.
 
     Raises:
@@ -60,36 +67,21 @@ def read_policy(text, argument: str = "policy") -> Policy:
 
 
 class Watch:
-    """Follows one image; boxes: those that would be shown."""
+    """Follows one image."""
 
-    def __init__(self, policy: Policy, first: int):
+    def __init__(self, policy: Policy, first: int) -> None:
         self.policy, self.first = policy, first
-        self.before, self.stable = None, 0
+        self.before: Answer | None = None
+        self.stable = 0
 
-    def stop(self, t: int, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, quiescent: bool) -> bool:
-        """Whether to stop after step `t`; boxes (N, 4) xyxy, scores (N,), labels (N,)."""
-        now = (boxes, scores, labels)
-        same = self.before is not None and unchanged(self.before, now)
-        self.before, self.stable = now, self.stable + 1 if same and t > self.first else 0
+    def stop(self, t: int, answer: Answer, quiescent: bool) -> bool:
+        """Whether to stop after step `t`; answer: what would be shown."""
+        same = self.before is not None and answer.unchanged(self.before)
+        self.before, self.stable = answer, self.stable + 1 if same and t > self.first else 0
         if quiescent:
             return True
-        if t < self.first:
+        if t < self.first or self.policy.value is None:
             return False
         if self.policy.kind == "boxes-stable":
             return self.stable >= self.policy.value
-        return self.policy.kind == "confident" and len(scores) > 0 and float(scores.min()) >= self.policy.value
-
-
-def unchanged(first: tuple, second: tuple) -> bool:
-    """Whether two sets of boxes are the same objects: same classes, IoU above 0.95, scores within 0.02."""
-    if sorted(first[2].tolist()) != sorted(second[2].tolist()):
-        return False
-    free = list(range(len(second[2])))
-    overlap = overlaps(first[0], second[0])
-    for i, label in enumerate(first[2]):
-        near = [j for j in free if second[2][j] == label and overlap[i, j] > SAME_IOU]
-        near = [j for j in near if abs(second[1][j] - first[1][i]) <= SAME_SCORE]
-        if not near:
-            return False
-        free.remove(max(near, key=lambda j: overlap[i, j]))
-    return True
+        return answer.certain(self.policy.value)

@@ -1,0 +1,54 @@
+"""A batch of images through the spiking network, each to the step at which it may stop."""
+
+from time import perf_counter
+
+import torch
+
+from casc_det.graph import SpikingGraph
+from casc_det.heads import head_of
+from casc_det.heads.detect.detections import Detections
+from casc_det.heads.detect.settings import DetectionSettings
+from casc_det.heads.policies import Policy
+from casc_det.simulation import PLAIN, SimulationSettings, first_answer, simulate
+from casc_det.simulation.tally import SpikingInfo, Tally
+
+
+def run_batch(
+    graph: SpikingGraph,
+    images: torch.Tensor,
+    timesteps: int | str,
+    settings: DetectionSettings,
+    policy: Policy,
+    simulation: SimulationSettings = PLAIN,
+) -> tuple[list[Detections], list[SpikingInfo], float]:
+    """The answer and `SpikingInfo` of each image, and the seconds spent on answers.
+
+    Args:
+        images: (B, 3, H, W) in 0..1. policy: looked at with timesteps="auto" only; "quiescent" needs no answers.
+        simulation: see `simulate`.
+    """
+    head, tally, deciding = head_of(graph), Tally(len(images)), 0.0
+    answers: dict[int, Detections] = {}
+    infos: dict[int, SpikingInfo] = {}
+    going = list(range(len(images)))
+    watches = []
+    if policy.kind != "quiescent":
+        first = first_answer(graph, simulation)
+        watches = [policy.watch(first) for _ in images]
+    for step in simulate(graph, images, timesteps, simulation):
+        tally.add(step)
+        if not watches:
+            continue
+        start, rests = perf_counter(), step.quiescent.tolist()
+        answers |= zip(going, head.answers(step.readout, settings, going), strict=True)
+        infos |= {i: tally.info(i, step.t) for i in going if watches[i].stop(step.t, answers[i], rests[i])}
+        going = [i for i in going if i not in infos]
+        deciding += perf_counter() - start
+        if not going:
+            break
+    start = perf_counter()
+    if going:
+        answers |= zip(going, head.answers(step.readout, settings, going), strict=True)
+        infos |= {i: tally.info(i) for i in going}
+    every = range(len(images))
+    return [answers[i] for i in every], [infos[i] for i in every], deciding + perf_counter() - start
