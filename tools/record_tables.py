@@ -163,9 +163,8 @@ def exactness(content: dict) -> str:
         cells += [f"{r['different']}", f"{r['readout']:.1e}", f"{r['largest_T']}"]
         cells += [f"{r['spikes_compared']:,}", f"{r['spikes_different']}"] if "spikes_compared" in r else ["", ""]
         lines.append(cells)
-    head = ["network", "arithmetic", "engine", "size", "images", "neurons compared", "different"]
-    head += ["largest readout difference", "largest T", "spikes compared with the other engine", "different"]
-    return grid(head, lines)
+    head = ["network", "arithmetic", "engine", "px", "images", "neurons compared", "different", "readout", "T"]
+    return grid([*head, "spikes compared", "different"], lines)
 
 
 def ablation(content: dict) -> str:

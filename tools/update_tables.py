@@ -62,7 +62,7 @@ def options(verb: str) -> str:
     for key, option in VERBS[verb].options.items():
         default = str(option.default).lower() if isinstance(option.default, bool) else option.default
         shown = "**required**" if default is REQUIRED else "" if default is None else f"`{default}`"
-        lines.append([f"`{key}`", option.help, option.kind.words, shown])
+        lines.append([f"`{key}`", option.help.replace("<", "&lt;"), option.kind.words, shown])
     return grid(["argument", "meaning", "type", "default"], lines, VERBS[verb].more_help)
 
 
