@@ -122,7 +122,8 @@ class SpikingYOLO:
         Raises:
             ArgumentError: an argument cannot work. SourceError: nothing of the source can be read.
         """
-        from casc_det.yolo.sources import Source, check_imgsz
+        from casc_det.yolo.letterbox import check_imgsz
+        from casc_det.yolo.sources import Source
 
         if device is not None:
             self.to(device)
@@ -240,7 +241,7 @@ class SpikingYOLO:
         from casc_det.evaluation.shard import Shard
         from casc_det.evaluation.truth import read_truth
         from casc_det.yolo.float_network import FloatNetwork
-        from casc_det.yolo.sources import check_imgsz
+        from casc_det.yolo.letterbox import check_imgsz
 
         check_counts(batch=batch, **({} if limit is None else {"limit": limit}))
         check_flags(rect=rect, exist_ok=exist_ok)
@@ -280,14 +281,16 @@ class SpikingYOLO:
         return self
 
     def _single(self, what, image, conf, iou, imgsz):
-        from casc_det.yolo.sources import Frame, Source, check_imgsz
+        from casc_det.yolo.images import Frame
+        from casc_det.yolo.letterbox import check_imgsz
+        from casc_det.yolo.sources import Source
 
         size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
         frame = image if isinstance(image, Frame) else Source(image).single(f"{what}()")
         return frame, self._input(frame.image, size, True), DetectionSettings(conf, iou)
 
     def _input(self, image, size, rect):
-        from casc_det.yolo.sources import letterbox
+        from casc_det.yolo.letterbox import letterbox
 
         return letterbox(image, size, max(self.graph.strides), rect)
 

@@ -17,8 +17,8 @@ from casc_det.heads.detect.detections import Detections
 from casc_det.prediction.demo import box_difference
 from casc_det.prediction.records import record
 from casc_det.yolo.capture import capture
+from casc_det.yolo.images import Frame
 from casc_det.yolo.results import make_results
-from casc_det.yolo.sources import Frame
 
 RANDOM = np.random.default_rng(0).integers(0, 256, (3, 90, 60, 3), dtype=np.uint8)
 

@@ -50,7 +50,7 @@ def test_ultralytics_is_imported_only_under_yolo_and_training():
 @pytest.mark.parametrize(
     ("package", "places"),
     [
-        ("cv2", {"show.images", "show.video", "yolo.video"}),
+        ("cv2", {"show.images", "show.video", "yolo.stream", "yolo.video"}),
         ("matplotlib", {"show.figures", "evaluation.figures"}),
         ("pycocotools", {"evaluation.coco"}),
     ],

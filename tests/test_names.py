@@ -23,9 +23,9 @@ from casc_det.heads.detect.detections import Detections
 from casc_det.studies.report import page_of
 from casc_det.studies.run import Study
 from casc_det.studies.variants import Variant
+from casc_det.yolo.images import Frame
 from casc_det.yolo.progress import Progress
 from casc_det.yolo.results import make_results
-from casc_det.yolo.sources import Frame
 
 NASTY = (
     *("../../up", "..", ".", "", "/etc/x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "\x1b[2J", "x" * 300, "人" * 100),

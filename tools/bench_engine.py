@@ -43,8 +43,9 @@ from casc_det.graph.file import load_graph
 from casc_det.graph.ops import TEMPORAL, apply, convolve
 from casc_det.neurons import NeuronParams, cif_step, initial_state
 from casc_det.simulation import SimulationSettings, simulate
+from casc_det.yolo.letterbox import letterbox
 from casc_det.yolo.progress import demo_image
-from casc_det.yolo.sources import Source, letterbox
+from casc_det.yolo.sources import Source
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yolov8n-cq16.safetensors"
 DEFAULTS = {"imgsz": "320,640", "batch": "1,8", "timesteps": "8,16,32,64", "repeats": 5, "threads": 2, "source": None}

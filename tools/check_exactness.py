@@ -25,8 +25,9 @@ from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import convert
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+from casc_det.yolo.letterbox import letterbox
 from casc_det.yolo.network import DetectionModel
-from casc_det.yolo.sources import Source, letterbox
+from casc_det.yolo.sources import Source
 
 
 def random_network(name: str, levels: int, pictures: torch.Tensor) -> DetectionModel:

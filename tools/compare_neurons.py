@@ -20,7 +20,9 @@ from casc_det import SpikingYOLO
 from casc_det.cli.run import script_options
 from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
-from casc_det.yolo.sources import Source, letterbox, read_image
+from casc_det.yolo.images import read_image
+from casc_det.yolo.letterbox import letterbox
+from casc_det.yolo.sources import Source
 
 VARIANTS = {
     "IF without sleep": ("if", "constant"),

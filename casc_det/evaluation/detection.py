@@ -70,7 +70,8 @@ def detect_batch(graph: SpikingGraph, floats, images: list[LabelledImage], plan:
         floats: a `FloatNetwork` or None.
         images: simulated together where their letterboxed sizes are equal.
     """
-    from casc_det.yolo.sources import letterbox, read_image
+    from casc_det.yolo.images import read_image
+    from casc_det.yolo.letterbox import letterbox
 
     by_size: dict[tuple, list] = {}
     for image in images:
@@ -85,7 +86,7 @@ def detect_batch(graph: SpikingGraph, floats, images: list[LabelledImage], plan:
 
 def _detect_same_size(graph: SpikingGraph, floats, labelled, frames, images, plan: Plan) -> list[dict]:
     """The records of images of one letterboxed size."""
-    from casc_det.yolo.results import in_original
+    from casc_det.yolo.letterbox import in_original
 
     images = torch.stack(images).to(graph.device, graph.dtype)
     records = [{"key": p.key, "input": list(images.shape[2:]), "rows": {}, "cost": {}} for p in labelled]

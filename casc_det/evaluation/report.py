@@ -94,7 +94,7 @@ def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: 
 
 def examples(truth: Truth, found: dict[str, list[Detections]]) -> np.ndarray:
     """A board of images spread over the data set: ground truth and what each row found."""
-    from casc_det.yolo.sources import read_image
+    from casc_det.yolo.images import read_image
 
     panels = []
     for i in np.unique(np.linspace(0, len(truth.images) - 1, EXAMPLES).astype(int)):

@@ -108,7 +108,8 @@ def page_of(content: dict) -> str:
 
 def paths(it, record: dict) -> list[dict]:
     """The neurons of `plot_neurons`, from the first example picture."""
-    from casc_det.yolo.sources import letterbox, read_image
+    from casc_det.yolo.images import read_image
+    from casc_det.yolo.letterbox import letterbox
 
     variant = Variant(**record["variant"])
     graph, names = it.graph(variant), record["result"]["layers"]["names"]
@@ -174,7 +175,7 @@ def page_record(record: dict, records: list[dict]) -> dict:
 
 def still(picture) -> dict:
     """An example picture, small, and the scale of its boxes."""
-    from casc_det.yolo.sources import read_image
+    from casc_det.yolo.images import read_image
 
     image = read_image(picture.path).image
     data, scale = jpeg_of(image, PICTURE_SIDE)

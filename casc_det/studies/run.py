@@ -129,7 +129,7 @@ class Study:
 
 def leave_out_unreadable(truth: Truth) -> None:
     """Take images that cannot be read out of a data set and name them, before the hours of simulation."""
-    from casc_det.yolo.sources import read_image
+    from casc_det.yolo.images import read_image
 
     readable = []
     for picture in truth.images:
@@ -204,7 +204,7 @@ def study(
     Raises:
         ArgumentError, SourceError, WeightsError: an argument cannot work, or the folder holds another study.
     """
-    from casc_det.yolo.sources import check_imgsz
+    from casc_det.yolo.letterbox import check_imgsz
 
     if data is None:
         raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
@@ -363,7 +363,8 @@ def trace_one(it: Study, variant: Variant, picture: LabelledImage) -> None:
 
 
 def trace_of(it: Study, variant: Variant, picture: LabelledImage) -> Trace:
-    from casc_det.yolo.sources import letterbox, read_image
+    from casc_det.yolo.images import read_image
+    from casc_det.yolo.letterbox import letterbox
 
     graph = it.graph(variant)
     frame = read_image(picture.path)

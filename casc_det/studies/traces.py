@@ -106,7 +106,7 @@ def trace_picture(
         settings: which detections are scored, see `casc_det.evaluation.detection.scoring`; of other classes those that
             are shown are kept, too.
     """
-    from casc_det.yolo.results import in_original
+    from casc_det.yolo.letterbox import in_original
 
     scored = settings.classes or ()
     others = replace(settings, conf=SHOWN, classes=tuple(c for c in range(len(graph.names)) if c not in scored))

@@ -1,19 +1,18 @@
 """Ultralytics `Results` with one attribute more: `spiking`."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
 from ultralytics.engine.results import Results
-from ultralytics.utils.ops import scale_boxes
 from ultralytics.utils.plotting import save_one_box
 
 from casc_det.base.files import safe_name
 from casc_det.base.terminal import printable
 from casc_det.heads.detect.detections import Detections
 from casc_det.simulation.tally import SpikingInfo
-from casc_det.yolo.sources import Frame
+from casc_det.yolo.images import Frame
+from casc_det.yolo.letterbox import in_original
 
 LONGEST = 200  # characters of a class name that are drawn
 
@@ -80,16 +79,6 @@ def crops(result: Results) -> Iterator[tuple[str, np.ndarray]]:
         crop = save_one_box(xyxy, result.orig_img, BGR=True, save=False)
         if crop.size:
             yield result.names[int(label)], crop
-
-
-def original_boxes(boxes: np.ndarray, shape: tuple[int, ...], original: tuple[int, ...]) -> torch.Tensor:
-    """Boxes (N, 4) of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W), clipped to it."""
-    return scale_boxes(tuple(shape), torch.tensor(boxes, dtype=torch.float64), original)
-
-
-def in_original(found: Detections, shape: tuple[int, ...], original: tuple[int, ...]) -> Detections:
-    """Detections of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W, ...)."""
-    return replace(found, boxes=original_boxes(found.boxes, shape, original[:2]).numpy())
 
 
 def make_results(

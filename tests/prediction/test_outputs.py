@@ -6,8 +6,8 @@ import pytest
 from casc_det.errors import ArgumentError
 from casc_det.heads.detect.detections import Detections
 from casc_det.prediction.outputs import Outputs, Saving
+from casc_det.yolo.images import Frame
 from casc_det.yolo.results import make_results
-from casc_det.yolo.sources import Frame
 
 
 def result(path: str, number: int, boxes=((2, 3, 30, 20),)):

@@ -154,7 +154,8 @@ def test_examples_are_spread_and_have_something_to_see():
 def test_cells_hold_what_plain_simulation_gives(done, weights, data):
     _, records = done
     cell, graph = records[0]["result"], SpikingYOLO(weights).graph
-    from casc_det.yolo.sources import letterbox, read_image
+    from casc_det.yolo.images import read_image
+    from casc_det.yolo.letterbox import letterbox
 
     images = [letterbox(read_image(data.parent / f"{k}.png").image, (64, 64), 32, False) for k in range(3)]
     spikes = torch.zeros(40, dtype=torch.float64)

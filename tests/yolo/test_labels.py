@@ -161,7 +161,7 @@ def test_boxes_of_polygons_and_turned_images_by_hand(corpus):
     assert pictures["box.png"].boxes.tolist()[0] == [24, 12, 40, 36] and pictures["box.png"].labels.tolist() == [1, 0]
     assert (pictures["turned.jpg"].width, pictures["turned.jpg"].height) == (48, 64)
     assert pictures["turned.jpg"].boxes[0] == pytest.approx([18, 16, 30, 48])
-    from casc_det.yolo.sources import read_image
+    from casc_det.yolo.images import read_image
 
     assert read_image(pictures["turned.jpg"].path).image.shape == (64, 48, 3)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.yolo.results import original_boxes
-from casc_det.yolo.sources import Source, check_imgsz, letterbox
+from casc_det.yolo.letterbox import check_imgsz, letterbox, original_boxes
+from casc_det.yolo.sources import Source
 
 
 def picture(path, mode="RGB", size=(40, 30)):

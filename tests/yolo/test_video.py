@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import casc_det.yolo.video
+import casc_det.yolo.stream
 from casc_det.errors import SourceError
 from casc_det.yolo.sources import Source
 from casc_det.yolo.video import VideoReader
@@ -186,7 +186,7 @@ def test_gif_that_is_damaged_inside_says_so(tmp_path):
 
 
 def test_stream_that_falls_silent_ends_with_what_came(tmp_path, monkeypatch):
-    monkeypatch.setattr(casc_det.yolo.video, "TIMEOUT", 0.3)
+    monkeypatch.setattr(casc_det.yolo.stream, "TIMEOUT", 0.3)
     jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
     release = threading.Event()
 
@@ -213,8 +213,8 @@ def test_stream_that_falls_silent_ends_with_what_came(tmp_path, monkeypatch):
 
 
 def test_stream_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr(casc_det.yolo.video, "TIMEOUT", 0.3)
-    monkeypatch.setattr("casc_det.yolo.sources.TIMEOUT", 0.3)
+    monkeypatch.setattr(casc_det.yolo.stream, "TIMEOUT", 0.3)
+    monkeypatch.setattr("casc_det.yolo.address.TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         for url in (
