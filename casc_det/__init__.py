@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 _HOME = {  # where each name is; imported when it is first used, as most of these import torch
     "ArgumentError": "casc_det.errors.ArgumentError",
-    "AuditError": "casc_det.conversion.spiking.AuditError",
+    "AuditError": "casc_det.conversion.audit.AuditError",
     "CQReLU": "casc_det.neurons.activation.CQReLU",
     "CascError": "casc_det.errors.CascError",
     "Conversion": "casc_det.yolo.convert.Conversion",

@@ -40,7 +40,6 @@ from casc_det import graph as g
 from casc_det.base.files import write_json
 from casc_det.cli.run import script_options
 from casc_det.graph.file import load_graph
-from casc_det.graph.ops import TEMPORAL, apply, convolve
 from casc_det.neurons import NeuronParams, cif_step, initial_state
 from casc_det.simulation import SimulationSettings, simulate
 from casc_det.yolo.letterbox import letterbox
@@ -69,7 +68,7 @@ def forward_ann(graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict
             case g.Readout():
                 value = inputs[0] / graph.levels
             case _:
-                value = apply(node, *inputs)
+                value = node.compute(*inputs)
         values[node.name] = value
     return {node.name: values[node.name] for node in graph.of_type(g.Readout)}
 
@@ -89,7 +88,7 @@ def run_plain(graph: g.SpikingGraph, images: torch.Tensor, steps: int, neuron=ci
                 case g.Input():
                     signal = images if awake else torch.zeros_like(images)
                 case g.Conv():
-                    signal = convolve(node, inputs[0])
+                    signal = node.compute(inputs[0])
                     signal = signal + node.bias.view(1, -1, 1, 1) if awake else signal
                 case g.Neuron():
                     params = NeuronParams(1.0, graph.levels)
@@ -97,12 +96,12 @@ def run_plain(graph: g.SpikingGraph, images: torch.Tensor, steps: int, neuron=ci
                     signal, states[node.name] = neuron(inputs[0], state, params)
                 case g.Readout():
                     signal = sums[node.name] = sums.get(node.name, 0) + inputs[0]
-                case _ if isinstance(node, TEMPORAL):
+                case _ if node.spiking is g.Spiking.TEMPORAL:
                     sums[node.name] = sums.get(node.name, 0) + inputs[0]
-                    after = apply(node, sums[node.name])
+                    after = node.compute(sums[node.name])
                     signal, before[node.name] = after - before.get(node.name, 0), after
                 case _:
-                    signal = apply(node, *inputs)
+                    signal = node.compute(*inputs)
             signals[node.name] = signal
     return {node.name: sums[node.name] / min(steps, graph.levels) for node in graph.of_type(g.Readout)}
 
@@ -120,7 +119,7 @@ def run_spikingjelly(graph, images: torch.Tensor, steps: int, spikes: dict | Non
             case g.Input():
                 signal = images * awake
             case g.Conv():
-                signal = functional.seq_to_ann_forward(inputs[0], partial(convolve, node))
+                signal = functional.seq_to_ann_forward(inputs[0], node.compute)
                 signal += node.bias.view(1, 1, -1, 1, 1) * awake
             case g.Neuron():
                 levels = graph.levels
@@ -130,15 +129,15 @@ def run_spikingjelly(graph, images: torch.Tensor, steps: int, spikes: dict | Non
                     spikes[node.name] = signal
             case g.Readout():
                 signal = readout[node.name] = inputs[0].sum(0) / min(steps, graph.levels)
-            case _ if isinstance(node, TEMPORAL):
-                after = functional.seq_to_ann_forward(inputs[0].cumsum(0), partial(apply, node))
+            case _ if node.spiking is g.Spiking.TEMPORAL:
+                after = functional.seq_to_ann_forward(inputs[0].cumsum(0), node.compute)
                 signal = after.diff(dim=0, prepend=torch.zeros_like(after[:1]))
             case g.Add():
                 signal = inputs[0] + inputs[1]
             case g.Concat():
                 signal = torch.cat(inputs, 2)
             case _:
-                signal = functional.seq_to_ann_forward(inputs[0], partial(apply, node))
+                signal = functional.seq_to_ann_forward(inputs[0], node.compute)
         signals[node.name] = signal
         for name in node.inputs:
             left[name] -= 1

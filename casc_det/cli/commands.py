@@ -165,7 +165,7 @@ def run_train(options: dict) -> int:
 
 
 def run_convert(options: dict) -> int:
-    from casc_det.conversion.spiking import AuditError, format_audit
+    from casc_det.conversion.audit import AuditError, format_audit
     from casc_det.yolo.convert import convert
 
     if Path(str(options["out"])).suffix != ".safetensors":

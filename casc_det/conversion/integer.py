@@ -24,6 +24,7 @@ from casc_det.errors import ConversionError
 from casc_det.graph.bounds import EXACT_BELOW, LARGEST, largest_counts, proved_range, reach, units_of
 from casc_det.neurons.activation import check_levels
 
+CARRIED = (g.Spiking.LINEAR, g.Spiking.TEMPORAL)  # ops that conversion leaves as they are
 FRACTIONS = torch.arange(0.50, 1.61, 0.01, dtype=torch.float64)  # of the threshold that just fits the largest weight
 
 
@@ -38,13 +39,17 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
         return graph
     if problem := integer_problem(graph):
         raise ConversionError(f"precision: {problem}; use precision=float")
-    units, tops, thetas, nodes = units_of(graph), largest_counts(graph), {}, []
+    graph = replace(graph, nodes=[node.form(integer=True) for node in graph.nodes])
+    ones = lambda node, part: torch.ones(len(node.weight), dtype=torch.float64)
+    units, tops = units_of(graph), largest_counts(graph, graph.levels, graph.levels, ones)
+    thetas: dict[str, torch.Tensor] = {}
+    nodes: list[g.Node] = []
     for node in graph.nodes:
         match node:
             case g.Conv():
-                weight = node.weight.double() * g.per_weight(node, units)
+                weight = node.weight.double() * node.per_weight(units[node.inputs[0]])
                 bias = graph.levels * node.bias.double()
-                top = g.per_weight(node, tops)
+                top = node.per_weight(tops[node.inputs[0]])
                 cap = _largest_theta(weight, bias, top, graph.levels)
                 if bool((cap < 1).any()):
                     raise ConversionError(f"precision: '{node.name}' leaves the range of 2^24; use precision=float")
@@ -56,8 +61,6 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
                 node = replace(node, theta=thetas[node.inputs[0]].view(-1, 1, 1).float())
             case g.Readout():
                 node = replace(node, scale=(1 / thetas[node.inputs[0]]).view(-1, 1, 1).float())
-            case g.AvgPool():
-                node = replace(node, divisor=1)
         nodes.append(node)
     result = replace(graph, nodes=nodes, integer=True)
     proved_range(result)
@@ -68,14 +71,14 @@ def integer_problem(graph: g.Graph) -> str | None:
     """Why a graph, captured or converted, cannot become an integer graph, whatever its weights are; None: it can."""
     readers = graph.consumers()
     for node in graph.nodes:
-        if isinstance(node, g.Pointwise):
-            return f"'{node.name}' ({node.function}) is no op on integers"
+        if node.spiking in CARRIED and not node.integer:
+            return f"'{node.name}' ({node.label}) is no op on integers"
         if not isinstance(node, g.Conv):
             continue
         targets = readers[node.name]
         if [type(target) for target in targets] == [g.BatchNorm]:
             targets = readers[targets[0].name]
-        if len(targets) != 1 or not isinstance(targets[0], g.Activation | g.Neuron | g.Readout):
+        if len(targets) != 1 or not targets[0].takes_current:
             driven = ", ".join(sorted({type(target).__name__ for target in targets})) or "nothing"
             return f"convolution '{node.name}' drives {driven}, expected one CQReLU or output that is its own"
     return None
@@ -92,10 +95,13 @@ def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
     check_levels(levels)
     if levels == graph.levels:
         return graph
-    nodes = [replace(node, levels=levels) if isinstance(node, g.Neuron) else node for node in graph.nodes]
-    if graph.integer:
-        scaled = lambda bias: torch.round(bias.double() * levels / graph.levels).to(bias.dtype)
-        nodes = [replace(node, bias=scaled(node.bias)) if isinstance(node, g.Conv) else node for node in nodes]
+    nodes: list[g.Node] = []
+    for node in graph.nodes:
+        if isinstance(node, g.Neuron):
+            node = replace(node, levels=levels)
+        if isinstance(node, g.Conv) and graph.integer:
+            node = replace(node, bias=torch.round(node.bias.double() * levels / graph.levels).to(node.bias.dtype))
+        nodes.append(node)
     result = replace(graph, nodes=nodes, levels=levels)
     if result.integer:
         proved_range(result)
@@ -106,21 +112,22 @@ def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
     """The real-valued spiking graph (float64) that an integer graph is; nothing of the rounding is undone."""
     if not graph.integer:
         return graph
-    units, nodes = units_of(graph), []
+    units = units_of(graph)
+    nodes: list[g.Node] = []
     thetas = {node.inputs[0]: node.theta.double() for node in graph.of_type(g.Neuron)}
     thetas |= {node.inputs[0]: 1 / node.scale.double() for node in graph.of_type(g.Readout)}
     for node in graph.nodes:
         match node:
             case g.Conv():
                 theta = thetas[node.name].view(-1, 1, 1, 1)
-                weight = node.weight.double() / theta / g.per_weight(node, units)
+                weight = node.weight.double() / theta / node.per_weight(units[node.inputs[0]])
                 node = replace(node, weight=weight, bias=node.bias.double() / theta.flatten() / graph.levels)
             case g.Neuron():
                 node = replace(node, theta=1.0)
             case g.Readout():
                 node = replace(node, scale=None)
-            case g.AvgPool():
-                node = replace(node, divisor=None)
+            case _:
+                node = node.form(integer=False)
         nodes.append(node)
     return replace(graph, nodes=nodes, integer=False)
 
@@ -164,7 +171,7 @@ def _best_theta(weight: torch.Tensor, cap: torch.Tensor) -> torch.Tensor:
     return best
 
 
-def _largest_theta(weight, bias, top, levels: int) -> torch.Tensor:
+def _largest_theta(weight: torch.Tensor, bias: torch.Tensor, top: torch.Tensor, levels: int) -> torch.Tensor:
     """The largest whole thresholds (O,) that keep the range; rounding may add half a unit to each weight."""
     per_unit = reach(weight, bias, top, levels) + levels + 1
     room = EXACT_BELOW - 1 - 0.5 * (top.expand_as(weight).flatten(1).sum(1) + 1) * 2

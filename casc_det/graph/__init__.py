@@ -1,68 +1,17 @@
-"""The network as data: nodes, graphs, their laws, their file.
+"""The network as data: ops, graphs of them, the walk that evaluates them, their laws, their file.
 
 `from casc_det import graph as g` gives the node types and the two kinds of graphs.
 """
+# ruff: noqa: F401, F403  what is imported is what `g` has
 
 from casc_det.graph.graph import (
     MOST_NODES,
-    NODE_TYPES,
     PIXEL_LEVELS,
-    POINTWISE,
-    Activation,
-    Add,
-    AvgPool,
-    BatchNorm,
-    Concat,
-    Conv,
     Graph,
-    Input,
-    MaxPool,
-    Neuron,
-    Node,
-    Pointwise,
-    Readout,
-    Slice,
     SpikingGraph,
-    Unsupported,
-    Upsample,
-    ZeroPad,
     contents,
     moved,
-    on_meta,
-    per_channel,
-    per_weight,
-    settings,
-    tensors,
 )
-
-__all__ = [
-    "MOST_NODES",
-    "NODE_TYPES",
-    "PIXEL_LEVELS",
-    "POINTWISE",
-    "Activation",
-    "Add",
-    "AvgPool",
-    "BatchNorm",
-    "Concat",
-    "Conv",
-    "Graph",
-    "Input",
-    "MaxPool",
-    "Neuron",
-    "Node",
-    "Pointwise",
-    "Readout",
-    "Slice",
-    "SpikingGraph",
-    "Unsupported",
-    "Upsample",
-    "ZeroPad",
-    "contents",
-    "moved",
-    "on_meta",
-    "per_channel",
-    "per_weight",
-    "settings",
-    "tensors",
-]
+from casc_det.graph.node import Node, Spiking, lacking, on_meta, settings, tensors
+from casc_det.graph.ops import *
+from casc_det.graph.walk import walk

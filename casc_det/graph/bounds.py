@@ -1,8 +1,9 @@
-"""How large the potentials and sums of an integer graph can get: below 2^24 float32 adds integers without error.
+"""How large the potentials and sums of a graph can get: below 2^24 float32 adds integers without error.
 
 A bound is proved from the weights alone, so it holds for every image, time step and order of addition.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +20,11 @@ class Range:
     """bounds: the largest magnitude that can be reached, by node: potentials or sums that a convolution drives, and the
     running sums of other nodes."""
 
-    bounds: dict[str, int]
+    bounds: Mapping[str, int]
 
     @property
     def largest(self) -> int:
+        """The largest of all."""
         return max(self.bounds.values())
 
 
@@ -38,7 +40,7 @@ def proved_range(graph: g.SpikingGraph) -> Range:
         if not torch.equal(node.weight, node.weight.round().clamp(-LARGEST, LARGEST)):
             raise ConversionError(f"graph: '{node.name}' has weights that are no whole numbers of 8 bits")
     result = _range(graph, graph.levels, graph.levels, graph.levels + 1)
-    worst = max(result.bounds, key=result.bounds.get)
+    worst = max(result.bounds, key=result.bounds.__getitem__)
     if result.largest >= EXACT_BELOW:
         raise ConversionError(f"graph: values of '{worst}' may reach {result.largest}, which is not below 2^24")
     return result
@@ -60,17 +62,18 @@ def _range(graph: g.SpikingGraph, counts: int, wakes: int, thetas: int) -> Range
     the running input of a neuron lies between its negative and its positive weights times these, and its potential
     differs from that by at most `thetas` thresholds.
     """
-    tops = largest_counts(graph, counts, wakes)
-    bounds = {name: int(top.max()) for name, top in tops.items()}
-    theta = {node.inputs[0]: node.theta.flatten().double() for node in graph.of_type(g.Neuron)}
-    for node in graph.of_type(g.Conv):
+    theta = {node.inputs[0]: torch.as_tensor(node.theta).flatten().double() for node in graph.of_type(g.Neuron)}
+
+    def driven(node: g.Conv, part: torch.Tensor) -> torch.Tensor:
         bias = (node.bias.double() * (wakes / graph.levels)).abs().ceil().copysign(node.bias)
-        most = reach(node.weight.double(), bias, g.per_weight(node, tops), counts)
-        bounds[node.name] = int((most + theta.get(node.name, 0.0) * thetas).max())
-    return Range(bounds)
+        most = reach(node.weight.double(), bias, node.per_weight(part), counts)
+        return most + theta.get(node.name, torch.zeros(())) * thetas
+
+    tops = largest_counts(graph, counts, wakes, driven)
+    return Range({name: int(top.max()) for name, top in tops.items()})
 
 
-def reach(weight, bias, top, levels: int) -> torch.Tensor:
+def reach(weight: torch.Tensor, bias: torch.Tensor, top: torch.Tensor, levels: int) -> torch.Tensor:
     """The largest magnitude (O,) of a running input; `top`: largest sum behind each weight; levels: largest count."""
     reached = weight * top
     up, down = reached.clamp(min=0).flatten(1).sum(1), (-reached).clamp(min=0).flatten(1).sum(1)
@@ -78,29 +81,51 @@ def reach(weight, bias, top, levels: int) -> torch.Tensor:
     return total * (2 if levels == 1 else 1)  # at Q = 1 one step may swing over both sides
 
 
-def units_of(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
-    """What 1 of an integer signal is in the real-valued graph, per channel."""
-    return _propagate(graph, 1 / g.PIXEL_LEVELS, 1.0, lambda parts: parts[0], lambda x, node: x / _area(node))
-
-
-def largest_counts(graph: g.SpikingGraph, counts: int | None = None, wakes: int | None = None) -> dict:
-    """The largest running sum of each integer signal, per channel, for counts up to `counts` (default: Q) after `wakes`
-    steps with input (default: Q)."""
-    pixel, neuron = (float(graph.levels if x is None else x) for x in (wakes, counts))
-    add = lambda parts: sum(parts).clamp(max=2.0**62)  # far above every bound, and no infinity
-    return _propagate(graph, pixel * g.PIXEL_LEVELS, neuron, add, lambda x, node: x * _area(node))
-
-
-def _area(node: g.AvgPool) -> int:
-    return node.kernel[0] * node.kernel[1]
-
-
-def _propagate(graph, pixel: float, neuron: float, add, average) -> dict[str, torch.Tensor]:
+def largest_counts(
+    graph: g.SpikingGraph, counts: int, wakes: int, driven: Callable[[g.Conv, torch.Tensor], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The largest running sum of each integer signal, per channel (C,), for counts up to `counts` after `wakes` steps
+    with input; `driven`: that of a convolution, of that of its input."""
+    filled = lambda like, value: torch.full((like,), float(value), dtype=torch.float64)
     rules = {
-        g.Input: lambda node, parts: torch.full((node.channels,), pixel, dtype=torch.float64),
-        g.Conv: lambda node, parts: torch.ones(len(node.weight), dtype=torch.float64),
-        g.Neuron: lambda node, parts: torch.full_like(parts[0], neuron),
-        g.Add: lambda node, parts: add(parts),
-        g.AvgPool: lambda node, parts: average(parts[0], node),
+        g.Input: lambda node: filled(node.channels, wakes * g.PIXEL_LEVELS),
+        g.Conv: driven,
+        g.Neuron: lambda node, part: torch.full_like(part, float(counts)),
     }
-    return g.per_channel(graph, rules)
+    return g.walk(graph, rules, lambda node, *parts: node.bound(parts), keep=True)
+
+
+def units_of(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
+    """What 1 of an integer signal is in the real-valued graph, per channel (C,)."""
+    rules = {
+        g.Input: lambda node: torch.full((node.channels,), 1 / g.PIXEL_LEVELS, dtype=torch.float64),
+        g.Conv: lambda node, part: torch.ones(len(node.weight), dtype=torch.float64),
+        g.Neuron: lambda node, part: torch.ones_like(part),
+    }
+    return g.walk(graph, rules, lambda node, *parts: node.unit(parts), keep=True)
+
+
+def real_range(graph: g.SpikingGraph) -> dict[str, float]:
+    """The largest magnitude that the running sum of each signal of a real-valued graph can reach, by node.
+
+    Raises:
+        ConversionError: it is 2^24 thresholds or more, where rounding may cost whole spikes.
+    """
+    levels = float(graph.levels)
+    thetas = {node.inputs[0]: node.theta for node in graph.of_type(g.Neuron)}
+
+    def driven(node: g.Conv, part: torch.Tensor) -> torch.Tensor:
+        total = (node.weight.double().abs() * node.per_weight(part)).flatten(1).sum(1)
+        total += levels * node.bias.double().abs()
+        theta = torch.as_tensor(thetas.get(node.name, 1.0), dtype=torch.float64).flatten()
+        if not bool((total < EXACT_BELOW * theta).all()):
+            node.refuse("has sums that may reach 2^24 thresholds, where rounding costs spikes")
+        return total
+
+    rules = {
+        g.Input: lambda node: torch.full((node.channels,), levels, dtype=torch.float64),
+        g.Conv: driven,
+        g.Neuron: lambda node, part: torch.full_like(part, levels),
+    }
+    tops = g.walk(graph, rules, lambda node, *parts: node.bound(parts), keep=True)
+    return {name: float(top.max()) for name, top in tops.items()}

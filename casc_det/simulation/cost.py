@@ -8,7 +8,6 @@ from casc_det import graph as g
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError
 from casc_det.graph.bounds import proved_range
-from casc_det.graph.ops import apply, convolve
 from casc_det.simulation import depths
 
 
@@ -35,25 +34,26 @@ class Operations:
 
 def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operations:
     """Operations for a network input of (height, width); nothing is computed, only shapes."""
-    macs, layers = {}, {}
-    shapes: dict[str, torch.Tensor] = {}
+    macs: dict[str, int] = {}
+    layers: dict[str, int] = {}
+
+    def convolve(node: g.Conv, x: torch.Tensor) -> torch.Tensor:
+        value = g.on_meta(node).compute(x.to(node.weight.dtype))
+        macs[node.name] = value.numel() * node.weight[0].numel()
+        return value
+
+    def count(node: g.Neuron, x: torch.Tensor) -> torch.Tensor:
+        layers[node.name] = x.numel()
+        return x
+
+    rules = {
+        g.Input: lambda node: torch.empty(1, node.channels, height, width, device="meta"),
+        g.Conv: convolve,
+        g.Neuron: count,
+        g.Readout: lambda node, x: x,
+    }
+    g.walk(graph, rules, lambda node, *inputs: g.on_meta(node).compute(*inputs))
     reached = depths(graph)
-    for node in graph.nodes:
-        node = g.on_meta(node)
-        inputs = [shapes[name] for name in node.inputs]
-        match node:
-            case g.Input():
-                value = torch.empty(1, node.channels, height, width, device="meta")
-            case g.Conv():
-                value = convolve(node, inputs[0].to(node.weight.dtype))
-                macs[node.name] = value.numel() * node.weight[0].numel()
-            case g.Neuron() | g.Readout():
-                value = inputs[0]
-                if isinstance(node, g.Neuron):
-                    layers[node.name] = value.numel()
-            case _:
-                value = apply(node, *inputs)
-        shapes[node.name] = value
     pixels = frozenset(node.name for node in graph.of_type(g.Conv) if not reached[node.inputs[0]])
     return Operations(macs, pixels, layers)
 

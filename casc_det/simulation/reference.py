@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import torch
 
 from casc_det import graph as g
-from casc_det.graph.ops import TEMPORAL, apply, convolve
 from casc_det.neurons import NEURONS, NeuronParams, NeuronState, initial_state, is_own, neuron_step
 from casc_det.neurons.schedule import WAITING
 from casc_det.simulation.step import Step, depths, fan_out, spiking_convolutions
@@ -39,7 +38,7 @@ def run_reference(
                 case g.Input():
                     signal = pixels if awake else torch.zeros_like(pixels)
                 case g.Conv():
-                    signal = convolve(node, inputs[0], graph.integer)
+                    signal = node.compute(inputs[0], integer=graph.integer)
                     if awake:
                         signal = signal + graph.wake_bias(node, t)
                     if node.name in spiking:
@@ -58,13 +57,13 @@ def run_reference(
                     spikes[node.name] = signal
                 case g.Readout():
                     signal = sums[node.name] = sums.get(node.name, 0) + inputs[0]
-                case _ if isinstance(node, TEMPORAL):
+                case _ if node.spiking is g.Spiking.TEMPORAL:
                     sums[node.name] = sums.get(node.name, 0) + inputs[0]
-                    after = apply(node, sums[node.name])
+                    after = node.compute(sums[node.name])
                     signal = after - before.get(node.name, 0)
                     before[node.name] = after
                 case _:
-                    signal = apply(node, *inputs)
+                    signal = node.compute(*inputs)
             signals[node.name] = signal
             for name in node.inputs:
                 if last_use[name] == node.name:

@@ -7,8 +7,8 @@ import copy
 
 from ultralytics.nn.tasks import DetectionModel
 
+from casc_det.conversion.audit import REFUSED, audit
 from casc_det.conversion.integer import integer_problem
-from casc_det.conversion.spiking import REFUSED, audit
 from casc_det.errors import ConversionError
 from casc_det.yolo.capture import capture
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu, set_alpha

@@ -56,23 +56,25 @@ class FakeInt8:
         captured, module_of = capture(model), modules_of(trace(model))
         sites = {node.name: i for i, node in enumerate(captured.of_type(g.Activation))}
         self.clips = [module_of[name].lam for name in sites]
-        site_of_channel = g.per_channel(
+        site_of_channel = g.walk(
             captured,
             {
-                g.Input: lambda node, parts: torch.full((node.channels,), -1),
-                g.Conv: lambda node, parts: torch.full((len(node.weight),), -1),
-                g.Activation: lambda node, parts: torch.full_like(parts[0], sites[node.name]),
+                g.Input: lambda node: torch.full((node.channels,), -1),
+                g.Conv: lambda node, part: torch.full((len(node.weight),), -1),
+                g.Activation: lambda node, part: torch.full_like(part, sites[node.name]),
             },
+            lambda node, *parts: node.amplitude(parts),
+            keep=True,
         )
         real = convert_graph(captured)[0]
         units, whole = units_of(real), {node.inputs[0]: node for node in to_integer(real).nodes if node.inputs}
         self.convolutions = {}
         for node in real.of_type(g.Conv):
             conv, target = module_of[node.name], whole[node.name]
-            index = g.per_weight(node, site_of_channel).to(conv.weight.device)
+            index = node.per_weight(site_of_channel[node.inputs[0]]).to(conv.weight.device)
             theta = target.theta if isinstance(target, g.Neuron) else 1 / target.scale
             scaled = (conv.weight.detach() * self._amplitudes(index)).flatten(1).double()
-            goal = (node.weight * g.per_weight(node, units)).flatten(1).to(scaled)
+            goal = (node.weight * node.per_weight(units[node.inputs[0]])).flatten(1).to(scaled)
             factor = (goal * scaled).sum(1) / scaled.square().sum(1).clamp(min=1e-30)  # goal = factor * scaled
             step = 1 / (factor * theta.flatten().to(factor)).to(conv.weight).view(-1, 1, 1, 1)
             self.convolutions[conv] = (conv.weight, index, step)

@@ -10,8 +10,9 @@ import torch
 from casc_det import __version__
 from casc_det import graph as g
 from casc_det.base.arguments import shown
+from casc_det.conversion.audit import AuditRow
 from casc_det.conversion.integer import to_integer
-from casc_det.conversion.spiking import AuditRow, convert_graph
+from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError, WeightsError
 from casc_det.graph.file import load_graph, save_graph
 from casc_det.graph.zoo import find
@@ -78,6 +79,5 @@ def convert(model, imgsz: int | None = None, precision: str = "integer", trust: 
     meta["architecture"] = str(getattr(model, "yaml", {}).get("yaml_file", type(model).__name__))
     size = imgsz or trained.get("imgsz") or 640
     graph = capture(model, size if isinstance(size, int) else max(size))
-    graph.meta |= meta
-    spiking, audit = convert_graph(graph)
+    spiking, audit = convert_graph(replace(graph, meta=graph.meta | meta))
     return Conversion(to_integer(spiking) if precision == "integer" else spiking, audit)

@@ -74,9 +74,7 @@ def test_ann_is_the_plain_loop_over_whole_numbers(graph, seed):
                     ann.readout[node.name].numpy(), value * node.scale.double().numpy() / graph.levels
                 )
             case _:
-                from casc_det.graph.ops import apply
-
-                value = apply(node, *(torch.tensor(v, dtype=torch.float64) for v in x)).numpy().astype(np.int64)
+                value = node.compute(*(torch.tensor(v, dtype=torch.float64) for v in x)).numpy().astype(np.int64)
         values[node.name] = value
 
 
@@ -205,7 +203,7 @@ def test_what_cannot_be_whole_is_refused(ops):
 def test_a_range_beyond_float32_is_refused():
     graph = to_integer(convert_graph(small_graph("conv"))[0])
     conv = graph.of_type(g.Conv)[1]
-    conv.bias = torch.full_like(conv.bias, EXACT_BELOW)
+    conv.bias.fill_(EXACT_BELOW)
     with pytest.raises(ConversionError, match="2\\^24"):
         proved_range(graph)
     conv.weight[0, 0, 0, 0] = 0.5

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -176,7 +177,8 @@ def test_loading_and_running_needs_no_ultralytics(saved):
 def test_tensors_may_be_shared_between_nodes(tmp_path):
     graph = spiking("add")
     first, second = [node for node in graph.of_type(g.Conv) if node.weight.shape == (8, 8, 3, 3)][:2]
-    second.weight = first.weight
+    shared = [replace(node, weight=first.weight) if node is second else node for node in graph.nodes]
+    graph = replace(graph, nodes=shared)
     loaded = load_graph(save_graph(graph, tmp_path / "m.safetensors", torch.float64), torch.float64)
     assert torch.equal(next(node for node in loaded.nodes if node.name == second.name).weight, first.weight)
 

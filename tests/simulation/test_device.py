@@ -17,7 +17,6 @@ from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError
 from casc_det.evaluation import shard
 from casc_det.graph import moved
-from casc_det.graph.ops import convolve
 from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.neurons.schedule import wsc
 from casc_det.simulation.fast.convolution import SpikeConvolution
@@ -43,7 +42,7 @@ class Convolutions(TorchDispatchMode):
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
 def test_other_devices_convolve_in_float64(precision):
     graph = moved(to_integer(convert_graph(small_graph("groups", "add", "max"))[0]), precision)
-    graph.nodes[:] = [g.on_meta(node) for node in graph.nodes]
+    graph = replace(graph, nodes=[g.on_meta(node) for node in graph.nodes])
     images = small_images().to("meta", precision)
     with Convolutions() as seen:
         ann_forward(graph, images)
@@ -86,10 +85,10 @@ def test_integer_sums_are_exact_whatever_a_gpu_does_to_them():
     weight = torch.randint(-127, 128, (8, 8, 3, 3), generator=random).float()
     x = torch.randint(0, 4081, (2, 8, 9, 9), generator=random).float()  # 16 steps of pixels
     node = g.Conv("c", (), weight, torch.zeros(8))
-    want = convolve(node, x)
+    want = node.compute(x)
     with Tf32():
         assert not torch.equal(torch.nn.functional.conv2d(x, weight), want)
-        found = convolve(node, x.as_subclass(OnGpu), integer=True)
+        found = node.compute(x.as_subclass(OnGpu), integer=True)
     assert torch.equal(found.cpu(), want) and found.dtype == torch.float32
 
 

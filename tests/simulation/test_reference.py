@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import conftest
@@ -12,7 +13,6 @@ from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError
-from casc_det.graph.ops import apply, convolve
 from casc_det.neurons import NEURONS, NeuronState, neuron_step
 from casc_det.neurons.schedule import SCHEDULES, Schedule
 from casc_det.simulation import SimulationSettings, auto_limit, depths
@@ -40,22 +40,13 @@ def last_step(*args, **kwargs):
 
 def totals(graph: g.SpikingGraph, images: torch.Tensor, counts: dict, wakes: int) -> dict[str, torch.Tensor]:
     """What each node has sent in all, given the neurons' counts and the number of wake steps so far."""
-    values = {}
-    for node in graph.nodes:
-        inputs = [values[name] for name in node.inputs]
-        match node:
-            case g.Input():
-                value = images * wakes
-            case g.Conv():
-                value = convolve(node, inputs[0]) + wakes * node.bias.view(1, -1, 1, 1)
-            case g.Neuron():
-                value = counts[node.name]
-            case g.Readout():
-                value = inputs[0]
-            case _:
-                value = apply(node, *inputs)
-        values[node.name] = value
-    return values
+    rules = {
+        g.Input: lambda node: images * wakes,
+        g.Conv: lambda node, x: node.compute(x) + wakes * node.bias.view(1, -1, 1, 1),
+        g.Neuron: lambda node, x: counts[node.name],
+        g.Readout: lambda node, x: x,
+    }
+    return g.walk(graph, rules, lambda node, *inputs: node.compute(*inputs), keep=True)
 
 
 @settings(max_examples=40)
@@ -158,7 +149,7 @@ def test_sops_equal_a_brute_force_count(ops):
         expected = 0.0
         for node in convs:
             n = step.counts[node.inputs[0]]
-            outputs = convolve(node, n).shape[2:]
+            outputs = node.compute(n).shape[2:]
             expected += plain_sops(node, (n - before.get(node.inputs[0], 0))[0], outputs)
         assert step.sops.tolist() == [expected]
         before, seen = step.counts, seen + expected
@@ -188,7 +179,7 @@ def test_max_pool_of_spikes_is_a_spike(steps):
     count = torch.zeros(1, 1, 3, 4)
     for spikes in steps:
         after = (count + torch.tensor(spikes).view(1, 1, 3, 4)).clamp(min=0)
-        sent = apply(pool, after) - apply(pool, count)
+        sent = pool.compute(after) - pool.compute(count)
         assert sent.abs().max() <= 1
         count = after
 
@@ -388,8 +379,7 @@ def test_unknown_neuron_or_schedule_is_refused(name, choices):
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 3, 8, 12), (1, 3, 12, 8)])
 def test_images_of_another_shape_are_refused(shape):
-    graph = spiking()
-    graph.strides = [4, 8]
+    graph = replace(spiking(), strides=[4, 8])
     with pytest.raises(ArgumentError, match="images: expected a tensor .* multiples of 8, got .*; letterbox"):
         simulate(graph, torch.zeros(shape).double())
 

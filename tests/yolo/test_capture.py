@@ -8,7 +8,8 @@ from conftest import YOLOS, float_yolo, live_yolo
 from torch import nn
 
 from casc_det import graph as g
-from casc_det.conversion.spiking import REFUSED, audit, convert_graph
+from casc_det.conversion.audit import REFUSED, audit
+from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError, ConversionError
 from casc_det.neurons.activation import CQReLU, cqrelu
 from casc_det.simulation.twin import ann_forward

@@ -9,7 +9,6 @@ from functools import cache
 import torch
 
 from casc_det import graph as g
-from casc_det.graph.ops import convolve
 
 LARGEST_ZERO = 64  # without VNNI oneDNN adds pairs of products in 16 bits: 2 * 127 * 2 * 64 still fits
 LARGEST_SUM = 2**24  # of products of a weight and a uint8, at any zero point: exact in 32-bit integers and in floats
@@ -65,7 +64,7 @@ def has_int8() -> bool:
         found = Int8Convolution(node)(spikes, LARGEST_ZERO)
     except (RuntimeError, AttributeError, NotImplementedError):
         return False
-    return torch.equal(found, convolve(node, spikes.float() - LARGEST_ZERO))
+    return torch.equal(found, node.compute(spikes.float() - LARGEST_ZERO))
 
 
 class SpikeConvolution:
@@ -82,4 +81,4 @@ class SpikeConvolution:
         if x.dtype == torch.uint8 and self.int8 and self.int8.fits(zero):
             return channels_last(self.int8(x, zero)).to(dtype)
         x = x.to(dtype) - zero if x.dtype == torch.uint8 else x
-        return channels_last(convolve(self.node, x, self.integer))
+        return channels_last(self.node.compute(x, integer=self.integer))

@@ -11,7 +11,6 @@ from functools import partial
 import torch
 
 from casc_det import graph as g
-from casc_det.graph.ops import TEMPORAL, apply, convolve
 from casc_det.neurons import NeuronState
 from casc_det.simulation.fast.kernels import NO_LIMIT, compiled, count_gaps, events, follow_threads, scan, weigh
 from casc_det.simulation.fast.network import prepare
@@ -61,7 +60,7 @@ class Totals:
                 self.counts[source] = sent.add_(counts[self.alive] - zeros[:, None, None])
             counts = spread(self.counts[source][k], counts, self.alive, 0)
         counts = nchw(counts.to(run.dtype).view(run.batch, *run.neurons[source][2]))
-        sums = convolve(node, counts, run.graph.integer)
+        sums = node.compute(counts, integer=run.graph.integer)
         return sums + run.graph.summed_bias(node, run.plan.divisor(self.times[k]))
 
 
@@ -148,8 +147,8 @@ class Run:
                     if node.name not in self.network.outputs:
                         totals.sums[node.name] = self.sums.add_up(node.name, self._train(inputs[0]), self.alive)
                 case _ if self._is_still(inputs) and not isinstance(node, g.Pointwise):
-                    signal = Rows(self._once(node, apply, inputs[0].data), inputs[0].rows)
-                case _ if isinstance(node, TEMPORAL):
+                    signal = Rows(self._once(node, lambda op, x: op.compute(x), inputs[0].data), inputs[0].rows)
+                case _ if node.spiking is g.Spiking.TEMPORAL:
                     signal = self.sums.difference(node, self._train(inputs[0]), self.alive, len(times))
                 case _:
                     signal = move(node, [self._train(x) for x in inputs], self.dtype)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from casc_det import graph as g
-from casc_det.graph.ops import apply
 
 LARGEST_ZERO = 127  # spikes of one step lie in -zero..zero, uint8 holds 0..2*zero
 
@@ -66,7 +65,7 @@ def move(node: g.Node, inputs: list[Train], dtype: torch.dtype) -> Train:
     zero = sum(x.zero for x in inputs) if isinstance(node, g.Add) else max(x.zero for x in inputs)
     if not all(x.is_spikes for x in inputs) or isinstance(node, g.AvgPool) or zero > LARGEST_ZERO:
         floats = [nchw(Train(x.floats(dtype)).filled(rows)) for x in inputs]
-        return Train(nhwc(apply(node, *floats)))
+        return Train(nhwc(node.compute(*floats)))
     match node:
         case g.Add():
             first, second = (x.filled(rows) for x in inputs)

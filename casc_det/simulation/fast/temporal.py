@@ -3,7 +3,6 @@
 import torch
 
 from casc_det import graph as g
-from casc_det.graph.ops import apply
 from casc_det.simulation.fast.kernels import compiled, pool
 from casc_det.simulation.fast.signals import Train, nchw, nhwc, spread
 
@@ -43,7 +42,7 @@ class Sums:
             none = torch.empty(0, *shape, dtype=torch.uint8 if stay_spikes else self.dtype, device=self.device)
             return Train(none, x.zero if stay_spikes else 0)
         sums = self.add_up(node.name, Train(x.filled(steps * len(alive)), x.zero), alive)
-        after = apply(node, sums.flatten(0, 1)).unflatten(0, sums.shape[:2])
+        after = node.compute(sums.flatten(0, 1)).unflatten(0, sums.shape[:2])
         if node.name not in self.before:
             self.before[node.name] = after.new_zeros(self.batch, *after.shape[2:])
         moved = after.diff(dim=0, prepend=self.before[node.name][alive][None])
@@ -54,7 +53,8 @@ class Sums:
     def _pool(self, node: g.MaxPool, x: Train, alive: torch.Tensor, steps: int) -> Train:
         """`difference` of a max pool by its kernel."""
         if node.name not in self.before:
-            shape = apply(node, x.data.new_empty(1, *x.data.shape[1:], device="meta").permute(0, 3, 1, 2).float()).shape
+            example = nchw(x.data.new_empty(1, *x.data.shape[1:], device="meta"))
+            shape = node.compute(example.float()).shape
             self.now[node.name] = torch.zeros(self.batch, *x.data.shape[1:], dtype=torch.int16, device=self.device)
             self.before[node.name] = self.now[node.name].new_zeros(self.batch, *shape[2:], shape[1])
         counts, before = self.now[node.name], self.before[node.name]
