@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from casc_det.base.files import write_json
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.evaluation.classes import mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.detection import scoring

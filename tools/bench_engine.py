@@ -38,7 +38,7 @@ import casc_det.yolo  # noqa: F401  prepares Ultralytics
 from casc_det import __version__
 from casc_det import graph as g
 from casc_det.base.files import write_json
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.graph.file import load_graph
 from casc_det.neurons import NeuronParams, cif_step, initial_state
 from casc_det.simulation import SimulationSettings, simulate

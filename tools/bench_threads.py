@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 
 CHILD = """
 import json, sys, time

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from casc_det.base.files import write_json
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.conversion.integer import to_integer
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import DEFAULT, find

@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import find
 from casc_det.training.distill import mean_losses

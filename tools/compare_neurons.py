@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from casc_det import SpikingYOLO
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.images import read_image

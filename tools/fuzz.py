@@ -34,7 +34,7 @@ from pathlib import Path
 import torch
 
 from casc_det.base.files import write_json
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.errors import CascError
 
 STARTUP = 1200  # seconds that a child may take to import and compile

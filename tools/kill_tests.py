@@ -33,7 +33,8 @@ from casc_det import SpikingYOLO
 from casc_det import graph as g
 from casc_det.base.files import write_json
 from casc_det.base.lines import read_lines
-from casc_det.cli.run import main, script_options
+from casc_det.cli.parsing import script_options
+from casc_det.cli.run import main
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.file import save_graph

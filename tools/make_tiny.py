@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 
 
 def make_picture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple]]:

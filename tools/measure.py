@@ -16,7 +16,7 @@ from pathlib import Path
 
 from update_tables import RUNS
 
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.yolo.convert import convert
 
 COMMON = {"batch": 16, "nbs": 16, "optimizer": "AdamW", "lrf": 0.01, "momentum": 0.9, "weight_decay": 1e-4}

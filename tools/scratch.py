@@ -19,7 +19,7 @@ import torch
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
 from casc_det import __version__
 from casc_det.base.files import write_json
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.training.trainer import train
 
 METRIC = "metrics/mAP50(B)", "metrics/mAP50-95(B)"

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from record_tables import RUNS, TABLES, grid
 
-from casc_det.cli.run import script_options
-from casc_det.cli.verbs import REQUIRED, VERBS
+from casc_det.cli.help import option_table
+from casc_det.cli.parsing import script_options
+from casc_det.cli.verbs import VERBS
 from casc_det.graph.zoo import shipped
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,16 +55,6 @@ def pages() -> list[Path]:
 
 def read(record: str) -> dict:
     return json.loads((ROOT / record).read_text())
-
-
-def options(verb: str) -> str:
-    """The arguments of a verb of the command line."""
-    lines = []
-    for key, option in VERBS[verb].options.items():
-        default = str(option.default).lower() if isinstance(option.default, bool) else option.default
-        shown = "**required**" if default is REQUIRED else "" if default is None else f"`{default}`"
-        lines.append([f"`{key}`", option.help.replace("<", "&lt;"), option.kind.words, shown])
-    return grid(["argument", "meaning", "type", "default"], lines, VERBS[verb].more_help)
 
 
 def tools() -> str:
@@ -121,7 +112,7 @@ def makers() -> dict[str, Callable[[], str]]:
     """What makes each table, by its name."""
     measured = {name: partial(lambda f, of: f(*map(read, of)), *made) for name, made in TABLES.items()}
     return measured | {
-        **{f"options.{verb}": partial(options, verb) for verb in VERBS},
+        **{f"options.{verb}": partial(option_table, verb) for verb in VERBS},
         **{f"file.{name}": partial(weight_file, name) for name in WEIGHTS},
         "tools": tools,
         "models": models,

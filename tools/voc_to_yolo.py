@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from casc_det.cli.run import script_options
+from casc_det.cli.parsing import script_options
 from casc_det.evaluation.truth import LabelledImage, read_truth
 
 

@@ -20,8 +20,10 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 import casc_det
 from casc_det import convert
-from casc_det.cli.run import main, option_of, parse_pairs, parse_value
-from casc_det.cli.verbs import ABSENT, VERBS
+from casc_det.cli.absent import ABSENT
+from casc_det.cli.parsing import option_of, parse_pairs, parse_value
+from casc_det.cli.run import main
+from casc_det.cli.verbs import VERBS
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.graph.file import load_graph
 from casc_det.training.trainer import train

@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 from update_tables import ROOT, pages
 
-from casc_det.cli.run import option_of, parse_pairs
-from casc_det.cli.verbs import REQUIRED, VERBS
+from casc_det.cli.options import REQUIRED
+from casc_det.cli.parsing import option_of, parse_pairs
+from casc_det.cli.verbs import VERBS
 from casc_det.errors import CascError
 
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from casc_det import SpikingYOLO, convert
 from casc_det.base.lines import read_lines
-from casc_det.cli.commands import parse_mapping
 from casc_det.cli.run import main
+from casc_det.cli.val import parse_mapping
 from casc_det.cli.verbs import VERBS
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError, SourceError

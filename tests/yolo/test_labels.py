@@ -10,7 +10,7 @@ from PIL import Image
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils import LOGGER
 
-from casc_det.cli.commands import damage
+from casc_det.cli.damage import exit_code
 from casc_det.cli.run import main
 from casc_det.errors import SourceError
 from casc_det.evaluation.truth import read_truth
@@ -263,7 +263,7 @@ def test_left_out_images_end_with_exit_code_1(small, tmp_path, capsys):
     assert main([*words, f"project={tmp_path}", "name=a"]) == 1
     error = capsys.readouterr().err
     assert "0.jpg: non-normalized or out of bounds coordinates" in error and "1 files could not be used" in error
-    assert damage({"damaged": 1}, strict=False) == 0
+    assert exit_code({"damaged": 1}, strict=False) == 0
 
 
 def test_pictures_for_distillation_follow_links_too(corpus):
