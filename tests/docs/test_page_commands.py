@@ -44,6 +44,8 @@ def check_script(name: str, words: list[str], typed: bool) -> None:
 
 def check(words: list[str], typed: bool = True) -> None:
     """Raise AssertionError or CascError where a command of a page could not be typed."""
+    shipped = [path for word in words for path in re.findall(r"(?:weights|data)/[\w-]+\.(?:safetensors|yaml)", word)]
+    assert all((ROOT / path).is_file() for path in shipped), f"{shipped} are not all there"
     match words:
         case ["casc-det", "VERB", *_] | ["python", "tools/NAME.py", *_] if not typed:
             pass
@@ -80,6 +82,7 @@ def test_pages_have_commands():
         "python tools/nothing.py",
         "python tools/make_tiny.py outt=x",
         "python tools/check_exactness.py limit=20",
+        "casc-det info weights=weights/none.safetensors",
         "casc-det-x",
     ],
 )
