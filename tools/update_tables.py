@@ -23,6 +23,9 @@ from record_tables import RUNS, TABLES, grid
 from casc_det.cli.help import option_table
 from casc_det.cli.parsing import script_options
 from casc_det.cli.verbs import VERBS
+from casc_det.conversion.audit import EXACT, TEMPORAL
+from casc_det.graph import Spiking
+from casc_det.graph.ops import NODE_TYPES
 from casc_det.graph.zoo import shipped
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +58,21 @@ def pages() -> list[Path]:
 
 def read(record: str) -> dict:
     return json.loads((ROOT / record).read_text())
+
+
+def options(verb: str) -> str:
+    """The arguments of a verb of the command line."""
+    return option_table(verb).replace("<", "&lt;")
+
+
+def ops() -> str:
+    """How the audit carries each op of a captured graph over."""
+    lines = []
+    for name, kind in NODE_TYPES.items():
+        temporal = kind.spiking is Spiking.TEMPORAL and kind.graded
+        if kind.note and name != "Neuron":
+            lines.append([f"`{name}`", kind.note, TEMPORAL if temporal else EXACT])
+    return grid(["op", "on spike trains", "audit"], lines)
 
 
 def tools() -> str:
@@ -112,8 +130,9 @@ def makers() -> dict[str, Callable[[], str]]:
     """What makes each table, by its name."""
     measured = {name: partial(lambda f, of: f(*map(read, of)), *made) for name, made in TABLES.items()}
     return measured | {
-        **{f"options.{verb}": partial(option_table, verb) for verb in VERBS},
+        **{f"options.{verb}": partial(options, verb) for verb in VERBS},
         **{f"file.{name}": partial(weight_file, name) for name in WEIGHTS},
+        "ops": ops,
         "tools": tools,
         "models": models,
         "records": records,
