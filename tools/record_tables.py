@@ -30,7 +30,7 @@ def grid(head: Iterable[str], lines: Iterable[Iterable[str]], below: str = "") -
 
 
 def scores(content: dict) -> str:
-    """Each row's mAP, gap to the ANN, cost and rest."""
+    """Each row's mAP, gap to the ANN, cost and quiescence."""
     settings, levels = content["settings"], content["settings"]["levels"]
     voc = "mAP50 VOC07" in content["rows"][0]
     columns = ("mAP50-95", "mAP50 VOC07", "mAP50 VOC12") if voc else ("mAP50-95", "mAP50")
@@ -50,7 +50,7 @@ def scores(content: dict) -> str:
     return grid(
         ["network", *columns, "gap to the ANN, 95 % interval", "M spikes", "G SOPs", "energy, mJ", "quiescent"],
         lines,
-        f"{settings['pictures']} images, {settings['imgsz'][0]} px square, {kind}. At rest "
+        f"{settings['pictures']} images, {settings['imgsz'][0]} px square, {kind}. At quiescence "
         f"{final['neurons_different']} neurons of all images together differ from the ANN; largest readout difference "
         f"{final['difference_max']:.1e}.",
     )
@@ -84,8 +84,8 @@ def figures(cq16: dict, cq16_640: dict, saving16: dict, cq8: dict, cq8_640: dict
         variant = next(f"{key}={value:g}" for key, value in kept.items() if value)
         for what, run, big, t in (
             ("99 % of its ANN", small, large, first),
-            ("at rest", small, large, "auto"),
-            (f"at rest, `{variant}`", saving, None, "auto"),
+            ("at quiescence", small, large, "auto"),
+            (f"at quiescence, `{variant}`", saving, None, "auto"),
         ):
             row = find(run, "snn", t)
             steps = f"{row['steps_mean']:.1f}" if t == "auto" else str(t)
@@ -96,12 +96,12 @@ def figures(cq16: dict, cq16_640: dict, saving16: dict, cq8: dict, cq8_640: dict
     return grid(
         ["network", "Q", "T, 320 px", "mAP50-95, 320 px", "640 px", "of the teacher", "energy, ANN = 1, 320 px"],
         lines,
-        f"{cq16['settings']['pictures']} images of coco-mini val2017. At rest T is a mean and the answer the ANN's.",
+        f"{cq16['settings']['pictures']} images of coco-mini val2017. At quiescence: T is a mean, the answer the ANN's.",
     )
 
 
 def precision(*contents: dict) -> str:
-    """ANN and spiking network at rest in each kind of arithmetic."""
+    """ANN and spiking network at quiescence in each kind of arithmetic."""
     lines = []
     for content in contents:
         ann, final = next(r for r in content["rows"] if r["network"] == "ann"), content["rows"][-1]
@@ -110,7 +110,7 @@ def precision(*contents: dict) -> str:
         maps = [f"{row['mAP50-95']:.4f} / {row['mAP50']:.4f}" for row in (ann, final)]
         cells = [kind, str(settings["imgsz"][0]), *maps, f"{final['neurons_different']:,}"]
         lines.append([*cells, f"{final['difference_max']:.1e}", f"{final['same_boxes']:.0%}"])
-    head = ["arithmetic", "px", "ANN mAP50-95 / mAP50", "SNN at rest", "neurons different"]
+    head = ["arithmetic", "px", "ANN mAP50-95 / mAP50", "SNN at quiescence", "neurons different"]
     return grid([*head, "largest readout difference", "same boxes"], lines)
 
 
@@ -175,7 +175,14 @@ def ablation(content: dict) -> str:
         cells = [row["what"], f"{real['mAP50-95']:.4f}", f"{integer['mAP50-95']:.4f}", f"{integer['count'] / q:.3f}"]
         lines.append([*cells, f"{integer['energy']:.2f}", f"{row['minutes']:.0f}"])
     return grid(
-        ["what is changed", "mAP50-95", "integers", "mean count / Q", "energy of the SNN at rest / ANN", "minutes"],
+        [
+            "what is changed",
+            "mAP50-95",
+            "integers",
+            "mean count / Q",
+            "energy of the SNN at quiescence / ANN",
+            "minutes",
+        ],
         lines,
         f"Q = {levels} unless said, {made['epochs']} epochs at {made['imgsz']} px, seed {made['seed']}; scored at "
         f"{made['val_imgsz']} px on {made['pictures']} images of coco-mini val2017.",
@@ -212,7 +219,7 @@ def threads(content: dict) -> str:
 
 
 def study(content: dict) -> str:
-    """The cells of a study as the terminal shows them, and the energy at rest in ANNs."""
+    """The cells of a study as the terminal shows them, and the energy at quiescence in ANNs."""
     heads, *cells = rows(content["cells"])
     lines = []
     for cell, row in zip(content["cells"], cells, strict=True):
@@ -220,7 +227,7 @@ def study(content: dict) -> str:
         ratio = f"{rest['energy_mJ'] / ann['energy_mJ']:.2f}" if rest and rest["pictures"] == cell["pictures"] else ""
         lines.append([*row, ratio])
     return grid(
-        [*(head.replace("picture", "image") for head in heads), "at rest / ANN"],
+        [*(head.replace("a picture", "an image") for head in heads), "at quiescence / ANN"],
         lines,
         "Time steps, in brackets mJ an image; the ANN's mAP50-95 and mJ at the right. "
         f"{content['cells'][0]['pictures']} images of coco-mini val2017. 99 %, 100 %: the mAP has that share of the "
