@@ -96,7 +96,7 @@ def figures(cq16: dict, cq16_640: dict, saving16: dict, cq8: dict, cq8_640: dict
     return grid(
         ["network", "Q", "T, 320 px", "mAP50-95, 320 px", "640 px", "of the teacher", "energy, ANN = 1, 320 px"],
         lines,
-        f"{cq16['settings']['pictures']} images of coco-mini val2017. At quiescence: T is a mean, the answer the ANN's.",
+        f"{cq16['settings']['pictures']} images of coco-mini val2017. At quiescence T is a mean, the answer the ANN's.",
     )
 
 
