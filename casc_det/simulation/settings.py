@@ -66,3 +66,6 @@ class SimulationSettings:
         """Whether every network comes to rest, at the ANN's answer: CIF with WSC."""
         ours = (self.neuron, self.schedule) == ("cif", "wsc") and not is_own("cif")
         return ours and self.plan(1) == wsc(1, self.hysteresis, self.delay)
+
+
+PLAIN = SimulationSettings()

@@ -14,9 +14,8 @@ from casc_det.graph.bounds import EXACT_BELOW, unlimited_range
 from casc_det.neurons import KINDS, NeuronState, is_own
 from casc_det.neurons.schedule import Schedule
 from casc_det.simulation.fast.signals import LARGEST_ZERO
-from casc_det.simulation.settings import MOST_STEPS, SimulationSettings
+from casc_det.simulation.settings import MOST_STEPS, PLAIN, SimulationSettings
 
-PLAIN = SimulationSettings()
 EXACT = {torch.float32: EXACT_BELOW, torch.float64: 2**53}  # from here on integers are no longer exact
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from casc_det.base import caches
-from casc_det.simulation.fast import kernels
+from casc_det.simulation.fast import compiling
 
 # The package's own folder is taken from numba, as if it were read-only; root may write everywhere else, so that places
 # which nobody can write are below a file.
@@ -20,9 +20,9 @@ from numba.core import caching
 caching.CacheImpl._locator_classes.remove(caching.InTreeCacheLocator)
 from casc_det import SpikingYOLO
 (result,) = SpikingYOLO(sys.argv[1]).predict(sys.argv[2], imgsz=64, conf=0.0, timesteps=3, max_det=3)
-from casc_det.simulation.fast import kernels
+from casc_det.simulation.fast import neuron_loops
 assert len(result) == 3 and result.spiking.timesteps == 3
-print(getattr(kernels._scan._cache, "cache_path", None))
+print(getattr(neuron_loops.scan_loop._cache, "cache_path", None))
 """
 
 
@@ -57,10 +57,10 @@ def test_predict_works_without_a_home(inputs, tmp_path):
 def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch):
     caching = pytest.importorskip("numba.core.caching")
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
-    monkeypatch.setattr(kernels, "temporary_folder", lambda name: None)
+    monkeypatch.setattr(compiling, "temporary_folder", lambda name: None)
     with pytest.raises(RuntimeError, match="cannot cache"):
-        kernels.numba.njit(abs_sum, cache=True)
-    assert kernels.compile_cached(abs_sum)(-1, 2) == 3 and kernels.numba.config.CACHE_DIR == ""
+        compiling.numba.njit(abs_sum, cache=True)
+    assert compiling.compile_cached(abs_sum)(-1, 2) == 3 and compiling.numba.config.CACHE_DIR == ""
 
 
 def test_loops_run_where_the_disk_is_full(tmp_path, monkeypatch):
@@ -70,18 +70,18 @@ def test_loops_run_where_the_disk_is_full(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
-    monkeypatch.setattr(kernels.numba.config, "CACHE_DIR", str(tmp_path))
-    inner = kernels.compile_cached(abs_sum)
+    monkeypatch.setattr(compiling.numba.config, "CACHE_DIR", str(tmp_path))
+    inner = compiling.compile_part(abs_sum)
     called = []
 
-    @kernels.compile_cached
+    @compiling.compile_cached
     def loop(out):
         out[0] += inner(-1, 2)
 
     out = np.zeros(1)
-    kernels.run_loop(lambda *x: called.append(1) or loop(*x), out)
-    assert out[0] == 3 and len(called) == 3
-    kernels.run_loop(loop, out)
+    compiling.run_loop(lambda *x: called.append(1) or loop(*x), out)
+    assert out[0] == 3 and len(called) == 2
+    compiling.run_loop(loop, out)
     assert out[0] == 6
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("triton", reason="Triton comes with the CUDA builds of torch
 CODE = """
 import torch
 from casc_det.simulation.fast.cuda import scan_triton
-from casc_det.simulation.fast.kernels import scan_torch, tile
+from casc_det.simulation.fast.neurons import Layer, scan_torch, tile
 
 random = torch.Generator().manual_seed(0)
 cases = ((5, 2, 9, 8, 0.0, 4), (3, 1, 300, 5, -0.25, 2), (4, 2, 7, 16, float("-inf"), 99))
@@ -22,13 +22,14 @@ for steps, batch, places, channels, low, limit in cases:
     size = places * channels
     rows = torch.arange(steps * batch).view(steps, batch)
     rows[1, 0] = -1
-    arguments = (whole(steps * batch, size), rows, tile(whole(steps, channels)), tile(whole(channels).abs() + 10))
+    inputs = (whole(steps * batch, size), rows, tile(whole(steps, channels)))
+    theta = tile(whole(channels).abs() + 10)
     results = []
     for run in (scan_triton, scan_torch):
         v, n = torch.full((batch + 1, size), 7.0), torch.ones(batch + 1, size, dtype=torch.int16)
         spikes = torch.zeros(steps, batch, size, dtype=torch.uint8)
         fired = torch.zeros(2, steps, batch, dtype=torch.int64)
-        run(*arguments, v, n, torch.arange(batch) + 1, limits, lows, spikes, fired, channels)
+        run(Layer(theta, v, n, torch.arange(batch) + 1, limits, lows), *inputs, channels, spikes, fired)
         results.append((v, n, spikes, fired))
     assert all(torch.equal(a, b) for a, b in zip(*results)), (steps, channels)
 """

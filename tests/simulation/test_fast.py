@@ -21,10 +21,9 @@ from casc_det.errors import ArgumentError, ConversionError
 from casc_det.graph import moved
 from casc_det.graph.bounds import proved_range, unlimited_range
 from casc_det.neurons.schedule import SCHEDULES, Schedule
-from casc_det.simulation import SimulationSettings, exact_dtype
-from casc_det.simulation.fast import convolution, kernels, network
+from casc_det.simulation import SimulationSettings, Simulator, exact_dtype
+from casc_det.simulation.fast import compiling, convolution, neurons
 from casc_det.simulation.fast import run as fast
-from casc_det.simulation.fast.network import prepare
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 
@@ -45,8 +44,8 @@ def test_thread_count_is_torchs_and_stays(threads):
     try:
         list(simulate(convert_graph(small_graph())[0], small_images(), 2))
         assert torch.get_num_threads() == threads
-        if kernels.numba is not None:
-            assert kernels.numba.get_num_threads() == min(threads, kernels.numba.config.NUMBA_NUM_THREADS)
+        if compiling.numba is not None:
+            assert compiling.numba.get_num_threads() == min(threads, compiling.numba.config.NUMBA_NUM_THREADS)
     finally:
         torch.set_num_threads(before)
 
@@ -130,7 +129,7 @@ def test_integer_graphs_until_rest_however_cut(chunk, graph, seed, batch):
 @pytest.mark.parametrize(("hysteresis", "delay"), [(0.25, 0.0), (0.0, 0.5), (0.5, 2.0), (0.0, 7.0)])
 def test_fewer_corrections(hysteresis, delay, compiled, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(kernels, "numba", None)
+        monkeypatch.setattr(compiling, "numba", None)
     monkeypatch.setattr(fast, "SPARSE", 1.0)
     graph, images = wide_graph(3), torch.randint(0, 256, (2, 3, 16, 16)).double() / 255
     steps = assert_equal_runs(graph, images, hysteresis=hysteresis, delay=delay)
@@ -142,7 +141,7 @@ def test_fewer_corrections(hysteresis, delay, compiled, monkeypatch):
 @pytest.mark.parametrize("delay", [0.0, 3.0])
 def test_rates_against_wanted_counts(compiled, delay, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(kernels, "numba", None)
+        monkeypatch.setattr(compiling, "numba", None)
     graph, images = wide_graph(1), small_images(3, 12)
     ann = ann_forward(graph, images.to(graph.dtype))
     steps = assert_equal_runs(graph, images, 40, compare=ann.counts, delay=delay)
@@ -208,7 +207,7 @@ def add_chain(nodes, channels, lengths, kinds) -> str:
 @pytest.mark.parametrize("step", [1, 2])
 def test_long_chains_of_additions(step, kinds, compiled, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(kernels, "numba", None)
+        monkeypatch.setattr(compiling, "numba", None)
     graph = graph_of_signals(lambda nodes, channels: add_chain(nodes, channels, [step] * 12, kinds), theta=900)
     assert proved_range(graph).largest < 2**24
     images = torch.randint(0, 256, (2, 3, 5, 6), generator=torch.Generator().manual_seed(1)) / 255
@@ -320,19 +319,19 @@ def test_spikes_followed_one_by_one_or_convolved(share, batch, dtype, monkeypatc
     used = []
     monkeypatch.setattr(fast, "SPARSE", share)
     monkeypatch.setattr(fast, "CHUNK", 5)
-    monkeypatch.setattr(fast, "events", lambda *a: used.append(1) or kernels.events(*a))
+    monkeypatch.setattr(fast, "events", lambda *a: used.append(1) or neurons.events(*a))
     for seed in range(3):
         assert_equal_runs(moved(wide_graph(seed), dtype), small_images(batch, 12, seed=seed))
-    assert bool(used) == (share > 0 and kernels.numba is not None)
+    assert bool(used) == (share > 0 and compiling.numba is not None)
 
 
 @pytest.mark.parametrize("neuron", ["cif", "if"])
 def test_without_numba_and_without_8_bit_sums(neuron, monkeypatch):
     graph, images = wide_graph(), small_images(2, 12)
-    monkeypatch.setattr(kernels, "numba", None)
+    monkeypatch.setattr(compiling, "numba", None)
     monkeypatch.setattr(convolution, "has_int8", lambda: False)
     assert_equal_runs(graph, images, 11, neuron)
-    assert prepare(graph).convolutions["b.conv"].int8 is None
+    assert Simulator(graph).network.convolutions["b.conv"].int8 is None
 
 
 def test_8_bit_sums_are_those_of_floats():
@@ -385,14 +384,6 @@ def test_states_come_at_the_steps_asked_for():
     assert [step.t for step in steps if step.states] == [2, 5]  # also where the run ends
 
 
-def test_prepared_network_lives_as_long_as_its_graph():
-    graph = wide_graph()
-    key = id(graph)
-    assert prepare(graph) is prepare(graph) and key in network._prepared
-    del graph
-    assert key not in network._prepared
-
-
 def test_an_edited_graph_is_another_one():
     graph, images = wide_graph(), small_images(1, 12).float()
     edit = lambda name, **fields: [replace(node, **fields) if node.name == name else node for node in graph.nodes]
@@ -410,6 +401,14 @@ def test_an_edited_graph_is_another_one():
     for change in changes:
         after = assert_equal_runs(replace(graph, **change), images, 9)
         assert not all(torch.equal(a.fired, b.fired) for a, b in zip(before, after, strict=True))
+
+
+def test_a_simulator_serves_many_batches():
+    simulator = Simulator(wide_graph())
+    for batch in (1, 3, 2):
+        images = small_images(batch, 12, seed=batch).float()
+        for step, alone in zip(simulator.run(images), simulate(wide_graph(), images), strict=True):
+            assert torch.equal(step.fired, alone.fired) and torch.equal(step.readout["boxes0"], alone.readout["boxes0"])
 
 
 def at_once() -> None:
@@ -430,9 +429,9 @@ def test_several_python_threads_at_once():
     at_once()
 
 
-@pytest.mark.skipif(kernels.numba is None, reason="these are numba's threads")
+@pytest.mark.skipif(compiling.numba is None, reason="these are numba's threads")
 def test_several_python_threads_at_once_without_openmp():
-    code = "import test_fast; test_fast.at_once(); print(test_fast.kernels.numba.threading_layer())"
+    code = "import test_fast; test_fast.at_once(); print(test_fast.compiling.numba.threading_layer())"
     tests = str(Path(__file__).parents[1])  # conftest.py
     paths = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "PYTHONPATH": paths}

@@ -1,23 +1,27 @@
-"""The scan over time of a layer of neurons as a Triton kernel, for CUDA; see `casc_det.simulation.fast.kernels.scan`.
+"""The Triton form of `casc_det.simulation.fast.neurons.scan`, for CUDA.
 
 Tested in Triton's interpreter; not measured on a GPU yet.
 """
 
+import torch
 import triton
 import triton.language as tl
+
+from casc_det.simulation.fast.neurons import Layer
 
 BLOCK = 1024
 
 
 @triton.jit
 def _scan(
-    current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired, size, channels, tiled, steps, batch,
+    current, rows, bias, theta, v, n, images, limits, lows, spikes, fired, size, channels, tiled, steps, batch,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """One block of neurons of one image over all steps."""
     b = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside, channel = at < size, at % channels
-    state = tl.load(pictures + b) * size + at
+    state = tl.load(images + b) * size + at
     potential = tl.load(v + state, mask=inside, other=0.0)
     count = tl.load(n + state, mask=inside, other=0).to(tl.int32)
     threshold = tl.load(theta + channel)
@@ -37,13 +41,18 @@ def _scan(
     tl.store(n + state, count.to(tl.int16), mask=inside)
 
 
-def scan_triton(current, rows, bias, theta, v, n, pictures, limits, lows, spikes, fired, channels) -> None:
-    """`scan` for tensors on a GPU."""
+def scan_triton(
+    layer: Layer,
+    current: torch.Tensor,
+    rows: torch.Tensor,
+    bias: torch.Tensor,
+    channels: int,
+    spikes: torch.Tensor,
+    fired: torch.Tensor,
+) -> None:
+    """`scan` for tensors on a GPU; writes `spikes` and `fired`, which is zero before."""
     steps, batch = rows.shape
-    size = v.shape[1]
-    grid = (triton.cdiv(size, BLOCK), batch)
+    size = layer.v.shape[1]
+    arrays = (current, rows.contiguous(), bias.contiguous(), *layer, spikes, fired)
     sizes = (size, channels, bias.shape[1], steps, batch)
-    _scan[grid](
-        current, rows.contiguous(), bias.contiguous(), theta, v, n, pictures, limits, lows, spikes, fired,
-        *sizes, BLOCK=BLOCK,
-    )  # fmt: skip
+    _scan[triton.cdiv(size, BLOCK), batch](*arrays, *sizes, BLOCK=BLOCK)

@@ -1,12 +1,10 @@
-"""What the fast engine prepares once for a graph and keeps as long as the graph lives and stays as it is."""
-
-import weakref
+"""What the fast engine prepares once for a graph."""
 
 import torch
 
 from casc_det import graph as g
 from casc_det.simulation.fast.convolution import SpikeConvolution
-from casc_det.simulation.fast.kernels import tile
+from casc_det.simulation.fast.neurons import tile
 from casc_det.simulation.step import depths, fan_out, spiking_convolutions
 
 
@@ -14,8 +12,7 @@ class Network:
     """What is prepared once for a graph: packed weights, tiled thresholds and the bias of each wake step."""
 
     def __init__(self, graph: g.SpikingGraph):
-        self.made_of = g.contents(graph)
-        self.tensors = [list(g.tensors(node).values()) for node in graph.nodes]  # no other takes the place of one
+        self.graph = graph
         steps = range(1, graph.levels + 1)
         self.last_use = {name: node.name for node in graph.nodes for name in node.inputs}
         self.depth = depths(graph)
@@ -33,7 +30,6 @@ class Network:
             per_channel = lambda x, ones=ones: ones * (x.flatten() if isinstance(x, torch.Tensor) else x)
             self.theta[node.name] = tile(per_channel(node.theta))
             self.start[node.name] = per_channel(graph.start(node))
-        self.checked: set[tuple] = set()  # runs that are known to be exact
         self.fans: dict[tuple, torch.Tensor] = {}
         self.outputs = self._outputs(graph)
         self.to_neurons = self._to_neurons(graph)
@@ -62,16 +58,3 @@ class Network:
         if key not in self.fans:
             self.fans[key] = fan_out(node, height, width).flatten().round().long()
         return self.fans[key]
-
-
-_prepared: dict[int, Network] = {}
-
-
-def prepare(graph: g.SpikingGraph) -> Network:
-    """The `Network` of a graph, made anew where the graph was changed."""
-    network = _prepared.get(id(graph))
-    if network is None:
-        weakref.finalize(graph, _prepared.pop, id(graph), None)
-    if network is None or network.made_of != g.contents(graph):
-        network = _prepared[id(graph)] = Network(graph)
-    return network

@@ -12,8 +12,10 @@ import torch
 
 from casc_det import graph as g
 from casc_det.neurons import NeuronState
-from casc_det.simulation.fast.kernels import NO_LIMIT, compiled, count_gaps, events, follow_threads, scan, weigh
-from casc_det.simulation.fast.network import prepare
+from casc_det.simulation.fast.compiling import compiled, follow_threads
+from casc_det.simulation.fast.counting import count_gaps, weigh
+from casc_det.simulation.fast.network import Network
+from casc_det.simulation.fast.neurons import NO_LIMIT, Layer, events, scan
 from casc_det.simulation.fast.signals import Events, Rows, Train, chosen_rows, move, nchw, nhwc, spread
 from casc_det.simulation.fast.temporal import Sums
 from casc_det.simulation.step import Step
@@ -65,10 +67,10 @@ class Totals:
 
 
 @torch.no_grad()
-def run_fast(graph, images, limit: int, until_quiescent: bool, neuron, plan, record, compare, at) -> Iterator[Step]:
+def run_fast(network, images, limit: int, until_quiescent: bool, neuron, plan, record, compare, at) -> Iterator[Step]:
     """See `casc_det.simulation.simulate`."""
     follow_threads()
-    run, at_rest = Run(graph, images, neuron, plan, record, compare), None
+    run, at_rest = Run(network, images, neuron, plan, record, compare), None
     t, stops = 0, sorted({*at, *([plan.wake] if plan.wake else []), limit})
     while t < limit:
         pixels = max(1, len(run.alive)) * images.shape[2] * images.shape[3]
@@ -89,9 +91,10 @@ def run_fast(graph, images, limit: int, until_quiescent: bool, neuron, plan, rec
 class Run:
     """The state of one simulation."""
 
-    def __init__(self, graph: g.SpikingGraph, images: torch.Tensor, neuron: str, plan, record: bool, compare):
-        self.graph, self.plan, self.neuron, self.record = graph, plan, neuron, record
-        self.network, self.pixels = prepare(graph), nhwc(graph.pixels(images))
+    def __init__(self, network: Network, images: torch.Tensor, neuron: str, plan, record: bool, compare):
+        self.network, self.graph = network, network.graph
+        self.plan, self.neuron, self.record = plan, neuron, record
+        self.pixels = nhwc(self.graph.pixels(images))
         self.batch, self.dtype, self.device = len(images), images.dtype, images.device
         self.still: dict[str, torch.Tensor] = {}  # what depends on the pixels alone: the same at each wake step
         self.neurons: dict[str, tuple] = {}  # v, n (B, N), and (H, W, C)
@@ -100,7 +103,9 @@ class Run:
         self.hot: dict[str, torch.Tensor] = {}  # see `events`
         self.alive = torch.arange(self.batch, device=self.device)  # pictures that are not at rest
         self.wanted = {name: nhwc(n).flatten(1).to(torch.int16) for name, n in (compare or {}).items()}
-        self.match = torch.zeros(len(graph.of_type(g.Neuron)), self.batch, 3, dtype=torch.int64, device=self.device)
+        self.match = torch.zeros(
+            len(self.graph.of_type(g.Neuron)), self.batch, 3, dtype=torch.int64, device=self.device
+        )
 
     def states(self) -> dict[str, NeuronState]:
         """Copies of all potentials and counts, (B, C, H, W)."""
@@ -240,7 +245,6 @@ class Run:
         v, n, shape = self.neurons[node.name]
         theta = self.network.theta[node.name]
         if isinstance(x, Events):
-            data = torch.ones(*fired.shape[1:], *shape, dtype=torch.uint8, device=self.device)
             conv, hot = x.conv, self.hot.get(node.name)
             if hot is None:
                 hot = torch.ones(self.batch, shape[0] * shape[1], dtype=torch.uint8)
@@ -248,7 +252,8 @@ class Run:
             geometry = (conv.stride, conv.padding, conv.dilation)
             weight, spikes = self.network.to_neurons[conv.name], x.train.data.unflatten(0, fired.shape[1:])
             neurons = (theta, v, n, self.alive, *self._rules(node)[:2])
-            events(spikes, x.train.zero, x.some, weight, geometry, hot, *neurons, data, fired)
+            data, f = events(Layer(*neurons), spikes, x.train.zero, x.some, weight, geometry, hot, shape)
+            fired += f
             return self._sent(node, data.flatten(0, 1), fired)
         self.hot.pop(node.name, None)
         if isinstance(x, Train):
@@ -258,9 +263,9 @@ class Run:
         if quiet and self.settled.get(node.name):
             return Train(torch.empty(0, *shape, dtype=torch.uint8, device=self.device), 1)
         bias = self._bias(x.bias, self.network.tiles, theta)
-        spikes = torch.empty(*x.rows.shape, v.shape[1], dtype=torch.uint8, device=self.device)
         neurons = (theta, v, n, self.alive, limits, lows)
-        scan(x.data.flatten(1), x.rows, bias, *neurons, spikes, fired, shape[2])
+        spikes, f = scan(Layer(*neurons), x.data.flatten(1), x.rows, bias, shape[2])
+        fired += f
         return self._sent(node, spikes.view(-1, *shape), fired)
 
     def _rules(self, node: g.Neuron) -> tuple[torch.Tensor, torch.Tensor, bool]:
@@ -279,14 +284,14 @@ class Run:
         """Write `Step.match` of a layer into `out` (K, B, 3); before: the counts (B, N) before the chunk."""
         wanted, scale = self.wanted[node.name][self.alive], self.scale
         if len(x.data):
-            count_gaps(x.data.view(len(self.times), len(self.alive), -1), x.zero, before, wanted, scale, out)
+            out[:] = count_gaps(x.data.view(len(self.times), len(self.alive), -1), x.zero, before, wanted, scale)
         else:
             spikes = before.new_zeros(1, *before.shape, dtype=torch.uint8)
             for k in range(len(scale)):
                 if k and torch.equal(scale[k], scale[k - 1]):
                     out[k] = out[k - 1]
                 else:
-                    count_gaps(spikes, 0, before, wanted, scale[k : k + 1], out[k : k + 1])
+                    out[k : k + 1] = count_gaps(spikes, 0, before, wanted, scale[k : k + 1])
 
     def _sent(self, node: g.Neuron, data: torch.Tensor, fired: torch.Tensor) -> Train:
         self.settled[node.name] = not bool(fired[:, -1].any())

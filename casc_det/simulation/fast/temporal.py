@@ -3,7 +3,8 @@
 import torch
 
 from casc_det import graph as g
-from casc_det.simulation.fast.kernels import compiled, pool
+from casc_det.simulation.fast.compiling import compiled
+from casc_det.simulation.fast.counting import pool
 from casc_det.simulation.fast.signals import Train, nchw, nhwc, spread
 
 
@@ -61,7 +62,6 @@ class Sums:
         if not len(x.data):
             return Train(x.data.new_empty(0, *before.shape[1:]), x.zero)
         spikes = x.data.unflatten(0, (steps, -1))
-        out = spikes.new_empty(*spikes.shape[:2], *before.shape[1:])
         geometry = (node.kernel, node.stride, node.padding, node.dilation)
-        pool(spikes, x.zero, counts, before, alive, geometry, out)
+        out = pool(spikes, x.zero, counts, before, alive, geometry)
         return Train(out.flatten(0, 1), x.zero)

@@ -1,0 +1,133 @@
+"""Layers of neurons over many time steps: forms of the one rule, `casc_det.neurons.neuron_step`.
+
+`scan` runs a layer over the steps of a chunk, in its torch form (the rule itself, step by step), its compiled form
+(`neuron_loops`) or its Triton form (`cuda`). `events` is a compiled form that also adds up what few spikes bring. Tests
+hold each of them to the rule.
+
+Spikes are stored as uint8 with a zero point: -1, 0, 1 are 0, 1, 2 at zero point 1. Feature maps lie channels last, so
+that one image of a layer is one line of values.
+"""
+
+import importlib.util
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from casc_det.neurons import NeuronParams, NeuronState, neuron_step
+from casc_det.simulation.fast.compiling import compiled, run_loop
+from casc_det.simulation.fast.neuron_loops import events_loop, scan_loop
+
+BLOCK = 2048  # neurons whose state stays in the cache while time goes on
+NO_LIMIT = 32767
+
+
+class Layer(NamedTuple):
+    """What a form of the neuron rule needs, and what it updates, for K steps of B images; N = H*W*C neurons an image.
+
+    Attributes:
+        theta: (C,) thresholds as `tile` makes them.
+        v, n: (all images, N) potentials and int16 counts; updated.
+        images: (B,) int64, the rows of `v` and `n` that run.
+        limits: (K,) int16, the largest count in each step. lows: (K,), `NeuronParams.low` in each step.
+    """
+
+    theta: torch.Tensor
+    v: torch.Tensor
+    n: torch.Tensor
+    images: torch.Tensor
+    limits: torch.Tensor
+    lows: torch.Tensor
+
+
+def tile(values: torch.Tensor) -> torch.Tensor:
+    """Values per channel (..., C), repeated along the last dimension to the length of a block."""
+    return values.repeat(*[1] * (values.ndim - 1), max(1, BLOCK // values.shape[-1]))
+
+
+def scan(
+    layer: Layer, current: torch.Tensor, rows: torch.Tensor, bias: torch.Tensor, channels: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The neurons of a layer over K steps.
+
+    Args:
+        current: (R, N) input currents. rows: (K, B) int64, row of each step and image, -1 for none.
+        bias: (K, C), added at each step, as `tile` makes it.
+
+    Returns:
+        Spikes (K, B, N) uint8 at zero point 1, and (2, K, B) int64, how many were sent and how many taken back.
+    """
+    spikes = torch.empty(*rows.shape, layer.v.shape[1], dtype=torch.uint8, device=rows.device)
+    fired = torch.zeros(2, *rows.shape, dtype=torch.int64, device=rows.device)
+    if compiled(rows.device):
+        run_loop(scan_loop, *(x.numpy() for x in (current, rows, bias, *layer, spikes, fired)))
+    elif rows.device.type == "cuda" and has_triton():
+        from casc_det.simulation.fast.cuda import scan_triton
+
+        scan_triton(layer, current, rows, bias, channels, spikes, fired)
+    else:
+        scan_torch(layer, current, rows, bias, channels, spikes, fired)
+    return spikes, fired
+
+
+def has_triton() -> bool:
+    """Whether Triton is installed, which comes with the CUDA builds of torch."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def scan_torch(
+    layer: Layer,
+    current: torch.Tensor,
+    rows: torch.Tensor,
+    bias: torch.Tensor,
+    channels: int,
+    spikes: torch.Tensor,
+    fired: torch.Tensor,
+) -> None:
+    """The torch form of `scan`: the rule itself, step by step; writes `spikes` and `fired`."""
+    theta, v, n, images, limits, lows = layer
+    split = lambda x: x.view(len(images), -1, channels)
+    state = NeuronState(split(v[images]), split(n[images]).to(v.dtype))
+    for k in range(len(rows)):
+        some = (rows[k] >= 0)[:, None]
+        x = torch.where(some, current[rows[k].clamp(min=0)], 0) if len(current) else torch.zeros_like(v[images])
+        params = NeuronParams(theta[:channels], int(limits[k]), low=float(lows[k]))
+        sent, state = neuron_step(split(x) + bias[k, :channels], state, params)
+        spikes[k] = (sent + 1).flatten(1).to(torch.uint8)
+        fired[0, k], fired[1, k] = (sent > 0).sum((1, 2)), (sent < 0).sum((1, 2))
+    v[images], n[images] = state.v.flatten(1), state.n.flatten(1).to(n.dtype)
+
+
+def events(
+    layer: Layer,
+    spikes: torch.Tensor,
+    zero: int,
+    some: torch.Tensor,
+    weight: torch.Tensor,
+    geometry: tuple[tuple[int, int], ...],
+    active: torch.Tensor,
+    shape: tuple[int, int, int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Convolution and neurons in one, spike by spike, for steps without bias, where loops are `compiled`.
+
+    Costs what the spikes cost. The rule must stay the same from the step before the first one to the last one: then a
+    position of which no neuron fired in the step before and that no spike reaches does not change, and is left out.
+
+    Args:
+        spikes: (K, B, H, W, C) uint8 at zero point `zero`, C a multiple of 8. some: (K, B) bool, steps with spikes.
+        weight: (C, rows, columns * O), columns from last to first. geometry: stride, padding, dilation (rows, columns).
+        active: (all images, H'*W') uint8, positions of which a neuron fired last; updated.
+        shape: H', W', O of the neurons.
+
+    Returns:
+        Spikes (K, B, H', W', O) and how many, as those of `scan`.
+    """
+    sent = torch.ones(*some.shape, *shape, dtype=torch.uint8)
+    fired = torch.zeros(2, *some.shape, dtype=torch.int64)
+    theta, v, n, images, limits, lows = (x.numpy() for x in layer)
+    words = spikes.numpy().view(np.uint64)
+    silent = np.uint64(int.from_bytes(bytes([zero] * 8), "little"))
+    reached = (*(x.numpy() for x in (some, weight, active)), np.array(geometry))
+    neurons = (theta, v, n, images, limits[0], lows[0])
+    run_loop(events_loop, spikes.numpy(), words, silent, zero, *reached, *neurons, sent.numpy(), fired.numpy())
+    return sent, fired
