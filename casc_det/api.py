@@ -23,7 +23,7 @@ from casc_det.heads import head_of
 from casc_det.heads.batch import run_batch
 from casc_det.heads.detect.settings import DetectionSettings, check_classes
 from casc_det.heads.policies import read_policy
-from casc_det.simulation import SimulationSettings, check_timesteps, simulate
+from casc_det.simulation import SimulationSettings, Simulator, check_timesteps
 from casc_det.simulation.tally import Tally
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import Conversion
@@ -71,6 +71,7 @@ class SpikingYOLO:
         graph = spiking_graph(weights)
         self.dtype = PRECISIONS[precision or ("float32" if graph.integer else "float64")]
         self.graph = moved(graph, self.dtype, self.device)
+        self._prepared: Simulator | None = None
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in vars(self.simulation).items() if value)
@@ -145,7 +146,7 @@ class SpikingYOLO:
             images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
             start = perf_counter()
             with computing(self.threads):
-                found, infos, deciding = run_batch(self.graph, images, timesteps, settings, policy, self.simulation)
+                found, infos, deciding = run_batch(self._simulator(), images, timesteps, settings, policy)
             speed = {
                 "preprocess": (start - begun) * 1e3 / len(images),
                 "inference": (perf_counter() - start - deciding) * 1e3 / len(images),
@@ -178,7 +179,7 @@ class SpikingYOLO:
 
     def _anytime(self, frame, x, settings, timesteps, last: int, at: set[int] | None) -> Iterator:
         tally = Tally(1)
-        steps = simulate(self.graph, x[None].to(self.device, self.dtype), timesteps, self.simulation)
+        steps = self._simulator().run(x[None].to(self.device, self.dtype), timesteps)
         for step in stepwise(self.threads, steps):
             tally.add(step)
             done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
@@ -279,6 +280,13 @@ class SpikingYOLO:
         self.device = check_device(device)
         self.graph = moved(self.graph, self.dtype, self.device)
         return self
+
+    def _simulator(self) -> Simulator:
+        """The network made ready, once; anew where another graph or other settings were put in their place."""
+        ready = self._prepared
+        if ready is None or ready.graph is not self.graph or ready.settings != self.simulation:
+            ready = self._prepared = Simulator(self.graph, self.simulation)
+        return ready
 
     def _single(self, what, image, conf, iou, imgsz):
         from casc_det.yolo.images import Frame

@@ -4,38 +4,35 @@ from time import perf_counter
 
 import torch
 
-from casc_det.graph import SpikingGraph
 from casc_det.heads import head_of
 from casc_det.heads.detect.detections import Detections
 from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.heads.policies import Policy
-from casc_det.simulation import PLAIN, SimulationSettings, first_answer, simulate
+from casc_det.simulation import Simulator, first_answer
 from casc_det.simulation.tally import SpikingInfo, Tally
 
 
 def run_batch(
-    graph: SpikingGraph,
+    simulator: Simulator,
     images: torch.Tensor,
     timesteps: int | str,
     settings: DetectionSettings,
     policy: Policy,
-    simulation: SimulationSettings = PLAIN,
 ) -> tuple[list[Detections], list[SpikingInfo], float]:
     """The answer and `SpikingInfo` of each image, and the seconds spent on answers.
 
     Args:
         images: (B, 3, H, W) in 0..1. policy: looked at with timesteps="auto" only; "quiescent" needs no answers.
-        simulation: see `simulate`.
     """
-    head, tally, deciding = head_of(graph), Tally(len(images)), 0.0
+    head, tally, deciding = head_of(simulator.graph), Tally(len(images)), 0.0
     answers: dict[int, Detections] = {}
     infos: dict[int, SpikingInfo] = {}
     going = list(range(len(images)))
     watches = []
     if policy.kind != "quiescent":
-        first = first_answer(graph, simulation)
+        first = first_answer(simulator.graph, simulator.settings)
         watches = [policy.watch(first) for _ in images]
-    for step in simulate(graph, images, timesteps, simulation):
+    for step in simulator.run(images, timesteps):
         tally.add(step)
         if not watches:
             continue
