@@ -237,43 +237,38 @@ class SpikingYOLO:
             The content of `results.json`, `{"settings", "rows", "problems", ...}`; None on all but the first process
             under torchrun.
         """
-        from casc_det.evaluation.detection import Plan
-        from casc_det.evaluation.run import check_rows, evaluate, limited, start_folder
+        from casc_det.evaluation.folder import start_folder
+        from casc_det.evaluation.run import evaluate
+        from casc_det.evaluation.settings import ValidationSettings, check_rows
         from casc_det.evaluation.shard import Shard
-        from casc_det.evaluation.truth import read_truth
+        from casc_det.evaluation.truth import limited, read_truth
         from casc_det.yolo.float_network import FloatNetwork
         from casc_det.yolo.letterbox import check_imgsz
 
-        check_counts(batch=batch, **({} if limit is None else {"limit": limit}))
-        check_flags(rect=rect, exist_ok=exist_ok)
+        check_counts(**({} if limit is None else {"limit": limit}))
+        check_flags(exist_ok=exist_ok)
         check_texts(project=project, name=name)
-        rows = check_rows(timesteps, self.graph)
-        size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
+        settings = ValidationSettings(
+            timesteps=check_rows(timesteps, self.graph),
+            imgsz=check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides)),
+            rect=rect,
+            batch=batch,
+            protocol=protocol,
+            mapping=mapping,
+            bootstrap=bootstrap,
+            energy=energy,
+            simulation=self.simulation,
+            threads=self.threads,
+        )
         truth = limited(read_truth(data, images, split), limit)
-        protocol = protocol or ("voc12" if truth.kind == "voc" else "coco")
         floats = None
         if against is not None:
             architecture = self.graph.meta.get("architecture", "yolov8n.yaml")
             floats = FloatNetwork(against, architecture, self.graph.names, self.device, self.dtype, trust)
         shard = Shard.join()
-        plan = Plan(timesteps=rows, imgsz=size, rect=rect, threads=self.threads, simulation=self.simulation)
         with ExitStack() as stack:
             folder = shard.share(lambda: stack.enter_context(start_folder(project, name or "val", exist_ok, resume)))
-            return evaluate(
-                self.graph,
-                truth,
-                plan,
-                folder,
-                floats,
-                protocol,
-                mapping,
-                batch,
-                bootstrap,
-                energy,
-                shard,
-                progress,
-                resumed=bool(resume),
-            )
+            return evaluate(self.graph, truth, settings, folder, floats, shard, progress, resumed=bool(resume))
 
     def to(self, device) -> "SpikingYOLO":
         """Move the network to a device, in place."""

@@ -20,13 +20,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from casc_det.base.files import write_json
+from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 from casc_det.evaluation.classes import mapped, match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
-from casc_det.evaluation.detection import scoring
 from casc_det.evaluation.energy import EnergyModel, energy_mj
-from casc_det.evaluation.run import limited
-from casc_det.evaluation.truth import read_truth
+from casc_det.evaluation.networks import scoring
+from casc_det.evaluation.truth import limited, read_truth
 from casc_det.graph import moved
 from casc_det.heads import head_of
 from casc_det.simulation import simulate
@@ -36,9 +36,8 @@ from casc_det.training.trainer import CascTrainer
 from casc_det.yolo.convert import convert
 from casc_det.yolo.images import read_image
 from casc_det.yolo.install import cqrelu_sites
-from casc_det.yolo.letterbox import letterbox
+from casc_det.yolo.letterbox import in_original, letterbox
 from casc_det.yolo.progress import Progress
-from casc_det.yolo.results import in_original
 
 BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}
 BASE |= {
@@ -128,7 +127,7 @@ def score_ann(graph, truth, size: int, bar) -> dict:
         if graph.integer and i < SIMULATED:
             sops = [float(step.sops[0]) for step in simulate(graph, x.to(graph.dtype))]
             spent.append(energy_mj(operations.snn_macs(len(sops), graph.levels), sum(sops), model))
-        bar.pictures(i + 1, len(truth.images))
+        bar.images(i + 1, len(truth.images))
     scored = [i for i in range(len(truth.names)) if truth.names[i] not in classes.missing]
     values = evaluate_coco(truth, to_results(truth, found), scored)[0]
     result = {"mAP50-95": values["mAP50-95"], "mAP50": values["mAP50"], "count": counts / neurons}
@@ -166,7 +165,7 @@ def main(words: list[str]) -> None:
     for name in only:
         if name not in [row["name"] for row in content["rows"]]:
             content["rows"].append(run_row(name, options, truth, size))
-            write_json(out, content)
+            write_json(out, content | {"made": provenance("ablation 1")})
             print(json.dumps(content["rows"][-1]), flush=True)
 
 

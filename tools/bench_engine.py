@@ -22,7 +22,6 @@ image over that of one ANN forward of one image.
 
 import json
 import multiprocessing
-import platform
 import statistics
 import sys
 from collections import deque
@@ -35,9 +34,9 @@ import torch
 from torch.nn import functional as F
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
-from casc_det import __version__
 from casc_det import graph as g
 from casc_det.base.files import write_json
+from casc_det.base.provenance import processor, provenance
 from casc_det.cli.parsing import script_options
 from casc_det.graph.file import load_graph
 from casc_det.neurons import NeuronParams, cif_step, initial_state
@@ -241,8 +240,7 @@ def main(words: list[str]) -> None:
                     cell["peak_mb"] = pool.apply(measure_memory, (what, size, batch, t or 1, options))
                 cells.append(cell | {"all_ms": values})
                 print(json.dumps({key: value for key, value in cell.items() if key != "all_ms"}), flush=True)
-    machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    machine |= {"casc_det": __version__}
+    machine = {**provenance("bench_engine 1"), "processor": processor()}
     out = Path(options["out"])
     old = json.loads(out.read_text())["cells"] if out.exists() else []
     places = {(size, batch) for size in sizes for batch in batches}
@@ -256,16 +254,6 @@ def listed(value) -> list:
     """`8`, `8,16` or `fast,plain` of the command line as a list."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple) else [value]
     return [int(part) if str(part).isdigit() else part for part in parts]
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    has = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if any(f" {flag}" in line for line in lines)]
-    return f"{name} ({', '.join(has)})"
 
 
 if __name__ == "__main__":

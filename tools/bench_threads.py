@@ -13,8 +13,9 @@ import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
+from casc_det.base.files import write_json
+from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 
 CHILD = """
@@ -85,7 +86,7 @@ def main(words: list[str]) -> None:
             times = "  ".join(f"{key} {value[key]:6.2f}" for key in value)
             print(f"busy {busy}  {name:<24} {times}", flush=True)
     content = {"imgsz": imgsz, "images": images * rounds, "cores": len(os.sched_getaffinity(0)), "rows": rows}
-    Path(given.get("out", "threads.json")).write_text(json.dumps(content, indent=1) + "\n")
+    write_json(given.get("out", "threads.json"), content | {"made": provenance("bench_threads 1")})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from casc_det.base.files import write_json
+from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 from casc_det.conversion.integer import to_integer
 from casc_det.graph.file import load_graph
@@ -115,7 +116,9 @@ def main():
                 )
                 records[-1] |= record
                 print(records[-1], flush=True)
-                write_json(options["out"], {"settings": settings, "networks": records})
+                write_json(
+                    options["out"], {"settings": settings, "networks": records, "made": provenance("exactness 1")}
+                )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ constant input. CIF with WSC: the method of casc_det; the only one that has to r
 `workers` processes of one thread.
 """
 
-import json
 import multiprocessing
 import sys
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import torch
 
 from casc_det import SpikingYOLO
+from casc_det.base.files import write_json
+from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
@@ -77,7 +78,8 @@ def main():
             print(f"\r{len(results)}/{len(pictures)} pictures", end="", flush=True)
     table = {name: {str(t): sum(r[name][t] for r in results) / len(results) for t in steps} for name in VARIANTS}
     same = {"source": Path(options["source"]).name, "pictures": len(pictures), "imgsz": options["imgsz"]}
-    Path(options["out"]).write_text(json.dumps({"settings": same, "relative_error": table}, indent=1) + "\n")
+    content = {"settings": same, "relative_error": table, "made": provenance("compare_neurons 1")}
+    write_json(options["out"], content)
     print("\n| neuron and schedule | " + " | ".join(f"T = {t}" for t in steps) + " |")
     print("| --- |" + " --- |" * len(steps))
     for name, row in table.items():

@@ -34,6 +34,7 @@ from pathlib import Path
 import torch
 
 from casc_det.base.files import write_json
+from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 from casc_det.errors import CascError
 
@@ -162,7 +163,7 @@ def main(arguments: list[str]) -> int:
     counts = Counter(row["outcome"] for row in rows.values())
     findings = {case: row["text"] for case, row in sorted(rows.items()) if row["outcome"] not in GOOD}
     summary = {**options, "counts": dict(counts), "seconds": round(time.monotonic() - begun), "findings": findings}
-    write_json(out / "summary.json", summary)
+    write_json(out / "summary.json", {**summary, "made": provenance("fuzz 1")})
     print(json.dumps({key: summary[key] for key in ("kind", "seed", "cases", "counts", "seconds")}))
     return int(bool(findings))
 

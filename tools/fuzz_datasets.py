@@ -17,7 +17,7 @@ from PIL import Image
 
 from casc_det.api import SpikingYOLO
 from casc_det.evaluation.classes import match_classes
-from casc_det.evaluation.run import score
+from casc_det.evaluation.scores import score
 from casc_det.evaluation.truth import read_truth
 
 NAMES = ["cat", "dog", "hare"]

@@ -33,6 +33,7 @@ from casc_det import SpikingYOLO
 from casc_det import graph as g
 from casc_det.base.files import write_json
 from casc_det.base.lines import read_lines
+from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 from casc_det.cli.run import main
 from casc_det.conversion.integer import to_integer
@@ -325,7 +326,7 @@ def run(verbs: str = "val,study,predict,train", kills: int = 100, seed: int = 0,
     cv2.setNumThreads(1)
     scratch = Path(folder or tempfile.mkdtemp(prefix="kills-")).absolute()
     place = make_place(scratch / "place")
-    content = {"seed": seed, "verbs": {}}
+    content = {"seed": seed, "verbs": {}, "made": provenance("kill_tests 1")}
     for verb in verbs.split(",") if isinstance(verbs, str) else verbs:
         (scratch / verb).mkdir(parents=True)
         trials = Trials(verb, place, scratch / verb, seed)

@@ -14,11 +14,9 @@ import platform
 import sys
 from pathlib import Path
 
-import torch
-
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
-from casc_det import __version__
 from casc_det.base.files import write_json
+from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 from casc_det.training.trainer import train
 
@@ -62,7 +60,7 @@ def main(words: list[str]) -> None:
         rows.append({"network": name, "levels": q, "mAP50": best[0], "mAP50-95": best[1], "curve": points})
         print(json.dumps({key: value for key, value in rows[-1].items() if key != "curve"}), flush=True)
     settings = {**options, "data": Path(options["data"]).stem}
-    machine = {"processor": platform.machine(), "torch": torch.__version__, "casc_det": __version__}
+    machine = {**provenance("scratch 1"), "processor": platform.machine()}
     write_json(out, {"settings": settings, "machine": machine, "rows": rows})
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from casc_det.errors import ArgumentError
+from casc_det.evaluation.precision import interpolated, mean_at_recalls
 
-RECALLS = np.linspace(0, 1, 101)
 BLOCK = 1 << 22  # draws worked on at once: so many values at most for the largest class, or images
 LARGEST = 100_000  # draws; an interval of 1000 is known to a few percent of its width
 
@@ -39,8 +39,7 @@ def check_draws(draws) -> int:
 def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> np.ndarray:
     """Mean over classes and thresholds of COCO's 101-point AP for each draw.
 
-    Only hits raise the recall, and the interpolated precision has its steps at hits: the curve is followed from hit to
-    hit, each counted once for every recall of the grid that it is the first to reach.
+    Only hits raise the recall, and the interpolated precision has its steps at hits: other places are left out.
 
     Args:
         weights: (draws, images), how many times each image counts.
@@ -61,18 +60,15 @@ def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> np.ndarray:
                 continue
             hits = np.cumsum(drawn[:, at], axis=1)
             valid = np.cumsum(drawn * (outcome >= 0), axis=1) if (outcome < 0).any() else shown
-            precision = hits / np.maximum(valid[:, at], np.spacing(1))
-            envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-            reached = np.searchsorted(RECALLS, hits / np.where(some, positives, 1)[:, None], side="right")
-            first = np.diff(reached, axis=1, prepend=0)
-            total += some * (envelope * first).sum(1) / len(RECALLS) / len(c.outcome)
+            recall = hits / np.where(some, positives, 1)[:, None]
+            total += some * mean_at_recalls(interpolated(hits, valid[:, at]), recall) / len(c.outcome)
     with np.errstate(invalid="ignore"):
         return total / scored
 
 
-def image_aps(classes: list[Outcomes], images: int) -> np.ndarray:
+def image_aps(classes: list[Outcomes]) -> np.ndarray:
     """AP of each image alone, (images,); NaN where it has no object."""
-    parts: list[list[Outcomes]] = [[] for _ in range(images)]
+    parts: list[list[Outcomes]] = [[] for _ in classes[0].positives]
     for c in classes:
         for i in np.flatnonzero(c.positives):
             mine = c.image == i

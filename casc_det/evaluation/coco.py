@@ -39,7 +39,9 @@ def numbered(ids: list) -> list[int]:
 
 def to_coco(truth: Truth) -> dict:
     """The data set as the content of a COCO instances file, all ids `numbered`: never the user's own."""
-    images, annotations, category_numbers = [], [], numbered(truth.category_ids)
+    images: list[dict] = []
+    annotations: list[dict] = []
+    category_numbers = numbered(truth.category_ids)
     for number, image in zip(numbered(user_ids(truth)), truth.images, strict=True):
         images.append({"id": number, "width": image.width, "height": image.height, "file_name": image.path})
         for i, (x1, y1, x2, y2) in enumerate(image.boxes.tolist()):

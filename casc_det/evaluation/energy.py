@@ -10,9 +10,14 @@ M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from casc_det.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from casc_det.simulation.cost import Operations
 
 
 @dataclass(frozen=True)
@@ -22,13 +27,34 @@ class EnergyModel:
     mac_pj: float = 4.6
     ac_pj: float = 0.9
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (number and math.isfinite(value) and value >= 0):
                 raise ArgumentError(f"{name}: expected picojoules, a number of at least 0, got {value!r}")
 
 
-def energy_mj(macs: float, acs: float, model: EnergyModel = EnergyModel()) -> float:
-    """Millijoules."""
+ENERGY = EnergyModel()
+
+
+def energy_mj(macs: float, acs: float, model: EnergyModel = ENERGY) -> float:
+    """Millijoules of so many operations."""
     return (macs * model.mac_pj + acs * model.ac_pj) * 1e-9
+
+
+def ann_costs(operations: "Sequence[Operations]", model: EnergyModel) -> dict[str, float]:
+    """MACs and millijoules of the ANN, means over images of which `operations` are given."""
+    macs = sum(work.ann_macs for work in operations) / len(operations)
+    return {"macs": macs, "energy_mJ": energy_mj(macs, 0, model)}
+
+
+def spiking_costs(
+    operations: "Sequence[Operations]", steps: Sequence[int], sops: float, levels: int, model: EnergyModel
+) -> dict[str, float]:
+    """SOPs, MACs and millijoules of the spiking network, means over images.
+
+    Args:
+        operations: of each image. steps: that were run for each. sops: their mean. levels: Q.
+    """
+    macs = sum(work.snn_macs(t, levels) for work, t in zip(operations, steps, strict=True)) / len(operations)
+    return {"sops": sops, "macs": macs, "energy_mJ": energy_mj(macs, sops, model)}

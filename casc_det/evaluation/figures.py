@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from casc_det.evaluation.bootstrap import RECALLS, Outcomes
+from casc_det.evaluation.bootstrap import Outcomes
+from casc_det.evaluation.precision import RECALLS, at_recalls, interpolated
 from casc_det.evaluation.truth import LabelledImage
 from casc_det.heads.detect.boxes import overlaps
 from casc_det.heads.detect.detections import Detections
@@ -13,16 +14,14 @@ from casc_det.show.figures import literal
 SHOWN_SCORE, SHOWN_IOU = DetectionSettings.conf, 0.5
 
 
-def precision_at_recalls(outcomes: Outcomes, threshold: int = 0) -> np.ndarray | None:
-    """Interpolated precision at `RECALLS` of one class, None where it has no object."""
+def precision_at_recalls(outcomes: Outcomes) -> np.ndarray | None:
+    """Interpolated precision of one class at `RECALLS` and IoU 0.5, (101,); None where it has no object."""
     positives = outcomes.positives.sum()
     if not positives:
         return None
-    row = outcomes.outcome[threshold]
+    row = outcomes.outcome[0]
     hits = (row[row >= 0] == 1).cumsum()
-    precision = hits / np.arange(1, len(hits) + 1)
-    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return envelope[np.searchsorted(hits / positives, RECALLS, side="left")]
+    return at_recalls(interpolated(hits, np.arange(1, len(hits) + 1)), hits / positives)
 
 
 def plot_precision_recall(rows: dict[str, list[Outcomes]]) -> Figure:

@@ -27,7 +27,7 @@ def table(content: dict) -> str:
     """The rows as a terminal table."""
     head = ("network", "T", "mAP50-95", "mAP50", "gap to ANN (95 %)", "M spikes", "G SOPs", "mJ", "at rest")
     head += ("same boxes", "s")
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for row in content["rows"]:
         gap = f"{row['gap_to_ann']:+.4f} ({row['gap_95'][0]:+.4f}..{row['gap_95'][1]:+.4f})" if "gap_95" in row else ""
         spiking = row["network"] == "snn"

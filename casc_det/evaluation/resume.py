@@ -128,20 +128,27 @@ def keep_settings(file: Path, settings: dict, verb: str, resumed: bool) -> None:
     """Write the settings of a fresh run; for one that goes on, hold them against those of its folder.
 
     Raises:
+        ArgumentError: the run was made with others.
+    """
+    if resumed:
+        check_settings(read_settings(file, verb), settings, verb, file.parent)
+    else:
+        write_json(file, settings)
+
+
+def check_settings(old: dict, settings: dict, verb: str, folder: Path) -> None:
+    """Hold the settings of a run that goes on against those of its folder.
+
+    Raises:
         ArgumentError: the run was made with others; the message names the first that differs.
     """
-    settings = json.loads(json.dumps(settings))
-    if not resumed:
-        write_json(file, settings)
-        return
-    old = read_settings(file, verb)
-    for key, value in settings.items():
+    for key, value in json.loads(json.dumps(settings)).items():
         if key in NAMES_ONLY or old.get(key) == value:
             continue
         what = f"has {key} {shortened(old.get(key))}, not {shortened(value)}"
         if key in HASHED and key in old:
             what = f"was made with {HASHED[key]}"
-        raise ArgumentError(f"resume: the {verb} in '{file.parent}' {what}; start a new one")
+        raise ArgumentError(f"resume: the {verb} in '{folder}' {what}; start a new one")
 
 
 @contextmanager

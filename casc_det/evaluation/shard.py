@@ -4,10 +4,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
 from casc_det.errors import CascError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class Shard:
             dist.init_process_group("gloo", timeout=timedelta(hours=12))  # what is exchanged lies on the CPU
         return Shard(dist.get_rank(), dist.get_world_size())
 
-    def share(self, make: Callable):
+    def share(self, make: Callable[[], T]) -> T:
         """The value of `make()` on the first process, on all of them; its CascError, too."""
         if self.size == 1:
             return make()
-        box = [None, None]
+        box: list[Any] = [None, None]
         if self.rank == 0:
             try:
                 box = [make(), None]
@@ -41,10 +44,13 @@ class Shard:
             raise box[1]
         return box[0]
 
-    def gather(self, value) -> list:
+    def gather(self, value: T) -> list[T]:
         """The values of all processes on the first one, an empty list elsewhere."""
         if self.size == 1:
             return [value]
-        values = [None] * self.size if self.rank == 0 else None
+        values: list[Any] | None = [None] * self.size if self.rank == 0 else None
         dist.gather_object(value, values)
         return values or []
+
+
+ALONE = Shard()

@@ -5,7 +5,7 @@ xmin-1..xmax. What cannot be used is named in `problems`, never dropped in silen
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +118,11 @@ def read_truth(data, images=None, split: str = "val") -> Truth:
     if truth.kind != "yaml":  # Ultralytics measured these
         _check_sizes(truth)
     return truth
+
+
+def limited(truth: Truth, limit: int | None) -> Truth:
+    """The first `limit` images; None: all."""
+    return truth if limit is None else replace(truth, images=truth.images[:limit])
 
 
 def _check_sizes(truth: Truth) -> None:

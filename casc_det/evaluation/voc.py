@@ -8,6 +8,7 @@ objects are neither. VOC07 averages the interpolated precision at 11 recalls, VO
 import numpy as np
 
 from casc_det.evaluation.bootstrap import Outcomes
+from casc_det.evaluation.precision import at_recalls, interpolated
 from casc_det.evaluation.truth import LabelledImage
 from casc_det.heads.detect.boxes import overlaps
 from casc_det.heads.detect.detections import Detections
@@ -39,14 +40,10 @@ def average_precision(hits: np.ndarray, positives: int, points: int | None = Non
     if not positives:
         return float("nan")
     found = np.cumsum(hits)
-    recall, precision = found / positives, found / np.arange(1, len(hits) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    recall, precision = found / positives, interpolated(found, np.arange(1, len(hits) + 1))
     if points:
-        grid = np.arange(points) / (points - 1)
-        at = np.searchsorted(recall, grid - 1e-12)
-        return float(np.append(envelope, 0.0)[np.minimum(at, len(envelope))].mean())
-    steps = np.diff(np.concatenate(([0.0], recall)))
-    return float((steps * envelope).sum())
+        return float(at_recalls(precision, recall, np.arange(points) / (points - 1) - 1e-12).mean())
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
 def evaluate_voc(

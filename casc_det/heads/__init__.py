@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from casc_det.graph import SpikingGraph
     from casc_det.heads.detect.head import DetectHead
 
-HEADS = {  # kinds of readouts -> where the head is; imported when it is used, as heads import torch
+HEADS: dict[tuple[str, ...], str] = {  # kinds of readouts -> the head; imported when it is used, as it imports torch
     ("boxes", "scores"): "casc_det.heads.detect.head.DetectHead",
 }
 
@@ -20,5 +20,6 @@ def head_of(graph: "SpikingGraph") -> "DetectHead":
     """The head of a network; each graph that passed `graph.validate` has one."""
     from casc_det.graph import Readout
 
-    module, _, name = HEADS[tuple(sorted({node.kind for node in graph.of_type(Readout)}))].rpartition(".")
+    kinds = {node.kind for node in graph.nodes if isinstance(node, Readout)}
+    module, _, name = HEADS[tuple(sorted(kinds))].rpartition(".")
     return getattr(import_module(module), name).of(graph)

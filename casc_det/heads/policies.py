@@ -52,13 +52,15 @@ def read_policy(text: object, argument: str = "policy") -> Policy:
     if isinstance(text, Policy):
         return text
     found = re.fullmatch(r"([a-z-]+)(?:\(([0-9.]+)\))?", str(text).strip())
-    kind, given = found.groups() if found else (None, None)
+    kind, given = found.groups() if found else ("", None)
     if kind not in KINDS or (given and KINDS[kind] is None):
         raise ArgumentError(f"{argument}: expected quiescent, boxes-stable(k) or confident(p), got {shown(text)}")
     try:
         value = float(given) if given else KINDS[kind]
     except ValueError:
         raise ArgumentError(f"{argument}: expected a number in brackets, got {shown(text)}") from None
+    if value is None:
+        return Policy(kind)
     if kind == "boxes-stable" and (value < 1 or value != int(value)):
         raise ArgumentError(f"{argument}: boxes-stable(k) expects a whole number of steps from 1 on, got {shown(text)}")
     if kind == "confident" and not 0 < value <= 1:

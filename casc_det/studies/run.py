@@ -24,11 +24,10 @@ from casc_det.conversion.integer import to_integer, with_levels
 from casc_det.errors import ArgumentError, OutputError, SourceError, WeightsError
 from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
-from casc_det.evaluation.detection import scoring
 from casc_det.evaluation.energy import EnergyModel
+from casc_det.evaluation.networks import scoring
 from casc_det.evaluation.resume import data_settings, fingerprint, keep_settings, read_settings, resumable
-from casc_det.evaluation.run import limited
-from casc_det.evaluation.truth import LabelledImage, Truth, read_truth
+from casc_det.evaluation.truth import LabelledImage, Truth, limited, read_truth
 from casc_det.graph import SpikingGraph, moved
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import find

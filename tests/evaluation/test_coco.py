@@ -99,7 +99,7 @@ def test_scores_are_those_of_bare_pycocotools_whatever_the_ids(kind):
     json.dumps(results)
     curve = CocoCurve(truth, list(CLASSES))
     assert curve(found) == (pytest.approx(stats[0], abs=1e-12), pytest.approx(stats[1], abs=1e-12))
-    alone = image_aps(outcomes, IMAGES)  # in the order of the file
+    alone = image_aps(outcomes)  # in the order of the file
     for i, (image, detections) in enumerate(zip(images, found, strict=True)):
         one = Truth("coco", "one", NAMES, category_ids, [image])
         expected = evaluate_coco(one, to_results(one, [detections]), list(CLASSES))[0]["mAP50-95"]

@@ -23,7 +23,7 @@ from casc_det.evaluation.bootstrap import bootstrap_gap, image_aps, weighted_ap
 from casc_det.evaluation.classes import match_classes
 from casc_det.evaluation.coco import evaluate_coco, to_results
 from casc_det.evaluation.energy import EnergyModel, energy_mj
-from casc_det.evaluation.run import check_rows
+from casc_det.evaluation.settings import check_rows
 from casc_det.evaluation.truth import Truth, make_image, read_truth
 from casc_det.graph.file import load_graph
 from casc_det.heads.detect.detections import Detections
@@ -266,7 +266,7 @@ def test_bootstrap_of_equal_rows_is_zero_and_brackets_a_real_gap():
     }
     gaps = bootstrap_gap(rows, "ann", 50)
     assert gaps["same"] == (0, 0) and gaps["worse"][0] < gaps["worse"][1] < 0
-    assert image_aps(rows["ann"], 15).shape == (15,)
+    assert image_aps(rows["ann"]).shape == (15,)
 
 
 def test_no_detection_at_all_scores_zero(coco):
@@ -352,7 +352,16 @@ def test_val_goes_on_after_a_kill(capsys, weights, coco, tmp_path):
 
 def test_val_on_several_processes_gives_the_same_numbers(capsys, weights, coco, tmp_path):
     run(capsys, *words(weights, coco, tmp_path))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "casc_det", "val"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "casc_det",
+        "val",
+    ]
     command += words(weights, coco, tmp_path / "two")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -249,7 +249,7 @@ def test_scores_are_those_of_val(done, weights, data, tmp_path):
 def test_study_and_val_cap_detections_alike(weights, data, tmp_path, monkeypatch):
     """Classes that the data set lacks are dropped first, then the best are kept: here 3 of one class, where the best 3
     of all classes are others."""
-    monkeypatch.setattr("casc_det.evaluation.detection.SCORING", DetectionSettings(0.001, 0.7, 3, None, True))
+    monkeypatch.setattr("casc_det.evaluation.networks.SCORING", DetectionSettings(0.001, 0.7, 3, None, True))
     monkeypatch.setattr(
         "casc_det.studies.traces.SHOWN", 0.002
     )  # other classes are in the traces, for policies and page

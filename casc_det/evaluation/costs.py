@@ -1,0 +1,57 @@
+"""What each row costs, as means over images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from casc_det.evaluation.energy import EnergyModel, ann_costs, energy_mj, spiking_costs
+from casc_det.evaluation.scores import Rows
+from casc_det.graph import SpikingGraph
+from casc_det.simulation.cost import Operations, count_operations
+
+
+def add_costs(rows: Rows, records: Sequence[dict], graph: SpikingGraph, model: EnergyModel) -> None:
+    """Add to every row what it costs; records: see `detection`."""
+    by_size = {size: count_operations(graph, *size) for size in {tuple(record["input"]) for record in records}}
+    operations = [by_size[tuple(record["input"])] for record in records]
+    for row, values in rows.items():
+        costs = [record["cost"][row] for record in records]
+        values["seconds"] = mean_of(costs, "seconds")
+        if row == "ann":
+            values |= ann_costs(operations, model)
+        if row.startswith("snn"):
+            values |= of_spiking(costs, operations, graph.levels, model)
+
+
+def mean_of(costs: Sequence[dict], key: str) -> float:
+    """The mean of one cost over images."""
+    return float(np.mean([cost[key] for cost in costs]))
+
+
+def of_spiking(
+    costs: Sequence[dict], operations: Sequence[Operations], levels: int, model: EnergyModel
+) -> dict[str, object]:
+    """The costs of a row of the spiking network, from those of each image."""
+    layers = {name: float(np.mean([cost["sops"].get(name, 0.0) for cost in costs])) for name in costs[0]["sops"]}
+    steps = [cost["timesteps"] for cost in costs]
+    updates = float(np.mean([work.neurons * t for work, t in zip(operations, steps, strict=True)]))
+    different = [cost["neurons_different"] for cost in costs]
+    return {
+        "spikes": mean_of(costs, "spikes"),
+        **spiking_costs(operations, steps, sum(layers.values()), levels, model),
+        "neuron_updates": updates,
+        "neuron_energy_mJ": energy_mj(0, updates, model),
+        "layer_sops": layers,
+        "steps_mean": mean_of(costs, "timesteps"),
+        "quiescent": mean_of(costs, "quiescent"),
+        "difference_mean": mean_of(costs, "difference_mean"),
+        "difference_max": float(np.max([cost["difference_max"] for cost in costs])),
+        "neurons_different": None if None in different else sum(different),
+        "same_boxes": mean_of(costs, "same_boxes"),
+    }
+
+
+def as_row(name: str, values: dict[str, object]) -> dict[str, object]:
+    """One entry of `rows` in results.json."""
+    network, _, t = name.partition(" ")
+    return {"network": network, "timesteps": int(t) if t.isdigit() else t or None, **values}
