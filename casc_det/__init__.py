@@ -41,7 +41,7 @@ _HOME = {  # where each name is; imported when it is first used, as most of thes
     "signed_if_step": "casc_det.neurons.signed_if_step",
     "study": "casc_det.studies.run.study",
     "simulate": "casc_det.simulation.simulate",
-    "train": "casc_det.training.trainer.train",
+    "train": "casc_det.training.run.train",
 }
 _PACKAGES = ("errors",)
 __all__ = sorted([*_HOME, *_PACKAGES, "__version__"])

@@ -105,7 +105,7 @@ def test_public_names_are_listed_and_are_what_their_modules_hold():
     from casc_det.neurons.activation import CQReLU
     from casc_det.simulation import simulate
     from casc_det.studies.run import study
-    from casc_det.training.trainer import train
+    from casc_det.training.run import train
     from casc_det.yolo.convert import convert
 
     wanted = (SpikingYOLO, convert, train, study, simulate, SpikingGraph, CQReLU, cif_step, if_step, signed_if_step)
@@ -124,6 +124,6 @@ def test_unknown_names_are_no_attributes():
 def test_functions_are_not_hidden_by_modules_of_their_name():
     names = "convert, load, simulate, study, train"
     run_python(
-        f"import casc_det.cli.run, casc_det.studies.run, casc_det.training.trainer; from casc_det import {names}; "
+        f"import casc_det.cli.run, casc_det.studies.run, casc_det.training.run; from casc_det import {names}; "
         f"assert all(map(callable, ({names})))"
     )

@@ -8,7 +8,7 @@ import pytest
 from test_architecture import ROOT
 
 LINES, DEPTH, PARAMETERS = 60, 5, 8
-DROP_IN = {"api.SpikingYOLO.predict", "api.SpikingYOLO.val", "training.trainer.train"}  # take what Ultralytics' take
+DROP_IN = {"api.SpikingYOLO.predict", "api.SpikingYOLO.val", "training.run.train"}  # take what Ultralytics' take
 WORDS = {"it", "still", "hot", "fan", "passed"}  # say nothing
 CLASSES = {"Train"}  # a signal is no training
 MARK = re.compile(r"# (long|deep): \S+ \S+")  # with the reason, in the head of a function

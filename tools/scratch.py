@@ -18,7 +18,7 @@ import casc_det.yolo  # noqa: F401  prepares Ultralytics
 from casc_det.base.files import write_json
 from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
-from casc_det.training.trainer import train
+from casc_det.training.run import train
 
 METRIC = "metrics/mAP50(B)", "metrics/mAP50-95(B)"
 

@@ -8,7 +8,7 @@ from casc_det.training.arguments import OWN, SHARED, train_kinds
 
 def run(options: dict[str, Any]) -> int:
     """Train, and say what comes next."""
-    from casc_det.training.trainer import train
+    from casc_det.training.run import train
 
     folder = train(**{key: value for key, value in options.items() if value is not None})
     print(f"Trained; next: casc-det convert weights={folder / 'weights' / 'best.pt'} out=model.safetensors")

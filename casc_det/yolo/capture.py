@@ -4,6 +4,7 @@ State belongs to the call site: a module that is called three times (SPPF's max 
 knows, or its rule refuses, becomes an `Unsupported` node, which conversion lists with all others.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from torch import fx, nn
@@ -55,18 +56,11 @@ class _Builder:
             raise Refused(node.op, "use plain modules")
 
     def emit(self, node: g.Node | None) -> None:
-        """Append a node, and note its number of channels where it has another one than its input."""
-        if node is None:
-            return
-        self.nodes.append(node)
-        if isinstance(node, g.Input):
-            self.channels[node.name] = node.channels
-        elif isinstance(node, g.Conv):
-            self.channels[node.name] = len(node.weight)
-        elif isinstance(node, g.Concat):
-            self.channels[node.name] = sum(self.channels[name] for name in node.inputs)
-        elif isinstance(node, g.Slice):
-            self.channels[node.name] = node.stop - node.start
+        """Append a node, and note its number of channels, as far as it is known behind what is refused."""
+        if node is not None:
+            self.nodes.append(node)
+            with suppress(ConversionError):  # what does not fit is said by conversion, or where the graph is made
+                self.channels[node.name] = node.out_channels([self.channels[name] for name in node.inputs])
 
 
 def capture(model: nn.Module, imgsz: int = 640) -> g.Graph:

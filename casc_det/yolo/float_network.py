@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import torch
+from ultralytics.nn.tasks import DetectionModel
 
 from casc_det.errors import WeightsError
-from casc_det.yolo.architecture import shipped_architecture
-from casc_det.yolo.checkpoint import float_model
+from casc_det.yolo.architecture import read_architecture, shipped_architecture
+from casc_det.yolo.checkpoint import check_answer, read_checkpoint, read_state
+from casc_det.yolo.network import head_of, names_of, raw_outputs, strides_of
+from casc_det.yolo.weights import is_folded
 
 
 class FloatNetwork:
@@ -21,25 +24,30 @@ class FloatNetwork:
     """
 
     def __init__(
-        self, path: str | Path, architecture, names: list[str], device="cpu", dtype=torch.float32, trust: bool = False
+        self,
+        path: str | Path,
+        architecture: object,
+        names: list[str],
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        trust: bool = False,
     ):
-        description = shipped_architecture(architecture) if Path(path).suffix == ".safetensors" else {}
+        plain = Path(path).suffix == ".safetensors"
+        description = shipped_architecture(architecture) if plain else {}
         if description is None:
             raise WeightsError(
                 f"against: '{path}' is a state dict of {str(architecture)[:80]!r}, which is no architecture of "
                 "Ultralytics; give a .pt file"
             )
         self.model = float_model(path, description, len(names), "against", trust).to(device, dtype)
-        own = [str(self.model.names[i]) for i in range(len(self.model.names))]
-        self.names = list(names) if Path(path).suffix == ".safetensors" else own
-        head = self.model.model[-1]
-        self.strides, self.reg_max = [int(s) for s in head.stride], head.reg_max
+        self.names = list(names) if plain else names_of(self.model)
+        self.strides, self.reg_max = strides_of(self.model), head_of(self.model).reg_max
 
     @torch.no_grad()
     def readout(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Output maps `boxes{i}`, `scores{i}` of images (B, 3, H, W)."""
-        raw, start, maps = self.model(images)[1], 0, {}
-        raw = raw.get("one2one", raw) if self.model.model[-1].end2end else raw.get("one2many", raw)
+        """Output maps `boxes{i}` (B, 4*reg_max, H, W), `scores{i}` (B, classes, H, W) of images (B, 3, H, W)."""
+        raw = raw_outputs(self.model(images), one2one=head_of(self.model).end2end)
+        start, maps = 0, {}
         for level, stride in enumerate(self.strides):
             size = (images.shape[2] // stride, images.shape[3] // stride)
             stop = start + size[0] * size[1]
@@ -47,3 +55,37 @@ class FloatNetwork:
                 maps[f"{key}{level}"] = raw[key][:, :, start:stop].unflatten(2, size)
             start = stop
         return maps
+
+
+def float_model(
+    path: str | Path, architecture: str | dict, classes: int, argument: str, trust: bool = False
+) -> DetectionModel:
+    """A float network in eval mode from a `.pt` checkpoint or from a `.safetensors` state dict of `architecture`.
+
+    Args:
+        architecture: path or name, see `read_architecture`, or a description that was checked.
+        trust: see `read_checkpoint`.
+
+    Raises:
+        WeightsError: naming `argument`, where the file is missing, damaged or of another architecture.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(
+            f"{argument}: '{path}' does not exist (nothing is downloaded); give a .pt or .safetensors file"
+        )
+    if Path(path).suffix != ".safetensors":
+        model = read_checkpoint(path, trust, argument).eval()
+        check_answer(model, path, argument)
+        return model
+    if not isinstance(architecture, dict):
+        architecture = read_architecture(architecture, trust)
+    model, state = DetectionModel(architecture, nc=classes, verbose=False), read_state(path)
+    if is_folded(state):
+        model.fuse(verbose=False)
+    try:
+        missing = [key for key in model.load_state_dict(state, strict=False).missing_keys if "dfl" not in key]
+    except RuntimeError:  # tensors of other shapes
+        missing = ["its tensors' shapes"]
+    if missing:
+        raise WeightsError(f"{argument}: '{path}' does not fit the architecture ({missing[0]}); give a .pt file")
+    return model.eval()

@@ -42,6 +42,12 @@ def names_of(model: nn.Module) -> list[str]:
     return [str(name) for _, name in sorted(names.items() if isinstance(names, dict) else enumerate(names))]
 
 
+def description_of(model: nn.Module) -> dict:
+    """The architecture, as Ultralytics reads it from a YAML file."""
+    description: Any = model.yaml
+    return description
+
+
 def raw_outputs(answer: Any, one2one: bool = False) -> dict[str, torch.Tensor]:
     """The outputs of the head before decoding: `boxes` (B, 4*reg_max, A), `scores` (B, classes, A), A places.
 

@@ -26,7 +26,7 @@ from casc_det.cli.run import main
 from casc_det.cli.verbs import VERBS
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.graph.file import load_graph
-from casc_det.training.trainer import train
+from casc_det.training.run import train
 from casc_det.yolo.checkpoint import read_checkpoint
 from casc_det.yolo.data import read_names
 
@@ -489,7 +489,7 @@ def test_train_with_labels_then_convert_then_predict(capsys, tiny, picture, tmp_
 
 
 def test_train_starts_from_a_spiking_graph(capsys, weights, tiny, tmp_path):
-    from casc_det.yolo.checkpoint import is_spiking, read_spiking
+    from casc_det.yolo.weights import is_spiking, read_spiking
 
     words = ("train", "model=yolov8n.yaml", f"data={tiny}", f"weights={weights}", "epochs=1", "imgsz=64", "batch=4")
     code, _, _ = run(capsys, *words, "plots=false", "val=false", f"project={tmp_path}", "name=t")

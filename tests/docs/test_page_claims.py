@@ -6,7 +6,7 @@ import pytest
 from update_tables import ROOT
 
 from casc_det.errors import ConversionError
-from casc_det.training.trainer import check_architecture
+from casc_det.training.convertible import check_architecture
 
 README = (ROOT / "README.md").read_text()
 LIMIT = " ".join(re.search(r"^\* Detectors with a `Detect` head(.*?)^\*", README, re.DOTALL | re.MULTILINE)[1].split())

@@ -438,8 +438,8 @@ def test_a_training_in_use_is_not_resumed_twice(place, monkeypatch, capsys):
     folder = place / "runs" / "train"
     (folder / "weights").mkdir(parents=True)
     (folder / "weights" / "last.pt").write_bytes(b"")
-    monkeypatch.setattr("casc_det.training.trainer.read_checkpoint", lambda *_, **__: None)
-    monkeypatch.setattr("casc_det.training.trainer._train", lambda _: folder)
+    monkeypatch.setattr("casc_det.training.preflight.read_checkpoint", lambda *_, **__: None)
+    monkeypatch.setattr("casc_det.training.run._train", lambda _: folder)
     with held(folder) as process:
         assert f"'{folder}' is in use by process {process}; wait" in fails(capsys, "train", f"resume={folder}")
     assert main(["train", f"resume={folder}"]) == 0

@@ -10,7 +10,7 @@ import pytest
 import casc_det.training
 from casc_det.errors import ArgumentError
 from casc_det.training.arguments import OWN, SHARED, train_kinds
-from casc_det.training.trainer import train
+from casc_det.training.run import train
 
 BOUNDED = {"progressive": 1.5, "fake_int8": 1.01, "clip_lr": -1, "norm_lr": "fast", "features": -0.1, "sparsity": True}
 

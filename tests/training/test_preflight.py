@@ -12,12 +12,13 @@ from torch.nn import functional as F
 
 from casc_det.conversion.integer import integer_problem, to_integer
 from casc_det.errors import ArgumentError, CascError, ConversionError, WeightsError
-from casc_det.training.preflight import check_convertible
-from casc_det.training.trainer import train
-from casc_det.yolo.checkpoint import check_answer, is_spiking, read_state
+from casc_det.training.convertible import check_convertible
+from casc_det.training.run import train
+from casc_det.yolo.checkpoint import check_answer, read_state
 from casc_det.yolo.convert import convert
 from casc_det.yolo.float_network import FloatNetwork
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+from casc_det.yolo.weights import is_spiking
 
 NAN, INF = math.nan, math.inf
 SPOILED = {  # what is put where; layer 2.cv1 is one with BatchNorm

@@ -11,7 +11,8 @@ from casc_det.errors import TrainingError
 from casc_det.neurons.activation import cqrelu
 from casc_det.training import health
 from casc_det.training.health import Health
-from casc_det.yolo.install import best_clip, calibrate_clips, cqrelu_sites, install_cqrelu
+from casc_det.yolo.calibrate import best_clip, calibrate_clips
+from casc_det.yolo.install import cqrelu_sites, install_cqrelu
 
 
 def untrained(name: str, levels: int = 8):

@@ -13,8 +13,9 @@ from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError, ConversionError
 from casc_det.neurons.activation import CQReLU, cqrelu
 from casc_det.simulation.twin import ann_forward
+from casc_det.yolo.calibrate import calibrate_clips
 from casc_det.yolo.capture import capture
-from casc_det.yolo.install import calibrate_clips, cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.install import cqrelu_sites, install_cqrelu, set_alpha
 
 SITES = {"yolov3-tiny": (19, 19), "yolov5n": (69, 62), "yolov8n": (57, 51)}  # activations, clips
 

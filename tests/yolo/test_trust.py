@@ -20,7 +20,8 @@ from casc_det import SpikingYOLO, convert
 from casc_det.cli.run import main
 from casc_det.errors import ArgumentError, WeightsError
 from casc_det.graph.file import load_graph, save_graph
-from casc_det.training.trainer import CascTrainer, train
+from casc_det.training.run import train
+from casc_det.training.trainer import CascTrainer
 from casc_det.yolo.architecture import (
     is_plain_activation,
     is_plain_layer,
