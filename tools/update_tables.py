@@ -114,16 +114,25 @@ def models() -> str:
     return grid(["card", "arithmetic", "classes", "levels Q", "image side", "size"], lines)
 
 
+def origin(content: dict) -> dict:
+    """What a record says of the commit, machine and threads that made it; empty where it says nothing."""
+    return content.get("made") or content.get("machine") or content.get("settings", {}).get("machine", {})
+
+
 def records() -> str:
-    """The records, what made them, the commit that they were measured at, and the page that shows them."""
+    """The records, what made them, with which commit and threads, and the page that shows them."""
     grouped: dict[tuple[str, ...], list[str]] = {}
     for record, (tool, commit) in RECORDS.items():
         names = [name for name, (_, sources) in TABLES.items() if record in sources and name != "figures"]
         where = [page for page in pages() if any(f"<!-- table {name} -->" in page.read_text() for name in names)]
         links = ", ".join(f"[{page.relative_to(ROOT)}](../{page.relative_to(ROOT)})" for page in where)
-        commit = read(record).get("provenance", {}).get("commit", commit)[:7]
-        grouped.setdefault((tool, f"`{commit}`", links), []).append(f"`{Path(record).name}`")
-    return grid(["records", "made by", "commit", "shown in"], ([", ".join(of), *made] for made, of in grouped.items()))
+        made = origin(read(record))
+        key = (tool, f"`{made.get('commit', commit)}`", str(made.get("threads", "")), links)
+        grouped.setdefault(key, []).append(f"`{Path(record).name}`")
+    return grid(
+        ["records", "made by", "commit", "threads", "shown in"],
+        ([", ".join(of), *made] for made, of in grouped.items()),
+    )
 
 
 def makers() -> dict[str, Callable[[], str]]:
