@@ -1,8 +1,9 @@
-"""What the README says of architectures: which are converted, which are refused before training."""
+"""What pages say of the code: the order of the rooms, the architectures that are converted or refused."""
 
 import re
 
 import pytest
+from test_architecture import ROOMS
 from update_tables import ROOT
 
 from casc_det.errors import ConversionError
@@ -10,6 +11,11 @@ from casc_det.training.convertible import check_architecture
 
 README = (ROOT / "README.md").read_text()
 LIMIT = " ".join(re.search(r"^\* Detectors with a `Detect` head(.*?)^\*", README, re.DOTALL | re.MULTILINE)[1].split())
+
+
+def test_the_page_of_the_architecture_has_the_rooms_in_their_order():
+    table = (ROOT / "casc_det" / "README.md").read_text().split("## One image")[0]
+    assert re.findall(r"^\| \[?`(\w+)`", table, re.MULTILINE) == [room for room in ROOMS if room != "__main__"]
 
 
 @pytest.mark.parametrize("name", ["yolov3-tiny", "yolov5n", "yolov5n6", "yolov8n", "yolov8n-p2"])
