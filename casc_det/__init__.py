@@ -30,6 +30,7 @@ _HOME = {  # where each name is; imported when it is first used, as most of thes
     "SourceError": "casc_det.errors.SourceError",
     "SpikingGraph": "casc_det.graph.SpikingGraph",
     "SpikingYOLO": "casc_det.api.SpikingYOLO",
+    "StudySettings": "casc_det.studies.settings.StudySettings",
     "TrainingError": "casc_det.errors.TrainingError",
     "UsageError": "casc_det.errors.UsageError",
     "WeightsError": "casc_det.errors.WeightsError",

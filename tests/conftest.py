@@ -1,6 +1,7 @@
 """Helpers of the tests: small random networks, and live YOLO models with random weights."""
 
 import copy
+import json
 import os
 import random
 from functools import cache
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from PIL import Image
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics, before anything imports it
 from casc_det import graph as g
@@ -167,3 +169,43 @@ def float_yolo(name: str, classes: int = 5):
 @pytest.fixture(params=YOLOS)
 def yolo(request):
     return live_yolo(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """A spiking graph of 64 px, Q = 4, with random weights."""
+    from casc_det import convert
+
+    return convert(live_yolo("yolov8n")[0], imgsz=64).save(tmp_path_factory.mktemp("w") / "live.safetensors")
+
+
+@pytest.fixture(scope="session")
+def tiny_coco(tmp_path_factory, tiny_weights):
+    """A COCO data set whose objects are the ANN's own detections: its mAP is high, that of early steps is not."""
+    from casc_det import SpikingYOLO
+
+    root, rng = tmp_path_factory.mktemp("coco"), np.random.default_rng(0)
+    model = SpikingYOLO(tiny_weights)
+    names = [{"id": i + 1, "name": name} for i, name in model.names.items()]
+    content = {"images": [], "annotations": [], "categories": names}
+    for k in range(3):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        coarse.resize((80, 60), Image.Resampling.BICUBIC).save(root / f"{k}.png")
+        content["images"].append({"id": k + 1, "width": 80, "height": 60, "file_name": f"{k}.png"})
+        found = model.ann(str(root / f"{k}.png"), conf=0.001).boxes
+        for (x1, y1, x2, y2), label in list(zip(found.xyxy.tolist(), found.cls.tolist(), strict=True))[:6]:
+            entry = {"id": len(content["annotations"]) + 1, "image_id": k + 1, "category_id": int(label) + 1}
+            entry |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
+            content["annotations"].append(entry)
+    (root / "instances.json").write_text(json.dumps(content))
+    return root / "instances.json"
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tiny_weights, tiny_coco, tmp_path_factory):
+    """Folder and records of a study of `tiny_coco` up to T = 40 with every axis of the grid."""
+    from casc_det import study
+
+    axes = {"neurons": "cif,if,signed_if", "hysteresis": 0.25, "delay": 0.5, "corruptions": "noise", "severities": 2}
+    place = {"images": tiny_coco.parent, "project": tmp_path_factory.mktemp("study"), "imgsz": 64}
+    return study(tiny_weights, tiny_coco, timesteps="1..40", **place, **axes)

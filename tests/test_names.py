@@ -8,7 +8,6 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,9 +19,8 @@ from casc_det.base.files import safe_name
 from casc_det.base.terminal import Screen, printable, screened
 from casc_det.cli.run import main
 from casc_det.heads.detect.detections import Detections
-from casc_det.studies.report import page_of
-from casc_det.studies.run import Study
-from casc_det.studies.variants import Variant
+from casc_det.studies.folder import trace_file
+from casc_det.studies.page import page_of
 from casc_det.yolo.images import Frame
 from casc_det.yolo.progress import Progress
 from casc_det.yolo.results import make_results
@@ -55,12 +53,9 @@ def test_different_texts_have_different_names(first, second):
     assert safe_name(safe_name(first)) != safe_name(first) or safe_name(first) == first  # none is taken for another's
 
 
-def test_trace_of_any_image_id_stays_in_the_study(tmp_path, monkeypatch):
-    monkeypatch.setattr(Study, "key", lambda study, variant: "variant")
-    study = Study.__new__(Study)
-    study.folder = tmp_path
+def test_trace_of_any_image_id_stays_in_the_study(tmp_path):
     for key in (*NASTY, 785):
-        file = study.trace_file(Variant("w"), SimpleNamespace(key=key))
+        file = trace_file(tmp_path, "cell", key)
         assert file.parent.parent.parent == tmp_path and ".." not in file.parts
 
 

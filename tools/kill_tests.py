@@ -20,6 +20,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -39,7 +40,7 @@ from casc_det.cli.run import main
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.file import save_graph
-from casc_det.studies import figures
+from casc_det.studies.figures import FIGURES
 from casc_det.studies.traces import Trace
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -321,7 +322,7 @@ class Trials:
 def run(verbs: str = "val,study,predict,train", kills: int = 100, seed: int = 0, out="kill_tests.json", folder=None):
     """All trials; the content of the JSON that is written."""
     for name in ("curves", "pareto", "more_fewer", "layer_error", "neurons"):
-        setattr(figures, f"plot_{name}", lambda *_: None)
+        FIGURES[name] = replace(FIGURES[name], draw=lambda _: None)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     scratch = Path(folder or tempfile.mkdtemp(prefix="kills-")).absolute()

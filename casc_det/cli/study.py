@@ -12,12 +12,14 @@ from casc_det.evaluation.energy import EnergyModel
 def run(options: dict[str, Any]) -> int:
     """Run all cells, and print their table and the answers."""
     from casc_det.studies.run import study
+    from casc_det.studies.settings import StudySettings
     from casc_det.studies.summary import table
     from casc_det.yolo.progress import Progress
 
-    energy, strict = EnergyModel(**taken(options, ENERGY)), options.pop("strict")
+    weights, data, resume, strict = (options.pop(key) for key in ("weights", "data", "resume", "strict"))
+    settings = StudySettings(energy=EnergyModel(**taken(options, ENERGY)), **options)
     with Progress("study") as bar:
-        folder, _ = study(energy=energy, progress=bar.cells, **options)
+        folder, _ = study(weights, data, settings, resume, bar.cells)
     summary = json.loads((folder / "summary.json").read_text())
     name_problems(summary, folder / "summary.json")
     print("\n".join([table(summary["cells"]), *summary["answers"]]))

@@ -7,6 +7,7 @@ Ultralytics. Feature maps are (B, C, H, W).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +18,7 @@ from casc_det.graph.ops import Conv, Input, Neuron, Readout
 
 PIXEL_LEVELS = 255
 MOST_NODES = 4096
+AnyGraph = TypeVar("AnyGraph", bound="Graph")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -144,7 +146,7 @@ class SpikingGraph(Graph):
         return (total * node.scale.double()).div_(divisor)
 
 
-def moved(graph: Graph, dtype: torch.dtype, device: str | torch.device = "cpu") -> Graph:
+def moved(graph: AnyGraph, dtype: torch.dtype, device: str | torch.device = "cpu") -> AnyGraph:
     """The same graph with its tensors in another dtype and on another device."""
     nodes = [replace(node, **{k: v.to(device, dtype) for k, v in tensors(node).items()}) for node in graph.nodes]
     return replace(graph, nodes=nodes)

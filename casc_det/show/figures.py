@@ -2,13 +2,14 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from matplotlib import font_manager, rc_context
+from matplotlib.axes import Axes as Axes  # for those who draw
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -47,7 +48,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
 
 def save_figures(
-    folder: Path, figures: dict[str, Callable[[], Figure | None]], suffixes: tuple[str, ...] = (".png",)
+    folder: Path, figures: Mapping[str, Callable[[], Figure | None]], suffixes: tuple[str, ...] = (".png",)
 ) -> list[str]:
     """Draw each figure and write it as `folder/name` with each suffix; one that is None, or fails, is removed there.
 

@@ -1,9 +1,13 @@
-"""Disturbed pictures for robustness studies, by albumentations; the same picture is always disturbed alike."""
+"""Disturbed images for robustness studies, by albumentations; the same image is always disturbed alike."""
 
 import zlib
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 STRENGTHS = {  # three severities each
     "noise": (0.05, 0.1, 0.2),  # standard deviation, of the range of values
@@ -12,10 +16,11 @@ STRENGTHS = {  # three severities each
     "jpeg": (30, 15, 7),  # quality
     "brightness": (-0.3, -0.5, -0.7),  # of the range of values, added
 }
+SEVERITIES = (1, 2, 3)
 
 
 @cache
-def _transform(kind: str, severity: int):
+def _transform(kind: str, severity: int) -> "A.Compose":
     import albumentations as A
 
     value = STRENGTHS[kind][severity - 1]
@@ -35,7 +40,11 @@ def _transform(kind: str, severity: int):
 
 
 def corrupt(image: np.ndarray, kind: str, severity: int, name: str) -> np.ndarray:
-    """A disturbed copy of a BGR picture (H, W, 3) uint8; `name` seeds what is random in it. Severity 0: the picture."""
+    """A disturbed copy of a BGR image (H, W, 3) uint8; severity 0: the image itself.
+
+    Args:
+        kind: a key of `STRENGTHS`. severity: one of `SEVERITIES`. name: seeds what is random.
+    """
     if not severity:
         return image
     transform = _transform(kind, severity)

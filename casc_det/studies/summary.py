@@ -1,8 +1,7 @@
 """What a study says in words and in one table: how many time steps, at what price, and why."""
 
-from casc_det.studies import figures
-from casc_det.studies.cells import ENOUGH, LEAST_MAP, smallest_step
-from casc_det.studies.variants import Variant
+from casc_det.studies.curves import ENOUGH, LEAST_MAP, smallest_step
+from casc_det.studies.records import full_label, identity, network, plain, variant_of
 
 
 def summarise(records: list[dict]) -> list[dict]:
@@ -15,46 +14,52 @@ def summarise(records: list[dict]) -> list[dict]:
         `LEAST_MAP`; kept: and does not fall below again up to `T_last`), `rest` ({"pictures", "first", "last",
         "energy_mJ"} or None).
     """
-    result = []
-    for record in records:
-        cell, curves = record["result"], record["result"]["curves"]
-        reached = {
+    return [summary_of(record, full_label(record, records)) for record in records]
+
+
+def summary_of(record: dict, name: str) -> dict:
+    """One entry of `summarise`."""
+    result, curves = record["result"], record["result"]["curves"]
+    rests = [t for t in result["steps_to_rest"] if t]
+    rest = {"pictures": len(rests), "first": min(rests), "last": max(rests)} if rests else None
+    return {
+        "name": name,
+        "network": network(record),
+        "method": record["method"],
+        "disturbance": record["disturbance"],
+        "levels": result["levels"],
+        "pictures": result["pictures"],
+        "ann": result["ann"],
+        "best": max(curves["mAP50-95"]),
+        "reached": {
             f"{share:.0%}": {
-                name: _point(cell, smallest_step(cell, share, kept))
-                for name, kept in (("first", False), ("kept", True))
+                kind: _point(result, smallest_step(result, share, kept))
+                for kind, kept in (("first", False), ("kept", True))
             }
             for share in ENOUGH
-        }
-        rests = [t for t in cell["steps_to_rest"] if t]
-        rest = {"pictures": len(rests), "first": min(rests), "last": max(rests)} if rests else None
-        entry = {"name": figures.full_label(record, records), "network": figures.network(record)}
-        entry |= {"method": record["method"], "disturbance": record["disturbance"], "levels": cell["levels"]}
-        entry |= {"pictures": cell["pictures"], "ann": cell["ann"], "best": max(curves["mAP50-95"]), "reached": reached}
-        entry["T_last"] = curves["T"][-1]
-        entry["rest"] = rest and rest | {"energy_mJ": curves["energy_mJ"][-1]}
-        result.append(entry)
-    return result
+        },
+        "T_last": curves["T"][-1],
+        "rest": rest and rest | {"energy_mJ": curves["energy_mJ"][-1]},
+    }
 
 
 def rows(summary: list[dict]) -> list[list[str]]:
     """The cells of `summarise` in words, a row each, below a row of heads."""
-
-    def at(point: dict | None, ann: dict, beyond: str) -> str:
-        detects = ann["mAP50-95"] >= LEAST_MAP
-        return f"{point['T']} ({point['energy_mJ']:.2f})" if point else beyond if detects else "no mAP"
-
     kept = f"kept to T = {summary[0]['T_last']}"
-    result = [["cell; T (mJ a picture)", "99 %", kept, "100 %", kept, "at rest", "largest mAP", "ANN"]]
-    for entry in summary:
-        rest, ann, beyond = entry["rest"], entry["ann"], f">{entry['T_last']}"
-        end = f"{rest['first']}-{rest['last']} ({rest['energy_mJ']:.2f})" if rest else beyond
-        end += f", {rest['pictures']} of {entry['pictures']}" if rest and rest["pictures"] < entry["pictures"] else ""
-        points = [
-            at(entry["reached"][share][kind], ann, beyond) for share in ("99%", "100%") for kind in ("first", "kept")
-        ]
-        last = [f"{entry['best']:.4f}", f"{ann['mAP50-95']:.4f} ({ann['energy_mJ']:.2f})"]
-        result.append([entry["name"], *points, end, *last])
-    return result
+    heads = ["cell; T (mJ a picture)", "99 %", kept, "100 %", kept, "at rest", "largest mAP", "ANN"]
+    return [heads, *map(row_of, summary)]
+
+
+def row_of(entry: dict) -> list[str]:
+    """One row of `rows`."""
+    rest, ann, beyond = entry["rest"], entry["ann"], f">{entry['T_last']}"
+    none = beyond if ann["mAP50-95"] >= LEAST_MAP else "no mAP"
+    points = [entry["reached"][share][kind] for share in ("99%", "100%") for kind in ("first", "kept")]
+    steps = [f"{point['T']} ({point['energy_mJ']:.2f})" if point else none for point in points]
+    end = f"{rest['first']}-{rest['last']} ({rest['energy_mJ']:.2f})" if rest else beyond
+    end += f", {rest['pictures']} of {entry['pictures']}" if rest and rest["pictures"] < entry["pictures"] else ""
+    last = [f"{entry['best']:.4f}", f"{ann['mAP50-95']:.4f} ({ann['energy_mJ']:.2f})"]
+    return [entry["name"], *steps, end, *last]
 
 
 def table(summary: list[dict]) -> str:
@@ -66,51 +71,48 @@ def table(summary: list[dict]) -> str:
     )
 
 
-def _point(cell: dict, t: int | None) -> dict | None:
+def _point(result: dict, t: int | None) -> dict | None:
     if t is None:
         return None
-    return {
-        "T": t,
-        "energy_mJ": cell["curves"]["energy_mJ"][cell["curves"]["T"].index(t)],
-        "gap_95": cell["gap_95"][str(t)],
-    }
+    energy = result["curves"]["energy_mJ"][result["curves"]["T"].index(t)]
+    return {"T": t, "energy_mJ": energy, "gap_95": result["gap_95"][str(t)]}
 
 
 def answers(records: list[dict], summary: list[dict]) -> list[str]:
     """The question of a study, answered for each network: how many steps, what they cost, why, and how sure that is."""
     result = []
     clean = [(record, entry) for record, entry in zip(records, summary, strict=True) if entry["disturbance"] == "clean"]
-    for network in dict.fromkeys(figures.identity(record) for record, _ in clean):
-        mine = [(record, entry) for record, entry in clean if figures.identity(record) == network]
+    for own in dict.fromkeys(identity(record) for record, _ in clean):
+        mine = [(record, entry) for record, entry in clean if identity(record) == own]
         result.append(_answer(mine))
-        result += [_why(record) for record, _ in mine if record in figures.plain(records)]
+        result += map(_why, plain([record for record, _ in mine]))
     return result
 
 
 def _answer(cells: list[tuple[dict, dict]]) -> str:
     """The fastest and the cheapest cell of a network with 99 % of the ANN's mAP, and what the ANN's answer takes."""
     entries = [entry for _, entry in cells]
-    network, ann, pictures = (entries[0][key] for key in ("network", "ann", "pictures"))
+    name, ann, images = (entries[0][key] for key in ("network", "ann", "pictures"))
     whole = f"the ANN's mAP50-95 ({ann['mAP50-95']:.4f})"
     if ann["mAP50-95"] < LEAST_MAP:
         return (
-            f"{network}: the ANN itself detects next to nothing on these {pictures} pictures (mAP50-95 "
+            f"{name}: the ANN itself detects next to nothing on these {images} pictures (mAP50-95 "
             f"{ann['mAP50-95']:.2g}, less than {LEAST_MAP:g}), so no number of time steps can be held against it; is "
             "it trained, and are these the right weights, pictures and class names?"
         )
     found = [(entry["reached"]["99%"]["first"], entry) for entry in entries if entry["reached"]["99%"]["first"]]
     if not found:
         last = entries[0]["T_last"]
-        return f"{network}: no cell has 99 % of {whole} at a time step up to T = {last}, the last one simulated."
+        return f"{name}: no cell has 99 % of {whole} at a time step up to T = {last}, the last one simulated."
     fast, by = min(found, key=lambda pair: (pair[0]["T"], pair[0]["energy_mJ"]))
     low, high = fast["gap_95"]
-    text = f"{network}: T = {fast['T']} is enough for 99 % of {whole} with {by['method']}, for {_price(fast, ann)}"
-    text += f" ({pictures} pictures: the gap to the ANN has a 95 % interval of {low:+.4f} to {high:+.4f})."
+    text = f"{name}: T = {fast['T']} is enough for 99 % of {whole} with {by['method']}, for {_price(fast, ann)}"
+    text += f" ({images} pictures: the gap to the ANN has a 95 % interval of {low:+.4f} to {high:+.4f})."
     cheap, by = min(found, key=lambda pair: pair[0]["energy_mJ"])
     if cheap is not fast:
         text += f" Cheapest are {_price(cheap, ann)} with {by['method']} at T = {cheap['T']}."
-    exact = [entry for record, entry in cells if Variant(**record["variant"]).rests and entry["rest"]]
-    exact = [entry for entry in exact if entry["rest"]["pictures"] == pictures]
+    exact = [entry for record, entry in cells if variant_of(record).rests and entry["rest"]]
+    exact = [entry for entry in exact if entry["rest"]["pictures"] == images]
     if exact:
         best = min(exact, key=lambda entry: entry["rest"]["energy_mJ"])
         rest = best["rest"]
@@ -125,13 +127,12 @@ def _price(point: dict, ann: dict) -> str:
 
 def _why(record: dict) -> str:
     """Why it takes time: what wake leaves to be corrected."""
-    cell, curves = record["result"], record["result"]["curves"]
-    k = min(range(len(curves["T"])), key=lambda i: abs(curves["T"][i] - cell["levels"]))
+    result, curves = record["result"], record["result"]["curves"]
+    k = min(range(len(curves["T"])), key=lambda i: abs(curves["T"][i] - result["levels"]))
     spikes, taken = curves["spikes"][-1], curves["taken_back"][-1]
     more, fewer = (f"{curves[key][k]:.1%}" for key in ("more", "fewer"))
-    network = figures.network(record)
     return (
-        f"Why it takes time: at T = {curves['T'][k]} (wake ends at Q = {cell['levels']}) {more} of the neurons of "
-        f"{network} have sent more and {fewer} fewer spikes than the ANN asks for; sleep corrects them. In all "
+        f"Why it takes time: at T = {curves['T'][k]} (wake ends at Q = {result['levels']}) {more} of the neurons of "
+        f"{network(record)} have sent more and {fewer} fewer spikes than the ANN asks for; sleep corrects them. In all "
         f"{taken / max(spikes, 1e-9):.0%} of the spikes take an earlier one back."
     )

@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ from casc_det.evaluation.bootstrap import Outcomes, bootstrap_gap
 from casc_det.evaluation.figures import plot_confusion
 from casc_det.graph.file import load_graph, save_graph
 from casc_det.show import figures as plots
-from casc_det.studies import figures as study_figures
 from casc_det.studies import report as study_report
+from casc_det.studies.figures import FIGURES
 from casc_det.studies.run import study
 from casc_det.training import whole
 from casc_det.training.trainer import CascTrainer
@@ -180,7 +181,7 @@ def test_val_goes_on_with_the_same_float_network_only(place, no_figures, capsys)
 
 def run_study(place: Path, weights, **options) -> Path:
     asked = {"images": place / "images", "imgsz": 32, "policies": "quiescent", "project": place / "runs"}
-    return study(weights, place / "data.json", "2,4,12", report=False, **asked, **options)[0]
+    return study(weights, place / "data.json", timesteps="2,4,12", report=False, **asked, **options)[0]
 
 
 def test_cells_and_traces_of_another_network_are_not_taken(place, caplog):
@@ -592,8 +593,8 @@ def test_numbers_outlive_figures_that_fail(place, monkeypatch, capsys):
     monkeypatch.setattr(report, "plot_confusion", broken)
     monkeypatch.setattr(report, "draw_boxes", broken)
     for name in ("curves", "pareto", "more_fewer", "layer_error", "neurons"):
-        monkeypatch.setattr(study_figures, f"plot_{name}", lambda *_: None)  # quicker
-    monkeypatch.setattr(study_figures, "plot_map", broken)
+        monkeypatch.setitem(FIGURES, name, replace(FIGURES[name], draw=lambda _: None))  # quicker
+    monkeypatch.setitem(FIGURES, "map", replace(FIGURES["map"], draw=broken))
     assert main(words(place, "val", "name=a")) == 0
     error, folder = capsys.readouterr().err, place / "runs" / "a"
     assert "confusion: could not be drawn (ValueError: no such glyph)" in error and "examples: could" in error
@@ -603,7 +604,7 @@ def test_numbers_outlive_figures_that_fail(place, monkeypatch, capsys):
     folder = place / "runs" / "b"
     assert not (folder / "map.png").exists() and (folder / "mapping.png").exists()
     assert "mAP against time steps" not in (folder / "report.html").read_text()
-    monkeypatch.setattr(study_report, "still", broken)
+    monkeypatch.setattr("casc_det.studies.page.example", broken)
     assert main(words(place, "study", f"resume={folder}")) == 0  # the page fails as a whole
     assert not (folder / "report.html").exists() and json.loads((folder / "summary.json").read_text())["answers"]
 

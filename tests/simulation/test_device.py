@@ -22,8 +22,7 @@ from casc_det.neurons.schedule import wsc
 from casc_det.simulation.fast.convolution import SpikeConvolution
 from casc_det.simulation.reference import run_reference
 from casc_det.simulation.twin import AnnOutput, ann_forward
-from casc_det.studies import traces
-from casc_det.studies.variants import Variant
+from casc_det.studies import traces, tracing
 
 
 class Convolutions(TorchDispatchMode):
@@ -95,19 +94,18 @@ def test_integer_sums_are_exact_whatever_a_gpu_does_to_them():
 def test_study_brings_everything_home_before_numpy(monkeypatch):
     graph = to_integer(convert_graph(small_graph("conv", "max"))[0])
     image = small_images(1).float()
-    ann, variant = ann_forward(graph, image), Variant("x")
-    want = traces.trace_picture(graph, image, (6, 7), ann, variant, [1, 4, 8], DetectionSettings())
+    simulator, ann = simulation.Simulator(graph), ann_forward(graph, image)
+    want = tracing.trace_image(simulator, image, (6, 7), ann, (1, 4, 8), DetectionSettings())
 
-    def steps_on_gpu(*args, **kwargs):
-        compare = {name: n.cpu() for name, n in kwargs.pop("compare").items()}
-        for step in simulation.simulate(*args, **kwargs, compare=compare):
+    def steps_on_gpu(*args, compare):
+        for step in simulation.simulate(graph, *args, compare={name: n.cpu() for name, n in compare.items()}):
             away = {name: getattr(step, name).as_subclass(OnGpu) for name in ("fired", "passed", "match", "quiescent")}
             total = lambda name, total=step.total: total(name).as_subclass(OnGpu)
             yield replace(step, total=total, **away)
 
-    monkeypatch.setattr(traces, "simulate", steps_on_gpu)
+    monkeypatch.setattr(simulator, "run", steps_on_gpu)
     ann = AnnOutput(*({name: x.as_subclass(OnGpu) for name, x in part.items()} for part in (ann.readout, ann.counts)))
-    found = traces.trace_picture(graph, image, (6, 7), ann, variant, [1, 4, 8], DetectionSettings())
+    found = tracing.trace_image(simulator, image, (6, 7), ann, (1, 4, 8), DetectionSettings())
     for field in fields(traces.Trace):
         if field.name != "seconds":
             assert np.array_equal(getattr(found, field.name), getattr(want, field.name)), field.name
