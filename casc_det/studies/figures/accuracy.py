@@ -96,7 +96,7 @@ def plot_robustness(records: list[dict]) -> Figure | None:
     base = [record for record in plain(records) if identity(record) == first]
     columns = min(len(kinds), 3)
     rows = -(-len(kinds) // columns)
-    figure, axes = new_figure(rows, columns, 3.2 * columns + 1.6, 2.7 * rows + 0.5)
+    figure, axes = new_figure(rows, columns, max(3.2 * columns + 1.6, 8), 2.7 * rows + 0.5)
     for ax in axes.flat[len(kinds) :]:
         ax.set_axis_off()
     for ax, kind in zip(axes.flat, kinds, strict=False):
