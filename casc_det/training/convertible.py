@@ -6,7 +6,6 @@ from pathlib import Path
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
 
 # isort: split
-from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
 from casc_det.conversion.audit import REFUSED, audit
@@ -35,7 +34,7 @@ def check_architecture(model: str | Path, trust: bool = False) -> None:
     check_convertible(network, str(model))
 
 
-def check_convertible(model: nn.Module, name: str) -> None:
+def check_convertible(model: DetectionModel, name: str) -> None:
     """Raise ConversionError where `convert` would refuse a network for what it is built of, or for NaN in it.
 
     Args:

@@ -39,7 +39,9 @@ class DistillationLoss:
         features: weight of the feature maps.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, cpu_bf16: bool = False, features: float = FEATURE_GAIN):
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, cpu_bf16: bool = False, features: float = FEATURE_GAIN
+    ) -> None:
         self.teacher, self.cpu_bf16, self.features = teacher.eval(), cpu_bf16, features
         self.student_maps: dict[int, torch.Tensor] = {}
         self.teacher_maps: dict[int, torch.Tensor] = {}
@@ -59,6 +61,7 @@ class DistillationLoss:
             hook.remove()
 
     def __call__(self, predictions: Any, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of what the student gives for `batch["img"]` (B, 3, H, W), and its parts."""
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.cpu_bf16):
             target = raw_outputs(self.teacher(batch["img"]))
         answer = raw_outputs(predictions)
@@ -96,10 +99,11 @@ class DistillationValidator:
 
     metrics = SimpleNamespace(keys=[])
 
-    def __init__(self, dataloader: Iterable[dict], args: Any):
+    def __init__(self, dataloader: Iterable[dict], args: Any) -> None:
         self.dataloader, self.args = dataloader, args
 
     def __call__(self, trainer: Any) -> dict[str, float]:
+        """The losses of the averaged network (EMA), and less their sum as `fitness`."""
         batches = (trainer.as_they_are(batch)["img"] for batch in TQDM(self.dataloader, desc="held-out pictures"))
         losses = mean_losses(trainer.ema.ema, trainer.teacher, batches)
         mean = {f"val/{key}": round(value, 5) for key, value in losses.items()}

@@ -22,7 +22,7 @@ STUCK_EPOCHS, MOVED = 5, 1e-3  # a loss that has moved by less than this share i
 class Health:
     """Watches one training of `model` (with CQReLU), from now on."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module) -> None:
         self.model = model
         clips = {site.lam: max(site.lam.item(), MIN_CLIP) for site in cqrelu_sites(model)}
         self.ranges = {lam: (value / CLIP_RANGE, value * CLIP_RANGE) for lam, value in clips.items()}

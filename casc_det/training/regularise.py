@@ -1,5 +1,8 @@
 """What training does for the sake of the spiking network: a price on spikes, weights rounded to 8 bits."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -7,9 +10,12 @@ from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.bounds import units_of
+from casc_det.neurons.activation import CQReLU
 from casc_det.yolo.capture import capture
 from casc_det.yolo.install import cqrelu_sites
 from casc_det.yolo.trace import modules_of, trace
+
+Criterion = Callable[[Any, dict], tuple[torch.Tensor, dict[str, torch.Tensor]]]  # (predictions, batch) -> loss, items
 
 
 class SpikePenalty:
@@ -19,22 +25,24 @@ class SpikePenalty:
     hooks, in training mode only.
     """
 
-    def __init__(self, model: nn.Module, criterion, strength: float):
+    def __init__(self, model: nn.Module, criterion: Criterion, strength: float) -> None:
         self.criterion, self.strength = criterion, strength
         self.counts: list[tuple[torch.Tensor, int]] = []
         for site in cqrelu_sites(model):
             site.register_forward_hook(self._observe)
 
-    def _observe(self, site, inputs, output):
+    def _observe(self, site: CQReLU, inputs: tuple, output: torch.Tensor) -> None:
         if site.training:
             counts = output.clamp(min=0).sum(dtype=torch.float32) * site.levels / site.lam
             self.counts.append((counts, output.numel()))
 
-    def __call__(self, predictions, batch):
+    def __call__(self, predictions: Any, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss with the price of spikes, and its parts."""
         loss, items = self.criterion(predictions, batch)
         if not self.counts:
             return loss, items
-        mean = sum(count for count, _ in self.counts) / sum(size for _, size in self.counts)
+        total = sum((count for count, _ in self.counts), torch.zeros((), device=loss.device))
+        mean = total / sum(size for _, size in self.counts)
         self.counts.clear()
         # Ultralytics' own criterion gives a vector that is already multiplied by the batch size
         penalty = self.strength * mean * (len(batch["img"]) if loss.ndim else 1)
@@ -52,10 +60,11 @@ class FakeInt8:
         ConversionError: the model cannot be captured.
     """
 
-    def __init__(self, model: nn.Module):
-        captured, module_of = capture(model), modules_of(trace(model))
+    def __init__(self, model: nn.Module) -> None:
+        captured = capture(model)
+        modules: dict[str, Any] = modules_of(trace(model))  # each of the type that its node is made of
         sites = {node.name: i for i, node in enumerate(captured.of_type(g.Activation))}
-        self.clips = [module_of[name].lam for name in sites]
+        self.clips: list[torch.Tensor] = [modules[name].lam for name in sites]
         site_of_channel = g.walk(
             captured,
             {
@@ -68,11 +77,10 @@ class FakeInt8:
         )
         real = convert_graph(captured)[0]
         units, whole = units_of(real), {node.inputs[0]: node for node in to_integer(real).nodes if node.inputs}
-        self.convolutions = {}
+        self.convolutions: dict[nn.Conv2d, tuple[nn.Parameter, torch.Tensor, torch.Tensor]] = {}
         for node in real.of_type(g.Conv):
-            conv, target = module_of[node.name], whole[node.name]
+            conv, theta = modules[node.name], _theta(whole[node.name])
             index = node.per_weight(site_of_channel[node.inputs[0]]).to(conv.weight.device)
-            theta = target.theta if isinstance(target, g.Neuron) else 1 / target.scale
             scaled = (conv.weight.detach() * self._amplitudes(index)).flatten(1).double()
             goal = (node.weight * node.per_weight(units[node.inputs[0]])).flatten(1).to(scaled)
             factor = (goal * scaled).sum(1) / scaled.square().sum(1).clamp(min=1e-30)  # goal = factor * scaled
@@ -86,12 +94,21 @@ class FakeInt8:
         clips = torch.stack([clip.detach() for clip in self.clips] + [self.clips[0].detach().new_ones(())])
         return clips[index]
 
-    def _round(self, conv, inputs):
+    def _round(self, conv: nn.Conv2d, inputs: tuple) -> None:
         weight, index, step = self.convolutions[conv]
         amplitude = self._amplitudes(index)
         with torch.no_grad():
             rounded = (weight * amplitude / step).round_().clamp_(-127, 127) * step / amplitude
-        conv._parameters["weight"] = weight + (rounded - weight).detach()
+        parameters: dict[str, Any] = conv._parameters  # a tensor in place of a parameter, for this pass
+        parameters["weight"] = weight + (rounded - weight).detach()
 
-    def _restore(self, conv, inputs, output):
+    def _restore(self, conv: nn.Conv2d, inputs: tuple, output: torch.Tensor) -> None:
         conv._parameters["weight"] = self.convolutions[conv][0]
+
+
+def _theta(target: g.Node) -> torch.Tensor:
+    """What a convolution of an integer graph drives: thresholds, or what a readout counts as 1, per channel."""
+    if isinstance(target, g.Readout) and target.scale is not None:
+        return 1 / target.scale
+    assert isinstance(target, g.Neuron) and isinstance(target.theta, torch.Tensor), target
+    return target.theta

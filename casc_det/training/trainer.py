@@ -54,7 +54,7 @@ class CascTrainer(DetectionTrainer):
     model: Any  # first a name, then the network, see `network`
     ema: Any
 
-    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None) -> None:
         overrides = dict(overrides or {})
         self.own = {key: overrides.pop(key, argument.default) for key, argument in OWN.items()}
         self.teacher: DetectionModel | None = None

@@ -5,17 +5,21 @@ import casc_det.yolo  # noqa: F401  prepares Ultralytics
 # isort: split
 import os
 from pathlib import Path
+from typing import Any
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from casc_det.base.files import write_bytes, write_text
 
+PLAIN: Any = type(Path())  # of this system
 
-class WholePath(type(Path())):
+
+class WholePath(PLAIN):
     """A path, like all that are made of it with `/`, whose `write_bytes` replaces the file at once."""
 
-    def write_bytes(self, data) -> int:
+    def write_bytes(self, data: Any) -> int:
+        """Replace the file; the number of bytes."""
         write_bytes(Path(self), bytes(data))
         return len(data)
 

@@ -9,6 +9,8 @@ import importlib
 import os
 import sys
 import types
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -31,13 +33,14 @@ def _torchvision_or_stand_in() -> None:
             keep = nms(boxes.cpu().numpy(), scores.cpu().numpy(), np.zeros(len(boxes), dtype=np.int64), iou_threshold)
             return torch.from_numpy(keep).to(boxes.device)
 
-        module, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
+        module: Any = types.ModuleType("torchvision")
+        ops: Any = types.ModuleType("torchvision.ops")
         module.__version__, module.ops, ops.nms = "0.0.0+casc_det", ops, stand_in_nms
         module.__path__ = []
         sys.modules.update({"torchvision": module, "torchvision.ops": ops})
 
 
-def _replace(module: str, name: str, function) -> None:
+def _replace(module: str, name: str, function: Callable) -> None:
     """Put a function in the place of Ultralytics' own, also in modules that have imported it already."""
     original = getattr(importlib.import_module(module), name)
     for loaded in [m for key, m in sys.modules.items() if key.startswith("ultralytics") and m is not None]:
@@ -45,17 +48,17 @@ def _replace(module: str, name: str, function) -> None:
             setattr(loaded, name, function)
 
 
-def _font(font="Arial.ttf") -> str:
+def _font(font: object = "Arial.ttf") -> str:
     from casc_det.show.figures import font_file  # later: matplotlib takes its time
 
     return font_file(str(font))
 
 
-def _no_cache(path):
+def _no_cache(path: object) -> NoReturn:
     raise FileNotFoundError(f"{path} is not read: it is a pickle, which may run code")
 
 
-def _keep_cache(prefix: str, path, content: dict, version: str) -> None:
+def _keep_cache(prefix: str, path: object, content: dict, version: str) -> None:
     content["version"] = version  # as Ultralytics' own does; nothing is written into the user's folders
 
 

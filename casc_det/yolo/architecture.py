@@ -8,6 +8,7 @@ import ast
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torchvision
 from torch import nn
@@ -32,7 +33,7 @@ def _without_scale(name: str) -> str:
     return re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", name)
 
 
-def shipped_architecture(name) -> dict | None:
+def shipped_architecture(name: object) -> dict | None:
     """The description that the installed Ultralytics ships under a name such as "yolov8n.yaml"; None: there is none.
 
     Files of the working folder are not looked at.
@@ -92,30 +93,32 @@ def check_description(description: dict, trust: bool, where: str) -> None:
         raise WeightsError(f"{where} is no architecture ({type(error).__name__}: {error})") from error
 
 
-def is_plain_activation(text) -> bool:
+def is_plain_activation(text: object) -> bool:
     """Whether text is like `nn.LeakyReLU(0.1)`: a class of torch.nn and literal arguments."""
     match = re.fullmatch(r"(?:torch\.)?nn\.([A-Za-z0-9]+)\((.*)\)", str(text).strip())
     if not match or not _is_module(getattr(nn, match[1], None)):
         return False
     try:
         call = ast.parse(f"f({match[2]})", mode="eval").body
+        if not isinstance(call, ast.Call):
+            return False
         for value in (*call.args, *(keyword.value for keyword in call.keywords)):
             ast.literal_eval(value)
     except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
         return False
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+    return isinstance(call.func, ast.Name)
 
 
-def is_plain_layer(name) -> bool:
+def is_plain_layer(name: object) -> bool:
     """Whether a name is that of a layer class: of torch.nn, torchvision.ops or Ultralytics, and none that downloads."""
-    name = str(name)
-    if name.startswith("nn."):
-        return _is_module(getattr(nn, name[3:], None))
-    if name.startswith("torchvision.ops."):
-        return _is_module(getattr(torchvision.ops, name[16:], None))
-    found = getattr(tasks, name, None)
-    return _is_module(found) and found.__module__.startswith("ultralytics.nn.modules") and name not in FETCHING
+    text = str(name)
+    if text.startswith("nn."):
+        return _is_module(getattr(nn, text[3:], None))
+    if text.startswith("torchvision.ops."):
+        return _is_module(getattr(torchvision.ops, text[16:], None))
+    found = getattr(tasks, text, None)
+    return _is_module(found) and found.__module__.startswith("ultralytics.nn.modules") and text not in FETCHING
 
 
-def _is_module(found) -> bool:
+def _is_module(found: Any) -> bool:
     return isinstance(found, type) and issubclass(found, nn.Module)

@@ -16,7 +16,12 @@ CLIPS = torch.logspace(0, -2, 81)  # shares of the largest value that are tried
 def untrained_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     """The BatchNorm layers whose statistics are still those they are built with, mean 0 and variance 1."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
-    return [m for m in norms if not m.running_mean.any() and bool((m.running_var == 1).all())]
+    return [m for m in norms if not _any(m.running_mean) and not _any(m.running_var, 1)]
+
+
+def _any(statistics: torch.Tensor | None, least: float = 0) -> bool:
+    """Whether a statistic of a BatchNorm has another value than it is built with."""
+    return statistics is not None and bool((statistics != least).any())
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from casc_det.yolo.trace import modules_of, trace
 class _Builder:
     """Turns traced fx nodes into graph nodes, knowing how many channels each one gives."""
 
-    def __init__(self, traced: fx.GraphModule):
+    def __init__(self, traced: fx.GraphModule) -> None:
         self.traced, self.modules = traced, modules_of(traced)
         self.nodes: list[g.Node] = []
         self.channels: dict[str, int] = {}

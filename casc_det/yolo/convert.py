@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,6 +16,10 @@ from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError, WeightsError
 from casc_det.graph.file import load_graph, save_graph
 from casc_det.graph.zoo import find
+from casc_det.yolo.capture import capture
+from casc_det.yolo.checkpoint import read_checkpoint
+
+KEPT = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")  # of how it was trained
 
 
 class Conversion(NamedTuple):
@@ -28,10 +32,11 @@ class Conversion(NamedTuple):
         return f"Conversion({self.graph!r}, audit of {len(self.audit)} ops)"
 
     def save(self, path: str | Path) -> Path:
+        """Write the graph to a `.safetensors` file; its path."""
         return save_graph(self.graph, path)
 
 
-def convert(model, imgsz: int | None = None, precision: str = "integer", trust: bool = False) -> Conversion:
+def convert(model: Any, imgsz: int | None = None, precision: str = "integer", trust: bool = False) -> Conversion:
     """Convert a CQReLU detector into a spiking one; the model is left unchanged.
 
     Args:
@@ -47,26 +52,15 @@ def convert(model, imgsz: int | None = None, precision: str = "integer", trust: 
         ConversionError, AuditError: an op has no spiking counterpart, or there is no CQReLU.
         WeightsError: the file cannot be read.
     """
-    from casc_det.yolo.capture import capture
-    from casc_det.yolo.checkpoint import read_checkpoint
-
     if precision not in ("integer", "float"):
         raise ArgumentError(f"precision: expected integer or float, got {precision!r}")
     if imgsz is not None and (isinstance(imgsz, bool) or not isinstance(imgsz, int) or not 32 <= imgsz <= 8192):
         raise ArgumentError(f"imgsz: expected an integer from 32 to 8192, got {shown(imgsz)}")
+    meta: dict[str, Any] = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
     if isinstance(model, str | Path):
-        model = find(model)
-    if isinstance(model, Path) and model.suffix == ".safetensors":
-        if precision == "float":
-            raise ArgumentError(f"precision: '{model}' is a spiking graph already; precision=integer rounds it")
-        graph = load_graph(model, torch.float64)
-        if graph.integer:
-            raise ArgumentError(f"weights: '{model}' is an integer graph already; there is nothing to convert")
-        size = imgsz or graph.imgsz
-        return Conversion(to_integer(replace(graph, imgsz=size)), [])
-    meta = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
-    if isinstance(model, Path):
-        path = model
+        path = find(model)
+        if path.suffix == ".safetensors":
+            return _rounded(path, imgsz, precision)
         if path.suffix != ".pt":
             raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train or a spiking graph, got '{path}'")
         model = read_checkpoint(path, trust)
@@ -74,10 +68,19 @@ def convert(model, imgsz: int | None = None, precision: str = "integer", trust: 
     model = getattr(model, "model", model) if type(model).__name__ == "YOLO" else model
     trained = getattr(model, "args", None) or {}
     trained = dict(trained) if isinstance(trained, dict) else dict(vars(trained))
-    kept = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")
-    meta["training"] = {key: trained[key] for key in kept if trained.get(key) is not None}
+    meta["training"] = {key: trained[key] for key in KEPT if trained.get(key) is not None}
     meta["architecture"] = str(getattr(model, "yaml", {}).get("yaml_file", type(model).__name__))
     size = imgsz or trained.get("imgsz") or 640
     graph = capture(model, size if isinstance(size, int) else max(size))
     spiking, audit = convert_graph(replace(graph, meta=graph.meta | meta))
     return Conversion(to_integer(spiking) if precision == "integer" else spiking, audit)
+
+
+def _rounded(path: Path, imgsz: int | None, precision: str) -> Conversion:
+    """The integer graph of a file with a real-valued one."""
+    if precision == "float":
+        raise ArgumentError(f"precision: '{path}' is a spiking graph already; precision=integer rounds it")
+    graph = load_graph(path, torch.float64)
+    if graph.integer:
+        raise ArgumentError(f"weights: '{path}' is an integer graph already; there is nothing to convert")
+    return Conversion(to_integer(replace(graph, imgsz=imgsz or graph.imgsz)), [])

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import tarfile
 import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape, glob
 from pathlib import Path
@@ -23,7 +24,7 @@ HELD_OUT = 0.05
 
 def list_images(source: str) -> list[str]:
     """Image files of `source`: folders (searched deeply), image files and .txt lists, comma-separated."""
-    files = []
+    files: list[str] = []
     for part in (p.strip() for p in str(source).split(",")):
         path = Path(part)
         if path.is_dir():
@@ -31,16 +32,16 @@ def list_images(source: str) -> list[str]:
             files += [f for f in found if f.rpartition(".")[-1].lower() in IMG_FORMATS]
         elif path.suffix == ".txt" and path.is_file():
             lines = path.read_text(encoding="utf-8-sig").splitlines()
-            files += [path.parent / line.strip() for line in lines if line.strip()]
+            files += [str(path.parent / line.strip()) for line in lines if line.strip()]
         elif path.is_file():
-            files.append(path)
+            files.append(str(path))
         else:
             raise SourceError(
                 f"data: '{part}' does not exist; give a dataset YAML, a folder of pictures or a .txt list"
             )
     if not files:
         raise SourceError(f"data: no pictures found in '{source}'; known suffixes are {', '.join(sorted(IMG_FORMATS))}")
-    return [str(f) for f in files]
+    return files
 
 
 def hold_out(files: list[str]) -> tuple[list[str], list[str]]:
@@ -51,7 +52,7 @@ def hold_out(files: list[str]) -> tuple[list[str], list[str]]:
 
 
 @contextmanager
-def quiet(level: int):
+def quiet(level: int) -> Iterator[None]:
     """Ultralytics says only what is of this level or above."""
     before = LOGGER.level
     LOGGER.setLevel(level)
@@ -61,7 +62,7 @@ def quiet(level: int):
         LOGGER.setLevel(before)
 
 
-def read_dataset(path) -> dict:
+def read_dataset(path: str | Path) -> dict:
     """An Ultralytics dataset YAML, checked; its `download:` entry is never run."""
     if not Path(path).is_file():
         raise SourceError(f"data: '{path}' does not exist; give a dataset YAML, a folder of pictures or a .txt list")
@@ -83,22 +84,23 @@ def read_dataset(path) -> dict:
         raise SourceError(f"data: '{path}' is no dataset YAML ({reason or type(error).__name__})") from error
 
 
-def is_yaml(data) -> bool:
+def is_yaml(data: object) -> bool:
+    """Whether `data` names a dataset YAML, not images."""
     return Path(str(data)).suffix in (".yaml", ".yml")
 
 
-def read_data(data, teacher, names, trust: bool = False) -> dict:
+def read_data(data: str | Path, teacher: str | None, names: str | None, trust: bool = False) -> dict:
     """What Ultralytics' trainer knows of a data set, from a dataset YAML or from images without labels."""
     if is_yaml(data):
         return read_dataset(data)
     if not teacher:
         raise ArgumentError(f"data: '{data}' has no labels; give teacher=..., or a dataset YAML with labels")
-    train, val = hold_out(list_images(data))
+    train, val = hold_out(list_images(str(data)))
     classes = read_names(names) if names else teacher_names(teacher, trust)
     return {"train": train, "val": val, "names": classes, "nc": len(classes), "channels": 3}
 
 
-def read_names(path) -> dict[int, str]:
+def read_names(path: str | Path) -> dict[int, str]:
     """The class names of a dataset YAML."""
     try:
         names = numbered(YAML.load(path)["names"])
@@ -114,7 +116,8 @@ def numbered(names: dict | list) -> dict[int, str]:
     return dict(names) if isinstance(names, dict) else dict(enumerate(names))
 
 
-def teacher_names(path, trust: bool = False) -> dict[int, str]:
+def teacher_names(path: str | Path, trust: bool = False) -> dict[int, str]:
+    """The class names in a checkpoint; ArgumentError where it is a state dict, which has none."""
     if Path(path).suffix == ".safetensors":
         raise ArgumentError(
             f"names: the teacher '{path}' is a state dict without class names; give names=<dataset YAML>"
@@ -126,7 +129,8 @@ def image_size(file: str) -> tuple[int, int]:
     """(width, height) in pixels as the file is decoded, turned as EXIF says; OSError where it is no image."""
     try:
         with open_image(file) as image:
-            return tuple(exif_size(image))
+            width, height = exif_size(image)
+            return width, height
     except Exception as error:  # Pillow's decoders fail in many ways at damaged files
         raise OSError(str(error)) from error
 
@@ -134,11 +138,13 @@ def image_size(file: str) -> tuple[int, int]:
 class ImageDataset(YOLODataset):
     """Images without labels; `img_path` is a list of files. Unreadable ones are named and left out."""
 
-    def get_img_files(self, img_path):
+    def get_img_files(self, img_path: Iterable[str]) -> list[str]:
+        """The images: as they are given."""
         return list(img_path)
 
-    def get_labels(self):
-        labels = []
+    def get_labels(self) -> list[dict]:
+        """A label without boxes for each image that can be read."""
+        labels: list[dict] = []
         for file in self.im_files:
             try:
                 with open_image(file) as image:
@@ -147,7 +153,7 @@ class ImageDataset(YOLODataset):
             except (OSError, SyntaxError, ValueError) as error:
                 LOGGER.warning(printable(f"data: '{file}' is skipped, it cannot be read as a picture ({error})"))
                 continue
-            label = {"im_file": file, "shape": (height, width), "segments": [], "keypoints": None}
+            label: dict = {"im_file": file, "shape": (height, width), "segments": [], "keypoints": None}
             label |= {"cls": np.zeros((0, 1), np.float32), "bboxes": np.zeros((0, 4), np.float32)}
             labels.append(label | {"normalized": True, "bbox_format": "xywh"})
         if not labels:

@@ -31,7 +31,7 @@ class FloatNetwork:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         trust: bool = False,
-    ):
+    ) -> None:
         plain = Path(path).suffix == ".safetensors"
         description = shipped_architecture(architecture) if plain else {}
         if description is None:

@@ -1,8 +1,11 @@
 """What Ultralytics may do while it works for casc_det: read `.pt` files only through `unpickle.load`, fetch nothing."""
 
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from types import ModuleType
+from typing import Any, NoReturn
 
 import ultralytics.engine.trainer
 import ultralytics.engine.validator
@@ -17,7 +20,7 @@ _reader: ContextVar = ContextVar("reader", default=None)  # reads a .pt file; No
 
 
 @contextmanager
-def _reading(reader):
+def _reading(reader: Callable[[Any], Any]) -> Iterator[None]:
     token = _reader.set(reader)
     try:
         yield
@@ -25,7 +28,7 @@ def _reading(reader):
         _reader.reset(token)
 
 
-def guarded(trust: bool = False, argument: str = "model"):
+def guarded(trust: bool = False, argument: str = "model") -> AbstractContextManager[None]:
     """A context in which every `.pt` file that Ultralytics reads goes through `unpickle.load` with these arguments.
 
     Also: no downloads, no callbacks of web services.
@@ -33,33 +36,34 @@ def guarded(trust: bool = False, argument: str = "model"):
     return _reading(lambda file: load(file, trust, argument))
 
 
-def _read_model(file):
+def _read_model(file: Any) -> dict:
     content = _reader.get()(file)
     check_holds_model(content)
     return content
 
 
-def no_download(*_, **__):
+def no_download(*_: object, **__: object) -> NoReturn:
+    """In place of what fetches files."""
     raise ConnectionError("nothing is downloaded")
 
 
-def _checked_dataset(original, dataset, *_, split: str = "", **__):
+def _checked_dataset(original: Callable, dataset: Any, *_: object, split: str = "", **__: object) -> dict:
     """A dataset YAML without its `download:`."""
     return original(dataset, autodownload=False, split=split)
 
 
-def _replace(module, name: str, function) -> None:
+def _replace(module: ModuleType, name: str, function: Callable) -> None:
     """Put `function(original, *args)` in the place of a function of Ultralytics, inside `guarded` only."""
     original = getattr(module, name)
 
     @wraps(original)
-    def chosen(*args, **settings):
+    def chosen(*args: Any, **settings: Any) -> Any:
         return original(*args, **settings) if _reader.get() is None else function(original, *args, **settings)
 
     setattr(module, name, chosen)
 
 
-def _check_amp(original, model) -> bool:
+def _check_amp(original: Callable, model: Any) -> bool:
     """Ultralytics' list of GPUs that cannot, without its trial, whose weights would come from the network."""
     with _reading(no_download):
         return original(model)

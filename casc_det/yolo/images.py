@@ -78,13 +78,13 @@ def read_image(file: str) -> Frame:
     except Exception as error:  # a decoder may raise anything where the file is damaged
         raise SourceError(f"cannot be read as a picture ({reason_of(error)})") from error
     try:
-        image = imread(str(file))
+        pixels = imread(str(file))
     except Exception as error:
         raise SourceError(f"cannot be read as a picture ({reason_of(error)})") from error
-    if image is None:
+    if pixels is None:
         raise SourceError("cannot be read as a picture (unknown content)")
     try:
-        return Frame(as_bgr(image, "picture"), str(file))
+        return Frame(as_bgr(pixels, "picture"), str(file))
     except ArgumentError as error:  # a TIFF of floats or of long integers
         raise SourceError(f"cannot be read as a picture ({reason_of(error)})") from None
 
@@ -110,7 +110,7 @@ def check_pages(image: Image.Image) -> None:
     image.seek(0)
 
 
-def as_bgr(image, name: str = "source") -> np.ndarray:
+def as_bgr(image: object, name: str = "source") -> np.ndarray:
     """One image in memory as (H, W, 3) uint8 BGR, contiguous; see the top of this file.
 
     Args:

@@ -7,9 +7,11 @@ Ultralytics leaves out is handed back.
 import io
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
+from typing import IO, Any
 
 import numpy as np
 from ultralytics.data import utils
@@ -29,12 +31,12 @@ class ImageLabels:
     boxes: np.ndarray
 
 
-def _with(function, **others):
+def _with(function: Any, **others: Callable) -> Callable:
     """A function of `ultralytics.data.utils` that calls `others` in place of what its module calls so."""
     return FunctionType(function.__code__, {**vars(utils), **others}, function.__name__, function.__defaults__)
 
 
-def _decode(file, write) -> None:
+def _decode(file: object, write: Callable[[IO[bytes]], object]) -> None:
     """In place of Ultralytics' mending of JPEGs: the same decoding, which fails where it fails, into memory."""
     write(io.BytesIO())
 
@@ -69,7 +71,8 @@ class _Reader(YOLODataset):
         self.im_files = list(labels)
         return list(labels.values())
 
-    def build_transforms(self, hyp=None):
+    def build_transforms(self, hyp: Any = None) -> Any:
+        """None: images are not looked at."""
         return None
 
 
@@ -114,7 +117,7 @@ def read_labels(data: dict, split: str) -> tuple[list[ImageLabels], list[str], i
     return found, problems, reader.damaged + len(problems) - len(reader.problems)
 
 
-def _left_out_of_lists(source) -> list[str]:
+def _left_out_of_lists(source: str | list[str]) -> list[str]:
     """Lines of .txt lists that Ultralytics passes over because of their suffix."""
     problems = []
     for part in source if isinstance(source, list) else [source]:

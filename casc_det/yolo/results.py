@@ -1,10 +1,12 @@
 """Ultralytics `Results` with one attribute more: `spiking`."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from ultralytics.engine.results import Results
+from ultralytics.engine.results import Boxes, Results
 from ultralytics.utils.plotting import save_one_box
 
 from casc_det.base.files import safe_name
@@ -33,8 +35,10 @@ class SpikingResults(Results):
     time: float | None = None
     number: int = 0
 
-    def new(self):
-        fresh = SpikingResults(orig_img=self.orig_img, path=self.path, names=self.names, speed=self.speed)
+    def new(self) -> "SpikingResults":
+        """As in Ultralytics: the same image, without boxes."""
+        speed: Any = self.speed
+        fresh = SpikingResults(orig_img=self.orig_img, path=self.path, names=self.names, speed=speed)
         fresh.spiking, fresh.frame, fresh.fps = self.spiking, self.frame, self.fps
         fresh.time, fresh.number = self.time, self.number
         return fresh
@@ -47,7 +51,7 @@ class SpikingResults(Results):
         found = [(count, self.names[label]) for label, count in enumerate(counts) if count]
         return "".join(f"{n} {name}{'s' if n > 1 and not name.endswith('s') else ''}, " for n, name in found)
 
-    def plot(self, *args, **kwargs):
+    def plot(self, *args: Any, **kwargs: Any) -> Any:
         """As in Ultralytics, also where a name cannot be drawn or a box has its corners in another order."""
         drawn = self.new()
         drawn.names = {label: printable(name)[:LONGEST] for label, name in self.names.items()}
@@ -58,16 +62,22 @@ class SpikingResults(Results):
             drawn.update(boxes=torch.cat(corners, 1))
         return Results.plot(drawn, *args, **kwargs)
 
-    def save_crop(self, save_dir, file_name="im.jpg"):
+    def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
         """As in Ultralytics; a class name that is no file name is written as one."""
         crops = self.new()
         crops.boxes, crops.names = self.boxes, {label: safe_name(name) for label, name in self.names.items()}
         Results.save_crop(crops, save_dir, file_name)
 
 
+def boxes_of(result: Results) -> Boxes:
+    """The boxes of results on the CPU, as tensors."""
+    found: Any = result.boxes
+    return found.cpu()
+
+
 def label_lines(result: Results, scores: bool = False) -> list[str]:
     """The boxes as lines of a YOLO label file, `class x y width height [score]` in 0..1, as `Results.save_txt`."""
-    boxes = result.boxes.cpu()
+    boxes = boxes_of(result)
     rows = zip(boxes.cls.tolist(), boxes.xywhn.tolist(), boxes.conf.tolist(), strict=True)
     lines = [(int(label), *xywh, *([score] if scores else [])) for label, xywh, score in rows]
     return [" ".join(f"{value:g}" for value in line) for line in lines]
@@ -75,16 +85,25 @@ def label_lines(result: Results, scores: bool = False) -> list[str]:
 
 def crops(result: Results) -> Iterator[tuple[str, np.ndarray]]:
     """Class name and BGR inside of each box, a little larger, as `Results.save_crop`."""
-    for label, xyxy in zip(result.boxes.cls.tolist(), result.boxes.xyxy.cpu(), strict=True):
+    boxes = boxes_of(result)
+    for label, xyxy in zip(boxes.cls.tolist(), boxes.xyxy, strict=True):
         crop = save_one_box(xyxy, result.orig_img, BGR=True, save=False)
         if crop.size:
             yield result.names[int(label)], crop
 
 
 def make_results(
-    found: Detections, frame: Frame, names: list[str], shape: tuple[int, int], spiking: SpikingInfo | None, speed=None
+    found: Detections,
+    frame: Frame,
+    names: list[str],
+    shape: tuple[int, int],
+    spiking: SpikingInfo | None,
+    speed: dict[str, float] | None = None,
 ) -> SpikingResults:
-    """Results in pixels of the original image from detections in its letterboxed form of `shape` (H, W)."""
+    """Results in pixels of the original image from detections in its letterboxed form of `shape` (H, W).
+
+    speed: milliseconds of each stage, as Ultralytics has them.
+    """
     boxes = torch.from_numpy(in_original(found, shape, frame.image.shape).table())
     results = SpikingResults(frame.image, frame.path, dict(enumerate(names)), boxes=boxes, speed=speed)
     results.spiking, results.frame, results.fps = spiking, frame.frame, frame.fps

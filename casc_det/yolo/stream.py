@@ -23,7 +23,7 @@ class Stream:
         SourceError: it cannot be opened.
     """
 
-    def __init__(self, address: str | int, stride: int = 1, live: bool = True):
+    def __init__(self, address: str | int, stride: int = 1, live: bool = True) -> None:
         check_name(address)
         self.stride, self.live = stride, live
         limit = int(TIMEOUT * 1000)

@@ -35,7 +35,7 @@ HEADS: dict[type[nn.Module], Callable[[Any, Any], Readouts]] = {  # last layer, 
 class _Body(nn.Module):
     """A network without its decoding: image (B, 3, H, W) -> readouts."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         head = layers_of(model)[-1] if isinstance(model, BaseModel) else model
         if type(head) not in HEADS:  # pose, OBB, ... inherit from Detect

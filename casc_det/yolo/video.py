@@ -59,7 +59,7 @@ class VideoReader:
         SourceError: it cannot be opened, or its frames are larger than `check` allows.
     """
 
-    def __init__(self, file: str, check: Callable[[int, int], None] = lambda width, height: None):
+    def __init__(self, file: str, check: Callable[[int, int], None] = lambda width, height: None) -> None:
         check_name(file)
         self.file = file
         self.capture = cv2.VideoCapture(file, cv2.CAP_FFMPEG)

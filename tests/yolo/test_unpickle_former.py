@@ -13,7 +13,7 @@ from casc_det.neurons.activation import CQReLU
 from casc_det.yolo.checkpoint import read_checkpoint
 from casc_det.yolo.install import cqrelu_sites
 from casc_det.yolo.network import CQReLUModel
-from casc_det.yolo.unpickle import named
+from casc_det.yolo.pickles import named
 
 FORMER = {CQReLU: "casc_det.activation", CQReLUModel: "casc_det.yolo.train"}
 
