@@ -11,16 +11,21 @@ def named(file: Path) -> list[str]:
     names: dict[str, None] = {}
     with open(file, "rb") as stream:
         if zipfile.is_zipfile(stream):
-            with zipfile.ZipFile(stream) as archive:
-                for member in archive.namelist():
-                    if member.endswith(".pkl"):
-                        with archive.open(member) as part:
-                            _collect(part, names)
+            _collect_zipped(stream, names)
         else:
             stream.seek(0)
             while _collect(stream, names):  # the format before zip files is several pickles after one another
                 pass
     return list(names)
+
+
+def _collect_zipped(stream: IO[bytes], names: dict[str, None]) -> None:
+    """Add the names of all pickles in a zip file."""
+    with zipfile.ZipFile(stream) as archive:
+        for member in archive.namelist():
+            if member.endswith(".pkl"):
+                with archive.open(member) as part:
+                    _collect(part, names)
 
 
 def _collect(stream: IO[bytes], names: dict[str, None]) -> bool:
