@@ -107,7 +107,7 @@ class Batch:
         for step in self.networks.simulator.run(self.images, settings.last):
             seconds += perf_counter() - start
             tally.add(step)
-            sops = sops + step.passed.cpu() if len(sops) else step.passed.cpu()
+            sops = sops + step.sops_by_layer.cpu() if len(sops) else step.sops_by_layer.cpu()
             if step.t in asked:
                 self.add_step(f"snn {step.t}", step, ann, tally, sops, seconds)
                 asked.discard(step.t)

@@ -1,5 +1,6 @@
 """What a spiking graph holds and what one picture costs: neurons, multiply-accumulates, parameters."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +47,7 @@ def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operatio
         layers[node.name] = x.numel()
         return x
 
-    rules = {
+    rules: dict[type[g.Node], Callable] = {
         g.Input: lambda node: torch.empty(1, node.channels, height, width, device="meta"),
         g.Conv: convolve,
         g.Neuron: count,

@@ -1,21 +1,26 @@
-"""A graph made ready for simulation, and the loop over its time steps."""
+"""A graph made ready for simulation: its states, and the loop over time steps."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from casc_det import graph as g
 from casc_det.errors import ArgumentError
 from casc_det.graph.validate import check_simulation
-from casc_det.simulation.fast.network import Network
-from casc_det.simulation.fast.run import run_fast
-from casc_det.simulation.reference import run_reference
+from casc_det.neurons import NeuronState
+from casc_det.simulation.checks import check_exact, check_images, check_timesteps
+from casc_det.simulation.fast.engine import FastEngine
+from casc_det.simulation.reference import ReferenceEngine
 from casc_det.simulation.settings import PLAIN, SimulationSettings
-from casc_det.simulation.step import Step, check_exact, check_images, check_timesteps
+from casc_det.simulation.state import State, check_state, load_state
+from casc_det.simulation.step import Step, Watch
 
 
 class Simulator:
     """A graph and how it is simulated: checked and prepared once, for any number of batches of images.
+
+    `run` simulates a batch. `start` and `advance` do so by hand, with the state between steps in the caller's hands.
 
     Args:
         graph: see `casc_det.conversion`; its weights' dtype and device are those of the simulation.
@@ -32,7 +37,7 @@ class Simulator:
         settings.check_engine()
         check_simulation(graph)
         self.graph, self.settings = graph, settings
-        self.network = Network(graph) if settings.engine == "fast" else None
+        self._engine = (FastEngine if settings.engine == "fast" else ReferenceEngine)(graph, settings)
 
     def run(
         self,
@@ -55,18 +60,74 @@ class Simulator:
             ArgumentError: an argument is none of these, "auto" without CIF and WSC, which alone come to rest, or more
                 steps than counts and potentials are exact for.
         """
-        graph, settings = self.graph, self.settings
-        if timesteps == "auto" and not settings.rests:
+        if timesteps == "auto" and not self.settings.rests:
             raise ArgumentError(
                 "timesteps: 'auto' needs neuron='cif' and schedule='wsc' of casc_det; give a number of steps"
             )
-        settings.check_engine()
-        plan, limit = settings.plan(graph.levels), check_timesteps(timesteps, graph, settings)
-        check_images(graph, images)
-        check_exact(graph, limit, settings)
-        if self.network is None:
-            return run_reference(graph, images, limit, timesteps == "auto", settings.neuron, plan, record, compare)
-        return run_fast(self.network, images, limit, timesteps == "auto", settings.neuron, plan, record, compare, at)
+        limit = check_timesteps(timesteps, self.graph, self.settings)
+        state = self.start(images)
+        check_exact(self.graph, limit, self.settings)
+        return self._run(state, limit, timesteps == "auto", {*at, limit}, Watch(record, compare))
+
+    def start(self, images: torch.Tensor) -> State:
+        """The state before the first step of a batch of images, see `run`."""
+        self.settings.check_engine()
+        check_images(self.graph, images)
+        quiescent = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        return State(self.graph, self.settings, 0, self.graph.pixels(images), {}, {}, {}, quiescent)
+
+    def advance(
+        self, state: State, steps: int, record: bool = False, compare: dict[str, torch.Tensor] | None = None
+    ) -> tuple[State, list[Step]]:
+        """Go on from a state, which stays as it is: the state after so many steps, and these.
+
+        Args:
+            steps: at least 1. record, compare: see `run`. The last step has `states`.
+
+        Raises:
+            ArgumentError: the state is of another graph or of other settings, or there are more steps than counts and
+                potentials are exact for.
+        """
+        self.settings.check_engine()
+        check_state(state, self.graph, self.settings)
+        end = state.t + check_timesteps(steps, self.graph)
+        check_exact(self.graph, check_timesteps(end, self.graph), self.settings)
+        known: list[Step] = []
+        reuse = False
+        while state.t < end:
+            count = min(end - state.t, self._engine.longest(state))
+            with torch.no_grad():
+                state, new = self._engine.advance(state, count, Watch(record, compare), reuse)
+            known, reuse = known + new, True
+        known[-1].states = _states(state)
+        return state, known
+
+    def load(self, path: str | Path) -> State:
+        """A state of `State.save`; ArgumentError where it is damaged, of another graph, or of other settings."""
+        return load_state(path, self.graph, self.settings)
+
+    def _run(self, state: State, limit: int, until_quiescent: bool, stops: set[int], watch: Watch) -> Iterator[Step]:
+        """The steps up to `limit`; those in `stops`, and those at rest, have `states`."""
+        at_rest: dict[str, NeuronState] = {}
+        while state.t < limit:
+            stop = min(t for t in stops if t > state.t)
+            count = min(stop - state.t, self._engine.longest(state))
+            with torch.no_grad():
+                state, known = self._engine.advance(state, count, watch, reuse=True)
+            for step in known:
+                final = bool(step.quiescent.all())
+                if final and not step.states:
+                    step.states = at_rest = at_rest or _states(state)
+                elif step.t in stops:
+                    step.states = _states(state)
+                yield step
+                if until_quiescent and final:
+                    return
+
+
+def _states(state: State) -> dict[str, NeuronState]:
+    """Copies of all potentials and counts, in the dtype of the potentials."""
+    return {name: NeuronState(v.clone(), n.to(v.dtype, copy=True)) for name, (v, n) in state.neurons.items()}
 
 
 def simulate(

@@ -1,35 +1,34 @@
-"""What both engines share: the `Step` they yield, their bounds, and the checks of their arguments."""
+"""What is known after a time step, of both engines."""
 
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import torch
 
 from casc_det import graph as g
-from casc_det.base.arguments import shown
-from casc_det.errors import ArgumentError
-from casc_det.graph.bounds import EXACT_BELOW, unlimited_range
-from casc_det.neurons import KINDS, NeuronState, is_own
-from casc_det.neurons.schedule import Schedule
-from casc_det.simulation.fast.signals import LARGEST_ZERO
-from casc_det.simulation.settings import MOST_STEPS, PLAIN, SimulationSettings
+from casc_det.neurons import NeuronState
+from casc_det.simulation.layers import spiking_convolutions
 
-EXACT = {torch.float32: EXACT_BELOW, torch.float64: 2**53}  # from here on integers are no longer exact
+
+class Watch(NamedTuple):
+    """What each step tells besides: the spikes (`record`), and how counts compare with given ones, by neuron layer."""
+
+    record: bool = False
+    compare: dict[str, torch.Tensor] | None = None
 
 
 @dataclass(repr=False)
 class Step:
-    """What is known after step `t` (1, 2, ...) of a batch of B pictures.
+    """What is known after step `t` (1, 2, ...) of a batch of B images.
 
     Attributes:
         graph, divisor: the graph, and what its summed readouts are divided by after step `t`.
         t: the step.
         quiescent: (B,) bool; True once a whole sleep step passed without a spike. Then the answer is final.
         fired: (neuron layers, 2, B) spikes sent and taken back in this step, layers in the order of the graph.
-        passed: (convolutions that read spikes, B) synaptic operations of this step: spikes times the synapses they
-            pass, by magnitude.
+        sops_by_layer: (convolutions that read spikes, B) float64, synaptic operations of this step: spikes times the
+            synapses they pass, by magnitude.
         total: function of a readout's name: its currents summed up to this step, (B, C, H, W).
         states: the neurons' potentials and counts by layer; the engine's own tensors, do not write to them. The fast
             engine gives them at the steps named in `at` and at the last one, else an empty dictionary.
@@ -43,7 +42,7 @@ class Step:
     t: int
     quiescent: torch.Tensor
     fired: torch.Tensor
-    passed: torch.Tensor
+    sops_by_layer: torch.Tensor
     total: Callable[[str], torch.Tensor]
     states: dict[str, NeuronState]
     spikes: dict[str, torch.Tensor] | None = None
@@ -72,150 +71,14 @@ class Step:
     @property
     def layer_sops(self) -> dict[str, torch.Tensor]:
         """Synaptic operations of this step by convolution, (B,) float64; none for convolutions of pixels."""
-        return {node.name: x for node, x in zip(spiking_convolutions(self.graph), self.passed, strict=True)}
+        return {node.name: x for node, x in zip(spiking_convolutions(self.graph), self.sops_by_layer, strict=True)}
 
     @property
     def sops(self) -> torch.Tensor:
         """Synaptic operations of this step, (B,) float64."""
-        return self.passed.sum(0)
+        return self.sops_by_layer.sum(0)
 
     @property
     def counts(self) -> dict[str, torch.Tensor]:
         """Spike counts of each neuron layer, (B, C, H, W)."""
         return {name: state.n for name, state in self.states.items()}
-
-
-def spiking_convolutions(graph: g.SpikingGraph) -> list[g.Conv]:
-    """The convolutions that read spikes, not pixels."""
-    reached = depths(graph)
-    return [node for node in graph.of_type(g.Conv) if reached[node.inputs[0]]]
-
-
-def depths(graph: g.SpikingGraph) -> dict[str, int]:
-    """For each node the largest number of neuron layers on a path from the picture to it, itself included."""
-    result: dict[str, int] = {}
-    for node in graph.nodes:
-        result[node.name] = max((result[i] for i in node.inputs), default=0) + isinstance(node, g.Neuron)
-    return result
-
-
-def auto_limit(graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
-    """An upper bound of the step at which WSC with CIF neurons is quiescent: Q*(depth + 1) + 1.
-
-    depth: the largest number of neuron layers on a path from the image to an output. With a
-    delay the steps that the last layer waits are added.
-
-    After wake the input of the first layer is complete. Once the input of a neuron is complete, each step brings its
-    count one nearer to the final one, and the two are at most Q apart: Q steps a layer, and one step to see silence.
-    """
-    layers = max(depths(graph).values())
-    return graph.levels * (layers + 1) + 1 + settings.plan(graph.levels).waiting(layers - 1)
-
-
-def check_timesteps(timesteps: int | str, graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
-    """The number of steps to run at most: `timesteps` itself, or the bound of `auto`."""
-    if isinstance(timesteps, str) and timesteps == "auto":
-        steps = auto_limit(graph, settings)
-        if steps > MOST_STEPS:
-            raise ArgumentError(
-                f"delay: {settings.delay!r} may take {steps} steps to rest, at most {MOST_STEPS} can be run"
-            )
-        return steps
-    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 0 < timesteps <= MOST_STEPS:
-        raise ArgumentError(f"timesteps: expected an integer from 1 to {MOST_STEPS} or 'auto', got {shown(timesteps)}")
-    return timesteps
-
-
-def check_exact(graph: g.SpikingGraph, steps: int, settings: SimulationSettings) -> None:
-    """Raise ArgumentError where counts, potentials or sums of so many steps may leave the numbers they are kept in.
-
-    CIF neurons with WSC cannot: their counts end at Q, and conversion proves the rest (`conversion.integer`). Other
-    counts grow as long as the network runs. Of an own neuron it is taken that it sends at most one spike a step.
-    """
-    fits = partial(_fits, graph, settings=settings, dtype=graph.dtype)
-    if fits(steps):
-        return
-    most = bisect_left(range(1, steps), True, key=lambda t: not fits(t))
-    remedy = "give fewer steps"
-    if graph.dtype == torch.float32 and _fits(graph, steps, settings, torch.float64):
-        remedy += ", or simulate the graph in float64"
-    raise ArgumentError(
-        f"timesteps: neuron='{settings.neuron}' with schedule='{settings.schedule}' is exact in {most} steps of this "
-        f"network at most, got {steps}; {remedy}"
-    )
-
-
-def exact_dtype(graph: g.SpikingGraph, steps: int, settings: SimulationSettings) -> torch.dtype:
-    """The smallest dtype in which so many steps of an integer graph are exact; float64 where none is."""
-    return torch.float32 if _fits(graph, steps, settings, torch.float32) else torch.float64
-
-
-def _fits(graph: g.SpikingGraph, steps: int, settings: SimulationSettings, dtype: torch.dtype) -> bool:
-    """See `check_exact`."""
-    plan = settings.plan(graph.levels)
-    own = is_own(settings.neuron) or type(plan) is not Schedule
-    limited = not own and KINDS[settings.neuron].limited and plan.count_limit is not None
-    count = plan.count_limit if limited else steps
-    if count * _largest_pooled(graph) > MOST_STEPS:
-        return False
-    if not graph.integer or (limited and plan.wake <= graph.levels):
-        return True
-    wakes = steps if own else min(steps, plan.wake or steps)
-    return unlimited_range(graph, steps, wakes).largest < EXACT[dtype]
-
-
-def _largest_pooled(graph: g.SpikingGraph) -> int:
-    """The largest spike that a max pool may read as such: its counts are int16, too (`simulation.fast.temporal`)."""
-    size: dict[str, int] = {}
-    for node in graph.nodes:
-        sizes = [size[name] for name in node.inputs]
-        match node:
-            case g.Neuron():
-                size[node.name] = 1
-            case g.Add():
-                size[node.name] = sum(sizes) if 0 not in sizes and sum(sizes) <= LARGEST_ZERO else 0
-            case g.Concat():
-                size[node.name] = max(sizes) if 0 not in sizes else 0
-            case g.MaxPool() | g.Slice() | g.Upsample() | g.ZeroPad():
-                size[node.name] = sizes[0]
-            case _:
-                size[node.name] = 0  # floats
-    return max([1, *(size[node.name] for node in graph.of_type(g.MaxPool))])
-
-
-def first_answer(graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
-    """The first step of WSC at which all input was seen and every layer may send: from here on a policy may stop."""
-    return max(graph.levels, settings.plan(graph.levels).waiting(max(depths(graph).values()) - 1) + 1)
-
-
-def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
-    """Raise ArgumentError where `images` is no tensor (B, 3, H, W) of values in 0..1 that `graph` can take."""
-    if not isinstance(images, torch.Tensor):
-        raise ArgumentError(f"images: expected a tensor (B, 3, H, W), got {type(images).__name__}")
-    stride, dtype = max(graph.strides), graph.dtype
-    if images.dtype != dtype:
-        raise ArgumentError(
-            f"images: expected dtype {dtype}, that of the graph's weights, got {images.dtype}; convert one"
-        )
-    sizes = images.shape[2:]
-    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or any(s < 1 or s % stride for s in sizes):
-        raise ArgumentError(
-            f"images: expected a tensor (B, 3, H, W) with H and W multiples of {stride}, got {tuple(images.shape)}; "
-            "letterbox the pictures first"
-        )
-    low, high = (float(v) for v in images.aminmax())
-    if not (low >= 0 and high <= 1):  # NaN is neither
-        raise ArgumentError(
-            f"images: expected values from 0 to 1, got {low:g} to {high:g}; divide pixels of 0..255 by 255"
-        )
-
-
-def fan_out(node: g.Conv, height: int, width: int) -> torch.Tensor:
-    """Synapses that leave each position of one input channel, (H, W) float64: exact at the borders."""
-    ones = torch.ones(1, 1, *node.weight.shape[2:], dtype=torch.float64)
-    geometry = (node.stride, node.padding, node.dilation)
-    x = torch.zeros(1, 1, height, width, dtype=ones.dtype, requires_grad=True)
-    with torch.enable_grad():
-        y = torch.nn.functional.conv2d(x, ones, None, *geometry)
-        (reached,) = torch.autograd.grad(y.sum(), x)
-    return (reached[0, 0] * (node.weight.shape[0] // node.groups)).to(node.weight.device)

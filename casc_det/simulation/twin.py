@@ -5,6 +5,7 @@ Every quantity is what the spiking network adds up over time, so at quiescence t
 graph everything but the final scale is integers, and the equality holds bit for bit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ def ann_forward(graph: g.SpikingGraph, images: torch.Tensor, keep_counts: bool =
             counts[node.name] = value
         return value
 
-    rules = {
+    rules: dict[type[g.Node], Callable] = {
         g.Input: lambda node: graph.pixels(images) * levels,
         g.Conv: lambda node, x: node.compute(x, integer=graph.integer) + graph.summed_bias(node, levels),
         g.Neuron: count,

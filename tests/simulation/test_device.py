@@ -18,9 +18,10 @@ from casc_det.errors import ArgumentError
 from casc_det.evaluation import shard
 from casc_det.graph import moved
 from casc_det.heads.detect.settings import DetectionSettings
-from casc_det.neurons.schedule import wsc
+from casc_det.simulation import PLAIN, State
 from casc_det.simulation.fast.convolution import SpikeConvolution
-from casc_det.simulation.reference import run_reference
+from casc_det.simulation.reference import ReferenceEngine
+from casc_det.simulation.step import Watch
 from casc_det.simulation.twin import AnnOutput, ann_forward
 from casc_det.studies import traces, tracing
 
@@ -45,7 +46,8 @@ def test_other_devices_convolve_in_float64(precision):
     images = small_images().to("meta", precision)
     with Convolutions() as seen:
         ann_forward(graph, images)
-        next(run_reference(graph, images, 1, False, "cif", wsc(graph.levels), False, None))
+        state = State(graph, PLAIN, 0, images, {}, {}, {}, torch.zeros(len(images), dtype=torch.bool, device="meta"))
+        ReferenceEngine(graph, PLAIN).advance(state, 1, Watch())
         for node in graph.of_type(g.Conv):
             x = torch.empty(2, node.weight.shape[1] * node.groups, 9, 9, dtype=torch.uint8, device="meta")
             assert SpikeConvolution(node, True)(x, 1).dtype == precision
@@ -99,7 +101,8 @@ def test_study_brings_everything_home_before_numpy(monkeypatch):
 
     def steps_on_gpu(*args, compare):
         for step in simulation.simulate(graph, *args, compare={name: n.cpu() for name, n in compare.items()}):
-            away = {name: getattr(step, name).as_subclass(OnGpu) for name in ("fired", "passed", "match", "quiescent")}
+            kept = ("fired", "sops_by_layer", "match", "quiescent")
+            away = {name: getattr(step, name).as_subclass(OnGpu) for name in kept}
             total = lambda name, total=step.total: total(name).as_subclass(OnGpu)
             yield replace(step, total=total, **away)
 

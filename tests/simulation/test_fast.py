@@ -22,8 +22,8 @@ from casc_det.graph import moved
 from casc_det.graph.bounds import proved_range, unlimited_range
 from casc_det.neurons.schedule import SCHEDULES, Schedule
 from casc_det.simulation import SimulationSettings, Simulator, exact_dtype
-from casc_det.simulation.fast import compiling, convolution, neurons
-from casc_det.simulation.fast import run as fast
+from casc_det.simulation.fast import chunk as chunks
+from casc_det.simulation.fast import compiling, convolution, engine, neurons
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 
@@ -84,7 +84,7 @@ def assert_equal_runs(graph, images, *args, at=(), **kwargs) -> list:
     assert [step.t for step in slow] == [step.t for step in quick]
     for a, b in zip(slow, quick, strict=True):
         assert torch.equal(a.quiescent, b.quiescent) and torch.equal(a.fired, b.fired)
-        assert torch.equal(a.passed, b.passed)
+        assert torch.equal(a.sops_by_layer, b.sops_by_layer)
         assert a.spikes.keys() == b.spikes.keys() and a.readout.keys() == b.readout.keys()
         assert all(torch.equal(value, b.spikes[name]) for name, value in a.spikes.items())
         assert all(torch.equal(value, b.readout[name]) for name, value in a.readout.items())
@@ -118,7 +118,7 @@ def test_wakes_of_any_length(graph, wake, hysteresis, delay, integer):
 @example(convert_graph(small_graph(*EXACT_OPS))[0], 0, 2)
 def test_integer_graphs_until_rest_however_cut(chunk, graph, seed, batch):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "CHUNK", chunk)
+        patch.setattr(engine, "CHUNK", chunk)
         images = small_images(batch, seed=seed)
         images[0] /= 8  # comes to rest at another step
         assert_equal_runs(to_integer(graph), images)
@@ -130,7 +130,7 @@ def test_integer_graphs_until_rest_however_cut(chunk, graph, seed, batch):
 def test_fewer_corrections(hysteresis, delay, compiled, monkeypatch):
     if not compiled:
         monkeypatch.setattr(compiling, "numba", None)
-    monkeypatch.setattr(fast, "SPARSE", 1.0)
+    monkeypatch.setattr(chunks, "SPARSE", 1.0)
     graph, images = wide_graph(3), torch.randint(0, 256, (2, 3, 16, 16)).double() / 255
     steps = assert_equal_runs(graph, images, hysteresis=hysteresis, delay=delay)
     ann = ann_forward(graph, images.to(graph.dtype))
@@ -317,9 +317,9 @@ def test_most_exact_steps_are_the_largest_number_that_fits():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_spikes_followed_one_by_one_or_convolved(share, batch, dtype, monkeypatch):
     used = []
-    monkeypatch.setattr(fast, "SPARSE", share)
-    monkeypatch.setattr(fast, "CHUNK", 5)
-    monkeypatch.setattr(fast, "events", lambda *a: used.append(1) or neurons.events(*a))
+    monkeypatch.setattr(chunks, "SPARSE", share)
+    monkeypatch.setattr(engine, "CHUNK", 5)
+    monkeypatch.setattr(chunks, "events", lambda *a: used.append(1) or neurons.events(*a))
     for seed in range(3):
         assert_equal_runs(moved(wide_graph(seed), dtype), small_images(batch, 12, seed=seed))
     assert bool(used) == (share > 0 and compiling.numba is not None)
@@ -331,7 +331,7 @@ def test_without_numba_and_without_8_bit_sums(neuron, monkeypatch):
     monkeypatch.setattr(compiling, "numba", None)
     monkeypatch.setattr(convolution, "has_int8", lambda: False)
     assert_equal_runs(graph, images, 11, neuron)
-    assert Simulator(graph).network.convolutions["b.conv"].int8 is None
+    assert Simulator(graph)._engine.network.convolutions["b.conv"].int8 is None
 
 
 def test_8_bit_sums_are_those_of_floats():

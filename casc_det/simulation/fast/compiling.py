@@ -19,7 +19,7 @@ try:
     import numba
     from numba.core import event
 except ImportError:  # plain torch
-    numba = None
+    numba = None  # type: ignore[assignment]
 
 LOCK = Lock()
 prange = range if numba is None else numba.prange
@@ -34,7 +34,8 @@ def follow_threads() -> None:
     """Let the compiled loops use as many threads as torch, and torch keep its number, which numba's start changes."""
     if numba is not None:
         threads = torch.get_num_threads()
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        config: Any = numba.config
+        numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
         torch.set_num_threads(threads)
 
 
@@ -63,19 +64,20 @@ def inlined(function: Callable) -> Callable:
     return function if numba is None else numba.njit(function, inline="always")
 
 
-def compile_cached(function: Callable, **options: bool) -> Callable:
+def compile_cached(function: Callable, parallel: bool = False) -> Callable:
     """`numba.njit` that keeps the compiled code where it can: beside the source or in the user's cache folder (as numba
     does), else in the temporary folder, else nowhere."""
+    config: Any = numba.config
     try:
-        return numba.njit(function, cache=True, **options)
+        return numba.njit(function, cache=True, parallel=parallel)
     except RuntimeError:  # numba: no locator available
-        given, numba.config.CACHE_DIR = numba.config.CACHE_DIR, temporary_folder("numba") or ""
+        given, config.CACHE_DIR = config.CACHE_DIR, temporary_folder("numba") or ""
     try:
-        return numba.njit(function, cache=True, **options)
+        return numba.njit(function, cache=True, parallel=parallel)
     except RuntimeError:
-        return numba.njit(function, **options)
+        return numba.njit(function, parallel=parallel)
     finally:
-        numba.config.CACHE_DIR = given
+        config.CACHE_DIR = given
 
 
 @cache
@@ -94,7 +96,7 @@ def _any_thread() -> bool:
 @cache
 def _say_compiling() -> None:
     """From now on say on stderr, once, that loops of this package are compiled, which is silent and takes its time."""
-    said = []
+    said: list[bool] = []
 
     def begins(started: Any) -> None:
         if not said and started.data["dispatcher"].py_func.__module__.startswith(__package__):

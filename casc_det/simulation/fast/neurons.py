@@ -9,6 +9,7 @@ that one image of a layer is one line of values.
 """
 
 import importlib.util
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,11 @@ class Layer(NamedTuple):
 def tile(values: torch.Tensor) -> torch.Tensor:
     """Values per channel (..., C), repeated along the last dimension to the length of a block."""
     return values.repeat(*[1] * (values.ndim - 1), max(1, BLOCK // values.shape[-1]))
+
+
+def maps(lines: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Lines (B, H*W*C) as maps, a view (B, C, H, W); shape: H, W, C."""
+    return lines.view(-1, *shape).permute(0, 3, 1, 2)
 
 
 def scan(

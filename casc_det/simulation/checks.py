@@ -1,0 +1,97 @@
+"""Checks of what is to be simulated: number of steps, images, and that all values stay exact."""
+
+from bisect import bisect_left
+from functools import partial
+
+import torch
+
+from casc_det import graph as g
+from casc_det.base.arguments import shown
+from casc_det.errors import ArgumentError
+from casc_det.graph.bounds import EXACT_BELOW, unlimited_range
+from casc_det.neurons import KINDS, is_own
+from casc_det.neurons.schedule import Schedule
+from casc_det.simulation.fast.signals import largest_spikes
+from casc_det.simulation.layers import auto_limit
+from casc_det.simulation.settings import MOST_STEPS, PLAIN, SimulationSettings
+
+EXACT = {torch.float32: EXACT_BELOW, torch.float64: 2**53}  # from here on integers are no longer exact
+
+
+def check_timesteps(timesteps: int | str, graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
+    """The number of steps to run at most: `timesteps` itself, or the bound of `auto`."""
+    if isinstance(timesteps, str) and timesteps == "auto":
+        steps = auto_limit(graph, settings)
+        if steps > MOST_STEPS:
+            raise ArgumentError(
+                f"delay: {settings.delay!r} may take {steps} steps to rest, at most {MOST_STEPS} can be run"
+            )
+        return steps
+    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 0 < timesteps <= MOST_STEPS:
+        raise ArgumentError(f"timesteps: expected an integer from 1 to {MOST_STEPS} or 'auto', got {shown(timesteps)}")
+    return timesteps
+
+
+def check_exact(graph: g.SpikingGraph, steps: int, settings: SimulationSettings) -> None:
+    """Raise ArgumentError where counts, potentials or sums of so many steps may leave the numbers they are kept in.
+
+    CIF neurons with WSC cannot: their counts end at Q, and conversion proves the rest (`conversion.integer`). Other
+    counts grow as long as the network runs. Of an own neuron it is taken that it sends at most one spike a step.
+    """
+    fits = partial(_fits, graph, settings=settings, dtype=graph.dtype)
+    if fits(steps):
+        return
+    most = bisect_left(range(1, steps), True, key=lambda t: not fits(t))
+    remedy = "give fewer steps"
+    if graph.dtype == torch.float32 and _fits(graph, steps, settings, torch.float64):
+        remedy += ", or simulate the graph in float64"
+    raise ArgumentError(
+        f"timesteps: neuron='{settings.neuron}' with schedule='{settings.schedule}' is exact in {most} steps of this "
+        f"network at most, got {steps}; {remedy}"
+    )
+
+
+def exact_dtype(graph: g.SpikingGraph, steps: int, settings: SimulationSettings) -> torch.dtype:
+    """The smallest dtype in which so many steps of an integer graph are exact; float64 where none is."""
+    return torch.float32 if _fits(graph, steps, settings, torch.float32) else torch.float64
+
+
+def _fits(graph: g.SpikingGraph, steps: int, settings: SimulationSettings, dtype: torch.dtype) -> bool:
+    """See `check_exact`."""
+    plan = settings.plan(graph.levels)
+    own = is_own(settings.neuron) or type(plan) is not Schedule
+    most = plan.count_limit if not own and KINDS[settings.neuron].limited else None  # None: counts grow at each step
+    wake = steps if plan.wake is None or own else min(steps, plan.wake)
+    if (steps if most is None else most) * _largest_pooled(graph) > MOST_STEPS:
+        return False
+    if not graph.integer or (most is not None and wake <= graph.levels):
+        return True
+    return unlimited_range(graph, steps, wake).largest < EXACT[dtype]
+
+
+def _largest_pooled(graph: g.SpikingGraph) -> int:
+    """The largest spike that a max pool may read as such: its counts are int16, too (`simulation.fast.temporal`)."""
+    sizes = largest_spikes(graph)
+    return max([1, *(sizes[node.name] for node in graph.of_type(g.MaxPool))])
+
+
+def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
+    """Raise ArgumentError where `images` is no tensor (B, 3, H, W) of values in 0..1 that `graph` can take."""
+    if not isinstance(images, torch.Tensor):
+        raise ArgumentError(f"images: expected a tensor (B, 3, H, W), got {type(images).__name__}")
+    stride, dtype = max(graph.strides), graph.dtype
+    if images.dtype != dtype:
+        raise ArgumentError(
+            f"images: expected dtype {dtype}, that of the graph's weights, got {images.dtype}; convert one"
+        )
+    sizes = images.shape[2:]
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or any(s < 1 or s % stride for s in sizes):
+        raise ArgumentError(
+            f"images: expected a tensor (B, 3, H, W) with H and W multiples of {stride}, got {tuple(images.shape)}; "
+            "letterbox the pictures first"
+        )
+    low, high = (float(v) for v in images.aminmax())
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise ArgumentError(
+            f"images: expected values from 0 to 1, got {low:g} to {high:g}; divide pixels of 0..255 by 255"
+        )

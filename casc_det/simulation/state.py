@@ -1,0 +1,123 @@
+"""The state of a simulation between two time steps: all that later steps depend on. It can be kept, forked and saved.
+
+One safetensors file holds it: tensors `pixels`, `quiescent`, `v/<layer>`, `n/<layer>`, `sums/<node>`, `sent/<node>`,
+and in the metadata key `casc_det_state` the step, the settings and the fingerprint of the graph as JSON.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from casc_det import graph as g
+from casc_det.base.files import write_bytes
+from casc_det.errors import ArgumentError
+from casc_det.neurons import NeuronState
+from casc_det.simulation.settings import SimulationSettings
+
+KEY, VERSION = "casc_det_state", 1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class State:
+    """What a simulation of B images holds after step `t`; maps are (B, C, H, W). Nobody writes to its tensors.
+
+    Attributes:
+        graph, settings: what is simulated, and how.
+        t: steps so far.
+        pixels: what each wake step injects.
+        neurons: potentials and counts by layer; empty before the first step, as are the next two.
+        sums: running inputs of the readouts and of the nodes that send temporal differences.
+        sent: what these nodes have sent in all, f(sum).
+        quiescent: (B,) bool, as in the last step.
+        shortcuts: what the engine noted to save work; nothing depends on it, it is not saved.
+    """
+
+    graph: g.SpikingGraph
+    settings: SimulationSettings
+    t: int
+    pixels: torch.Tensor
+    neurons: dict[str, NeuronState]
+    sums: dict[str, torch.Tensor]
+    sent: dict[str, torch.Tensor]
+    quiescent: torch.Tensor
+    shortcuts: Any = field(default=None)
+
+    def __repr__(self) -> str:
+        rest = int(self.quiescent.sum())
+        return f"State(t={self.t}, {rest} of {len(self.quiescent)} images quiescent, {self.settings})"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the state to a safetensors file, which appears whole or not at all.
+
+        Raises:
+            ArgumentError: the file cannot be written.
+        """
+        tensors = {"pixels": self.pixels, "quiescent": self.quiescent}
+        for name, neuron in self.neurons.items():
+            tensors |= {f"v/{name}": neuron.v, f"n/{name}": neuron.n}
+        tensors |= {f"sums/{name}": x for name, x in self.sums.items()}
+        tensors |= {f"sent/{name}": x for name, x in self.sent.items()}
+        values = {key: x.detach().cpu().clone(memory_format=torch.contiguous_format) for key, x in tensors.items()}
+        header = {"version": VERSION, "t": self.t, "settings": asdict(self.settings), "graph": fingerprint(self.graph)}
+        try:
+            return write_bytes(path, save(values, {KEY: json.dumps(header)}))
+        except OSError as error:
+            raise ArgumentError(f"out: '{path}' cannot be written ({error.strerror or error})") from error
+
+
+def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSettings) -> State:
+    """Read a state of `State.save` to go on with.
+
+    Raises:
+        ArgumentError: the file is missing or damaged, or holds the state of another graph or of other settings.
+    """
+    try:
+        with safe_open(path, "pt", device=str(graph.device)) as file:
+            header = json.loads((file.metadata() or {})[KEY])
+            values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        by_part: dict[str, dict[str, torch.Tensor]] = {part: {} for part in ("v", "n", "sums", "sent")}
+        for key in values.keys() - {"pixels", "quiescent"}:
+            part, _, name = key.partition("/")
+            by_part[part][name] = values[key]
+        version, t, how, made_of = (header[key] for key in ("version", "t", "settings", "graph"))
+        neurons = {name: NeuronState(v, by_part["n"][name]) for name, v in by_part["v"].items()}
+        fields = (t, values["pixels"], neurons, by_part["sums"], by_part["sent"], values["quiescent"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArgumentError(f"state: '{path}' is no state of a simulation ({reason})") from error
+    if version != VERSION:
+        raise ArgumentError(f"state: '{path}' has version {version}, expected {VERSION}; update casc_det")
+    if made_of != fingerprint(graph):
+        raise ArgumentError(f"state: '{path}' is of another graph; load it with the graph that it was made with")
+    if how != asdict(settings):
+        raise ArgumentError(f"state: '{path}' is of other settings, {how}; use these")
+    return State(graph, settings, *fields)
+
+
+def fingerprint(graph: g.SpikingGraph) -> str:
+    """SHA-256 of all that a simulation of a graph depends on: nodes, levels, kind, and every value of its tensors."""
+    digest = hashlib.sha256(f"{graph.levels} {graph.integer}".encode())
+    for node in graph.nodes:
+        digest.update(f"{type(node).__name__} {node.name} {node.inputs} {sorted(g.settings(node).items())}".encode())
+        for key, value in sorted(g.tensors(node).items()):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_state(state: State, graph: g.SpikingGraph, settings: SimulationSettings) -> None:
+    """Raise ArgumentError where a state is not one of this graph and these settings."""
+    if not isinstance(state, State):
+        raise ArgumentError(f"state: expected a State of Simulator.start, got {type(state).__name__}")
+    if state.graph is not graph and fingerprint(state.graph) != fingerprint(graph):
+        raise ArgumentError(
+            "state: it is of another graph; go on with the simulator of the graph that it was made with"
+        )
+    if state.settings != settings:
+        raise ArgumentError(f"state: it is of other settings, {state.settings}; this simulator has {settings}")
