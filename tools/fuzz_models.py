@@ -172,7 +172,9 @@ def compare(graph: g.SpikingGraph, images: torch.Tensor, both: bool) -> tuple[st
             return "inexact", f"engines need {len(steps)} and {len(others)} steps"
         pairs = zip(steps, others, strict=True) if graph.integer else [(last, others[-1])]
         for quick, slow in pairs:
-            if graph.integer and not (torch.equal(quick.fired, slow.fired) and torch.equal(quick.sops_by_layer, slow.sops_by_layer)):
+            if graph.integer and not (
+                torch.equal(quick.fired, slow.fired) and torch.equal(quick.sops_by_layer, slow.sops_by_layer)
+            ):
                 return "inexact", f"engines at step {quick.t}"
             for name, value in slow.readout.items():
                 if not torch.allclose(quick.readout[name], value, rtol=tolerance, atol=tolerance):

@@ -102,28 +102,26 @@ class Batch:
         """Add the rows of the spiking network, all from one simulation."""
         settings, tally = self.settings, Tally(len(self.records))
         asked = {t for t in settings.timesteps if t != "auto"}
-        sops = torch.zeros(0)
         seconds, start = 0.0, perf_counter()
         for step in self.networks.simulator.run(self.images, settings.last):
             seconds += perf_counter() - start
             tally.add(step)
-            sops = sops + step.sops_by_layer.cpu() if len(sops) else step.sops_by_layer.cpu()
             if step.t in asked:
-                self.add_step(f"snn {step.t}", step, ann, tally, sops, seconds)
+                self.add_step(f"snn {step.t}", step, ann, tally, seconds)
                 asked.discard(step.t)
             if all(tally.quiescent):
                 break
             start = perf_counter()
         left = [f"snn {t}" for t in (*sorted(asked), *(["auto"] if "auto" in settings.timesteps else []))]
         for row in left[:1]:
-            self.add_step(row, step, ann, tally, sops, seconds)
+            self.add_step(row, step, ann, tally, seconds)
         for row in left[1:]:  # later steps would change nothing
             for record in self.records:
                 record["rows"][row] = record["rows"][left[0]]
                 record["cost"][row] = dict(record["cost"][left[0]])
 
-    def add_step(self, row: str, step: Step, ann: AnnOutput, tally: Tally, sops: torch.Tensor, seconds: float) -> None:
-        """Add a row of the spiking network. sops: (spiking convolutions, B) up to this step."""
+    def add_step(self, row: str, step: Step, ann: AnnOutput, tally: Tally, seconds: float) -> None:
+        """Add a row of the spiking network."""
         readout = step.readout
         self.add(row, readout, seconds)
         layers = [node.name for node in spiking_convolutions(self.networks.graph)]
@@ -137,7 +135,7 @@ class Batch:
                 "timesteps": tally.steps[i],
                 "quiescent": tally.quiescent[i],
                 "spikes": float(tally.spikes[i]),
-                "sops": dict(zip(layers, sops[:, i].tolist(), strict=True)),
+                "sops": dict(zip(layers, tally.sops_by_layer[:, i].tolist(), strict=True)),
                 "difference_mean": mean,
                 "difference_max": largest,
                 "neurons_different": different[i],
