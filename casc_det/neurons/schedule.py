@@ -1,4 +1,4 @@
-"""When the picture and the biases are injected, and how the summed readout is read.
+"""When the image and the biases are injected, and how the summed readout is read.
 
 WSC, wake-sleep conversion (CASC, arXiv 2406.05371): they are injected in the first Q steps ("wake"), then never
 again ("sleep"), so that the network comes to rest. The readout at step t is its sum divided by min(t, Q).
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from casc_det.errors import ArgumentError
-from casc_det.neurons import KINDS
+from casc_det.neurons import kind_of
 
 
 class Rule(NamedTuple):
@@ -43,7 +43,7 @@ class Schedule:
     hysteresis: float = 0.0
     delay: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.wake is not None and (type(self.wake) is not int or self.wake < 1):
             raise ArgumentError(f"wake: expected an integer of at least 1, or None for ever, got {self.wake!r}")
 
@@ -64,13 +64,12 @@ class Schedule:
         return not self.awake(t) and t > self.waiting(layers - 1)
 
     def rule(self, neuron: str, t: int, layer: int) -> Rule:
-        """What neurons of a kind in layer 0, 1, ... do at step t = 1, 2, ...; kinds that are not ours: as CIF."""
+        """What neurons of a kind in layer 0, 1, ... do at step t = 1, 2, ...; own step functions: as CIF."""
         if t <= self.waiting(layer):
             return WAITING
-        low, limited = KINDS.get(neuron, KINDS["cif"])
-        if low == 0 and self.awake(t):
-            low = -self.hysteresis
-        return Rule(self.count_limit if limited else None, low)
+        kind = kind_of(neuron)
+        low = -self.hysteresis if kind.low == 0 and self.awake(t) else kind.low
+        return Rule(self.count_limit if kind.limited else None, low)
 
     @property
     def count_limit(self) -> int | None:
@@ -79,10 +78,12 @@ class Schedule:
 
 
 def wsc(levels: int, hysteresis: float = 0.0, delay: float = 0.0) -> Schedule:
+    """Input in the first Q steps."""
     return Schedule(levels, levels, hysteresis, delay)
 
 
 def constant(levels: int, hysteresis: float = 0.0, delay: float = 0.0) -> Schedule:
+    """Input at every step."""
     return Schedule(levels, None, hysteresis, delay)
 
 

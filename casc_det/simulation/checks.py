@@ -9,7 +9,7 @@ from casc_det import graph as g
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError
 from casc_det.graph.bounds import EXACT_BELOW, unlimited_range
-from casc_det.neurons import KINDS, is_own
+from casc_det.neurons import is_own, kind_of
 from casc_det.neurons.schedule import Schedule
 from casc_det.simulation.fast.signals import largest_spikes
 from casc_det.simulation.layers import auto_limit
@@ -60,7 +60,7 @@ def _fits(graph: g.SpikingGraph, steps: int, settings: SimulationSettings, dtype
     """See `check_exact`."""
     plan = settings.plan(graph.levels)
     own = is_own(settings.neuron) or type(plan) is not Schedule
-    most = plan.count_limit if not own and KINDS[settings.neuron].limited else None  # None: counts grow at each step
+    most = plan.count_limit if not own and kind_of(settings.neuron).limited else None  # None: counts grow at each step
     wake = steps if plan.wake is None or own else min(steps, plan.wake)
     if (steps if most is None else most) * _largest_pooled(graph) > MOST_STEPS:
         return False

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError
-from casc_det.neurons import NEURONS, is_own
+from casc_det.neurons import NEURONS, is_own, kind_of
 from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
 
 ENGINES = ("fast", "reference")
@@ -64,7 +64,7 @@ class SimulationSettings:
     @property
     def rests(self) -> bool:
         """Whether every network comes to rest, at the ANN's answer: CIF with WSC."""
-        ours = (self.neuron, self.schedule) == ("cif", "wsc") and not is_own("cif")
+        ours = self.schedule == "wsc" and kind_of(self.neuron).rests and not is_own(self.neuron)
         return ours and self.plan(1) == wsc(1, self.hysteresis, self.delay)
 
 

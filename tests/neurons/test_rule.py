@@ -2,16 +2,18 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casc_det.neurons import NEURONS, NeuronParams, NeuronState, cif_step, if_step, initial_state
+from casc_det.neurons import NEURONS, NeuronParams, NeuronState, cif_step, if_step, initial_state, neuron_step
 
 eighths = st.integers(-40, 40).map(lambda i: i / 8)
 currents = st.lists(eighths, max_size=24)
-parameters = st.builds(NeuronParams, st.sampled_from([0.5, 1.0, 2.0]), st.integers(1, 16), st.none())
+floats = st.lists(st.floats(-4, 4, allow_subnormal=False), max_size=24)
+parameters = st.tuples(st.sampled_from([0.5, 1.0, 2.0]), st.integers(1, 16)).map(lambda x: NeuronParams(*x))
 
 
 def run(step, inputs, params, state=None):
@@ -43,6 +45,26 @@ def test_potential_is_start_plus_inputs_minus_theta_times_counts(step, inputs, p
     for t, state in enumerate(states, 1):
         assert state.n.item() == sum(spikes[:t])
         assert state.v.item() == params.theta / 2 + sum(inputs[:t]) - params.theta * state.n.item()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(
+    floats,
+    st.floats(0.1, 2),
+    st.sampled_from([1, 4, 16, None]),
+    st.sampled_from([0.0, -0.3, -1.0, -math.inf]),
+)
+def test_the_rule_is_the_neuron_of_the_paper_bit_for_bit(dtype, inputs, theta, levels, low):
+    """Written as a plain loop over numbers of one dtype; sums are rounded, so that any other order would show."""
+    theta = dtype(theta)
+    params = NeuronParams(torch.tensor(theta), levels, low=low)
+    state, v, n = initial_state(torch.zeros(1, dtype=torch.tensor(theta).dtype), params), theta / dtype(2), 0
+    for current in map(dtype, inputs):
+        v = v + current
+        s = 1 if v >= theta and (levels is None or n < levels) else -1 if v < dtype(low) * theta and n > 0 else 0
+        v, n = v - theta * dtype(s), n + s
+        spikes, state = neuron_step(torch.tensor([current]), state, params)
+        assert (spikes.item(), state.v.item(), state.n.item()) == (s, v, n)
 
 
 @given(currents, parameters)

@@ -1,0 +1,35 @@
+"""What makes a kind of neuron: parameters of the one rule (`casc_det.neurons.rule`), and what it is called."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from casc_det.neurons.rule import NeuronParams, NeuronState, neuron_step
+
+Step = Callable[[torch.Tensor, NeuronState, NeuronParams], tuple[torch.Tensor, NeuronState]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of neuron, which every engine can run.
+
+    Attributes:
+        name: as users give it (`neuron=`). title: as tables and figures show it.
+        low: where it takes back, see `NeuronParams`.
+        limited: whether Q limits its count.
+        rests: whether, with WSC, it comes to rest at the activation of its total input.
+    """
+
+    name: str
+    title: str
+    low: float
+    limited: bool
+    rests: bool
+
+    def __call__(
+        self, current: torch.Tensor, state: NeuronState, params: NeuronParams
+    ) -> tuple[torch.Tensor, NeuronState]:
+        """`neuron_step` of this kind; `low`, and `levels` where it is not limited, are its own."""
+        levels = params.levels if self.limited else None
+        return neuron_step(current, state, params._replace(levels=levels, low=self.low))
