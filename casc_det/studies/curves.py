@@ -7,32 +7,41 @@ import numpy as np
 from casc_det.evaluation.bootstrap import bootstrap_gap
 from casc_det.evaluation.classes import ClassMap, mapped
 from casc_det.evaluation.coco import CocoCurve
-from casc_det.evaluation.energy import EnergyModel, energy_mj
+from casc_det.evaluation.energy import ann_costs, energy_mj
 from casc_det.heads.detect.detections import Detections
 from casc_det.heads.policies import Policy
 from casc_det.simulation.cost import Operations
+from casc_det.studies.settings import StudySettings
 from casc_det.studies.traces import SHOWN, Trace
 
 ENOUGH = (0.99, 1.0)  # shares of the ANN's mAP that a summary asks for
 LEAST_MAP = 0.01  # of the ANN: below it nothing is concluded, since next to nothing is detected
 ERROR_POINTS = (1.0, 1.25, 1.5, 2.0)  # in Q: where the error of each layer is kept, image by image
+AVERAGED = ("sent", "taken_back", "sops", "seconds", "more", "fewer", "mse", "relative_error")  # of a `Trace`
 DRAWS = 500  # of the images, for the intervals of the gap to the ANN
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """How cells are scored.
+    """How a cell is scored, and what its network costs.
 
     Attributes:
-        steps: those of the curves. policies: rules of early exit.
-        classes: from the model's to the data set's. score: mAP50-95 and mAP50 of detections of all images.
+        settings: time steps, policies, energy. classes: from the model's to the data set's.
+        score: mAP50-95 and mAP50 of detections of all images. work: operations of an image. levels: Q.
+        first: the step from which on policies may stop.
     """
 
-    steps: tuple[int, ...]
-    policies: tuple[Policy, ...]
-    energy: EnergyModel
+    settings: StudySettings
     classes: ClassMap
     score: CocoCurve
+    work: Operations
+    levels: int
+    first: int
+
+    @property
+    def last(self) -> int:
+        """The last step that was simulated."""
+        return self.settings.timesteps[-1]
 
     def mapped(self, found: list[Detections]) -> list[Detections]:
         """Detections of each image in the classes of the data set."""
@@ -42,94 +51,80 @@ class Scorer:
         """mAP50-95 and mAP50 of detections of each image."""
         return self.score(self.mapped(found))
 
+    def energy(self, t: int, sops: float) -> float:
+        """Millijoules of `t` steps with so many synaptic operations."""
+        return energy_mj(self.work.snn_macs(t, self.levels), sops, self.settings.energy)
 
-def build_result(traces: list[Trace], work: Operations, levels: int, first: int, scorer: Scorer) -> dict:
-    """The figures of a cell as JSON values.
 
-    Args:
-        work: operations of an image. levels: Q. first: the step from which on policies may stop.
-    """
+def build_result(traces: list[Trace], scorer: Scorer) -> dict:
+    """The figures of a cell as JSON values."""
+    steps = range(1, scorer.last + 1)
+    means = {name: np.mean([trace.values(name, steps) for trace in traces], 0) for name in AVERAGED}
     of_ann = [Detections.of_table(trace.ann) for trace in traces]
-    ann, ann_macs = scorer.accuracy(of_ann), float(work.ann_macs)
+    ann, costs = scorer.accuracy(of_ann), ann_costs([scorer.work], scorer.settings.energy)
     result = {
-        "levels": levels,
+        "levels": scorer.levels,
         "pictures": len(traces),
-        "ann": {
-            "mAP50-95": ann[0],
-            "mAP50": ann[1],
-            "energy_mJ": energy_mj(ann_macs, 0, scorer.energy),
-            "macs": ann_macs,
-        },
-        "curves": curves(traces, work, levels, scorer),
-        "layers": layers(traces, work, levels, scorer.steps),
+        "ann": {"mAP50-95": ann[0], "mAP50": ann[1], "energy_mJ": costs["energy_mJ"], "macs": costs["macs"]},
+        "curves": curves(traces, means, scorer),
+        "layers": layers(traces, means, scorer),
         "steps_to_rest": [int(trace.rest) for trace in traces],
-        "policies": [
-            policy_point(traces, work, levels, policy, first, scorer) for policy in dict.fromkeys(scorer.policies)
-        ],
+        "policies": [policy_point(traces, policy, scorer) for policy in dict.fromkeys(scorer.settings.policies)],
         "seconds": {
             name: float(sum(trace.seconds[:, i].sum() for trace in traces))
             for i, name in enumerate(("simulation", "readouts", "errors", "boxes"))
         },
     }
-    marked = {smallest_step(result, share, kept) for share in ENOUGH for kept in (False, True)} - {None}
+    marked = {smallest_step(result, share, kept) for share in ENOUGH for kept in (False, True)}
     outcomes = {"ann": scorer.score.outcomes(scorer.mapped(of_ann))}
     for t in sorted(t for t in marked if t is not None):
         outcomes[str(t)] = scorer.score.outcomes(scorer.mapped([trace.at(t) for trace in traces]))
     return result | {"gap_95": {t: list(interval) for t, interval in bootstrap_gap(outcomes, "ann", DRAWS).items()}}
 
 
-def mean_of(traces: list[Trace], name: str, steps: range) -> np.ndarray:
-    """The mean over the images of an array of the traces, by step."""
-    return np.mean([trace.values(name, steps) for trace in traces], 0)
-
-
-def curves(traces: list[Trace], work: Operations, levels: int, scorer: Scorer) -> dict[str, list]:
+def curves(traces: list[Trace], means: dict[str, np.ndarray], scorer: Scorer) -> dict[str, list]:
     """What changes with time, at each of the steps `T`; of all layers together, as means over the images."""
-    steps = scorer.steps
-    chosen, everyone = np.array(steps) - 1, range(1, steps[-1] + 1)
-    mean = {
-        name: mean_of(traces, name, everyone) for name in ("sent", "taken_back", "sops", "seconds", "more", "fewer")
-    }
-    fired, sops = mean["sent"] + mean["taken_back"], mean["sops"].cumsum()[chosen]
+    steps, neurons = scorer.settings.timesteps, scorer.work.neurons
+    chosen = np.array(steps) - 1
+    fired, sops = means["sent"] + means["taken_back"], means["sops"].cumsum()[chosen]
     scores = scored_steps(traces, scorer)
     return {
         "T": list(steps),
         "mAP50-95": [s[0] for s in scores],
         "mAP50": [s[1] for s in scores],
         "at_rest": [float(np.mean([trace.at_rest(t) for trace in traces])) for t in steps],
-        "firing_rate": (fired.sum(1)[chosen] / work.neurons).tolist(),
+        "firing_rate": (fired.sum(1)[chosen] / neurons).tolist(),
         "spikes": fired.cumsum(0)[chosen].sum(1).tolist(),
-        "taken_back": mean["taken_back"].cumsum(0)[chosen].sum(1).tolist(),
+        "taken_back": means["taken_back"].cumsum(0)[chosen].sum(1).tolist(),
         "sops": sops.tolist(),
-        "energy_mJ": [energy_mj(work.snn_macs(t, levels), s, scorer.energy) for t, s in zip(steps, sops, strict=True)],
-        "seconds": mean["seconds"][:, 0].cumsum()[chosen].tolist(),
-        "mse": mean_of(traces, "mse", everyone)[chosen].tolist(),
-        "relative_error": mean_of(traces, "relative_error", everyone)[chosen].tolist(),
-        "more": (mean["more"][chosen].sum(1) / work.neurons).tolist(),
-        "fewer": (mean["fewer"][chosen].sum(1) / work.neurons).tolist(),
+        "energy_mJ": [scorer.energy(t, s) for t, s in zip(steps, sops, strict=True)],
+        "seconds": means["seconds"][:, 0].cumsum()[chosen].tolist(),
+        "mse": means["mse"][chosen].tolist(),
+        "relative_error": means["relative_error"][chosen].tolist(),
+        "more": (means["more"][chosen].sum(1) / neurons).tolist(),
+        "fewer": (means["fewer"][chosen].sum(1) / neurons).tolist(),
     }
 
 
-def layers(traces: list[Trace], work: Operations, levels: int, steps: tuple[int, ...]) -> dict:
+def layers(traces: list[Trace], means: dict[str, np.ndarray], scorer: Scorer) -> dict:
     """What each neuron layer does, at each of the steps; as means over the images."""
-    chosen, everyone = np.array(steps) - 1, range(1, steps[-1] + 1)
-    fired = mean_of(traces, "sent", everyone) + mean_of(traces, "taken_back", everyone)
+    chosen = np.array(scorer.settings.timesteps) - 1
     return {
-        "names": list(work.layers),
-        "neurons": list(work.layers.values()),
+        "names": list(scorer.work.layers),
+        "neurons": list(scorer.work.layers.values()),
         "ann_counts": np.mean([trace.ann_counts for trace in traces], 0).tolist(),
-        "spikes": fired.cumsum(0)[chosen].T.tolist(),
-        "more": mean_of(traces, "more", everyone)[chosen].T.tolist(),
-        "fewer": mean_of(traces, "fewer", everyone)[chosen].T.tolist(),
-        "error": layer_errors(traces, levels, steps[-1]),
+        "spikes": (means["sent"] + means["taken_back"]).cumsum(0)[chosen].T.tolist(),
+        "more": means["more"][chosen].T.tolist(),
+        "fewer": means["fewer"][chosen].T.tolist(),
+        "error": layer_errors(traces, scorer.levels, scorer.last),
     }
 
 
 def scored_steps(traces: list[Trace], scorer: Scorer) -> list[tuple[float, float]]:
     """The scores at each step; where no image's detections changed since the last one, they are not made again."""
     results: list[tuple[float, float]] = []
-    last = max(len(trace.sops) for trace in traces)
-    for before, t in zip((0, *scorer.steps), scorer.steps, strict=False):
+    last, steps = max(len(trace.sops) for trace in traces), scorer.settings.timesteps
+    for before, t in zip((0, *steps), steps, strict=False):
         same = results and before >= last
         results.append(results[-1] if same else scorer.accuracy([trace.at(t) for trace in traces]))
     return results
@@ -154,23 +149,20 @@ def exit_step(trace: Trace, policy: Policy, first: int, last: int) -> tuple[int,
     return last, False
 
 
-def policy_point(
-    traces: list[Trace], work: Operations, levels: int, policy: Policy, first: int, scorer: Scorer
-) -> dict:
+def policy_point(traces: list[Trace], policy: Policy, scorer: Scorer) -> dict:
     """What a policy reaches and costs."""
-    exits = [exit_step(trace, policy, first, scorer.steps[-1]) for trace in traces]
-    ended = [(trace, t) for trace, (t, _) in zip(traces, exits, strict=True)]
-    reached = scorer.accuracy([trace.at(t) for trace, t in ended])
-    sops = [trace.sops[:t].sum() for trace, t in ended]
-    spent = [energy_mj(work.snn_macs(t, levels), s, scorer.energy) for (_, t), s in zip(ended, sops, strict=True)]
+    exits = [exit_step(trace, policy, scorer.first, scorer.last) for trace in traces]
+    steps = [t for t, _ in exits]
+    reached = scorer.accuracy([trace.at(t) for trace, t in zip(traces, steps, strict=True)])
+    sops = [trace.sops[:t].sum() for trace, t in zip(traces, steps, strict=True)]
     return {
         "policy": str(policy),
         "mAP50-95": reached[0],
         "mAP50": reached[1],
-        "T_mean": float(np.mean([t for t, _ in exits])),
-        "T_largest": max(t for t, _ in exits),
-        "at_rest": float(np.mean([trace.at_rest(t) for trace, t in ended])),
-        "energy_mJ": float(np.mean(spent)),
+        "T_mean": float(np.mean(steps)),
+        "T_largest": max(steps),
+        "at_rest": float(np.mean([trace.at_rest(t) for trace, t in zip(traces, steps, strict=True)])),
+        "energy_mJ": float(np.mean([scorer.energy(t, s) for t, s in zip(steps, sops, strict=True)])),
         "sops": float(np.mean(sops)),
         "stopped": float(np.mean([stopped for _, stopped in exits])),
     }

@@ -113,11 +113,9 @@ class Study:
 
     def finish(self, cell: Cell) -> dict:
         """Score a cell whose images are all traced, note it, and let go of the traces that are not shown."""
-        variant, graph = cell.variant, cell.graph
-        traces = [self.trace(cell, image) for image in self.truth.images]
-        work, first = count_operations(graph, *self.size), first_answer(graph, variant.simulation)
+        variant, traces = cell.variant, [self.trace(cell, image) for image in self.truth.images]
         start = perf_counter()
-        result = build_result(traces, work, graph.levels, first, self.scorer(cell))
+        result = build_result(traces, self.scorer(cell))
         result["seconds"]["scoring"] = perf_counter() - start
         record = without_nan(
             {
@@ -139,12 +137,12 @@ class Study:
     def scorer(self, cell: Cell) -> Scorer:
         """How a cell is scored: on the classes that its network knows."""
         if cell.key not in self.scorers:
-            settings, classes = self.settings, match(cell, self.truth)
+            graph, classes = cell.graph, match(cell, self.truth)
             labels = tuple(i for i, name in enumerate(self.truth.names) if name not in classes.missing)
             if labels not in self.scores:
                 self.scores[labels] = CocoCurve(self.truth, list(labels))
-            rules = (settings.timesteps, settings.policies, settings.energy)
-            self.scorers[cell.key] = Scorer(*rules, classes, self.scores[labels])
+            work, first = count_operations(graph, *self.size), first_answer(graph, cell.variant.simulation)
+            self.scorers[cell.key] = Scorer(self.settings, classes, self.scores[labels], work, graph.levels, first)
         return self.scorers[cell.key]
 
     def forget(self, cell: Cell) -> None:
