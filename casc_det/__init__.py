@@ -5,6 +5,7 @@ convert(model)                          CQReLU network -> spiking graph and audi
 train(model=..., data=...)              train a CQReLU network
 load(path)                              the SpikingGraph in a file
 simulate(graph, images)                 its spikes, step by step; SimulationSettings says how
+Simulator(graph).run(images)            the same for many batches
 study(weights, data, ...)               accuracy against time steps, energy and errors
 CQReLU                                  the activation to train with
 cif_step, if_step, signed_if_step       one step of neurons
@@ -23,10 +24,12 @@ _HOME = {  # where each name is; imported when it is first used, as most of thes
     "CascError": "casc_det.errors.CascError",
     "Conversion": "casc_det.yolo.convert.Conversion",
     "ConversionError": "casc_det.errors.ConversionError",
+    "EnergyModel": "casc_det.evaluation.energy.EnergyModel",
     "NeuronParams": "casc_det.neurons.NeuronParams",
     "NeuronState": "casc_det.neurons.NeuronState",
     "OutputError": "casc_det.errors.OutputError",
     "SimulationSettings": "casc_det.simulation.settings.SimulationSettings",
+    "Simulator": "casc_det.simulation.Simulator",
     "SourceError": "casc_det.errors.SourceError",
     "SpikingGraph": "casc_det.graph.SpikingGraph",
     "SpikingYOLO": "casc_det.api.SpikingYOLO",

@@ -1,35 +1,40 @@
 """`SpikingYOLO`, the detector as users of Ultralytics expect it."""
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import groupby
-from numbers import Integral
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
+import numpy as np
 import torch
 
-from casc_det.base.arguments import check_counts, check_flags, check_texts, shown
+from casc_det.base.arguments import check_counts, check_flags, check_steps, check_texts, shown
 from casc_det.base.device import check_device
 from casc_det.base.threads import check_threads, computing, stepwise
-from casc_det.errors import ArgumentError, nearest
-from casc_det.evaluation.energy import EnergyModel
-from casc_det.graph import Graph, SpikingGraph, moved
-from casc_det.graph.file import load_graph
-from casc_det.graph.validate import validate
-from casc_det.graph.zoo import find
+from casc_det.errors import ArgumentError
+from casc_det.evaluation.energy import ENERGY, EnergyModel
+from casc_det.graph import SpikingGraph, moved
 from casc_det.heads import head_of
 from casc_det.heads.batch import run_batch
-from casc_det.heads.detect.settings import DetectionSettings, check_classes
-from casc_det.heads.policies import read_policy
+from casc_det.heads.detect.classes import chosen_labels
+from casc_det.heads.detect.settings import DetectionSettings
+from casc_det.heads.policies import Policy, read_policy
 from casc_det.simulation import SimulationSettings, Simulator, check_timesteps
 from casc_det.simulation.tally import Tally
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import Conversion
+from casc_det.yolo.images import Frame
+from casc_det.yolo.letterbox import check_imgsz, letterbox
+from casc_det.yolo.results import SpikingResults, make_results
+from casc_det.yolo.sources import Source
+from casc_det.yolo.spiking import spiking_graph
 
-ENERGY = EnergyModel()
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+CONF, IOU, MOST = DetectionSettings.conf, DetectionSettings.iou, DetectionSettings.max_det
+Size = int | tuple[int, int]
 
 
 class SpikingYOLO:
@@ -47,6 +52,10 @@ class SpikingYOLO:
         threads: of the processor; "auto": as many as cores are free, at most `torch.get_num_threads()`. No answer
             depends on it.
 
+    Raises:
+        ArgumentError: an argument cannot work. WeightsError: there are no such weights.
+        ConversionError: the graph cannot be computed exactly.
+
     Example:
         >>> model = SpikingYOLO()
         >>> results = model.predict("bus.jpg", timesteps="auto")
@@ -56,13 +65,13 @@ class SpikingYOLO:
     def __init__(
         self,
         weights: str | Path | SpikingGraph | Conversion | None = None,
-        device="cpu",
+        device: str | int | torch.device = "cpu",
         precision: str | None = None,
-        engine: str = "fast",
-        hysteresis: float = 0.0,
-        delay: float = 0.0,
+        engine: str = SimulationSettings.engine,
+        hysteresis: float = SimulationSettings.hysteresis,
+        delay: float = SimulationSettings.delay,
         threads: int | str = "auto",
-    ):
+    ) -> None:
         if not isinstance(precision, str | None) or precision not in (*PRECISIONS, None):
             raise ArgumentError(f"precision: expected one of {', '.join(PRECISIONS)}, got {shown(precision)}")
         self.simulation = SimulationSettings(engine, hysteresis=hysteresis, delay=delay)
@@ -79,92 +88,104 @@ class SpikingYOLO:
 
     @property
     def names(self) -> dict[int, str]:
+        """Label -> class name."""
         return dict(enumerate(self.graph.names))
 
-    def __call__(self, *args, **kwargs):
+    def to(self, device: str | int | torch.device) -> "SpikingYOLO":
+        """Move the network to a device, in place."""
+        self.device = check_device(device)
+        self.graph = moved(self.graph, self.dtype, self.device)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> list[SpikingResults] | Iterator[SpikingResults]:
+        """`predict`."""
         return self.predict(*args, **kwargs)
 
     def predict(
         self,
-        source,
+        source: Any,
         timesteps: int | str = "auto",
-        conf: float = DetectionSettings.conf,
-        iou: float = DetectionSettings.iou,
-        imgsz: int | tuple[int, int] | None = None,
-        device=None,
+        conf: float = CONF,
+        iou: float = IOU,
+        imgsz: Size | None = None,
+        device: str | int | torch.device | None = None,
         stream: bool = False,
-        max_det: int = DetectionSettings.max_det,
-        classes: list[int] | None = None,
+        max_det: int = MOST,
+        classes: int | str | Iterable[int | str] | None = None,
         batch: int = 1,
         rect: bool = True,
         vid_stride: int = 1,
         policy: str = "quiescent",
-    ):
+    ) -> list[SpikingResults] | Iterator[SpikingResults]:
         """Detect objects with the spiking network.
 
         Args:
-            source: picture, folder, glob, .txt list, video, webcam index, URL, PIL image, array (H, W, 3) BGR or (H, W)
+            source: image, folder, glob, .txt list, video, webcam index, URL, PIL image, array (H, W, 3) BGR or (H, W)
                 of integers 0..255 or floats 0..1, tensor (3, H, W) or (B, 3, H, W) RGB of these, or a list of these.
             timesteps: number of time steps, or "auto": until the network is quiescent, when the answer is the ANN's.
-            conf: smallest score. iou: NMS threshold. max_det: most boxes a picture.
+            conf: smallest score. iou: NMS threshold. max_det: most boxes an image.
             classes: labels or class names to keep.
             imgsz: longest side in pixels or (height, width); default: that of the graph.
             device: move the network there first.
             stream: return a generator (constant memory) instead of a list.
-            batch: pictures of equal letterboxed size that are simulated together.
+            batch: images of equal letterboxed size that are simulated together.
             rect: pad to the stride only; False pads to a square.
             vid_stride: every so many frames of a video.
-            policy: with timesteps="auto": when to stop, see `heads.policies`; each picture stops by itself.
+            policy: with timesteps="auto": when to stop, see `heads.policies`; each image stops by itself.
 
         Returns:
-            A list or generator of Ultralytics `Results`, boxes in pixels of the original picture, each with
+            A list or generator of Ultralytics `Results`, boxes in pixels of the original image, each with
             `result.spiking` (`timesteps`, `quiescent`, `spikes`, `sops`).
 
         Raises:
             ArgumentError: an argument cannot work. SourceError: nothing of the source can be read.
         """
-        from casc_det.yolo.letterbox import check_imgsz
-        from casc_det.yolo.sources import Source
-
         if device is not None:
             self.to(device)
-        settings = DetectionSettings(conf, iou, max_det, self._classes(classes), False)
+        settings = DetectionSettings(conf, iou, max_det, chosen_labels(classes, self.graph.names))
         check_timesteps(timesteps, self.graph, self.simulation)
         check_counts(batch=batch, vid_stride=vid_stride)
         check_flags(stream=stream, rect=rect)
-        policy = read_policy(policy)
-        if not isinstance(timesteps, str) and policy.kind != "quiescent":
-            raise ArgumentError(f"policy: '{policy}' needs timesteps=auto, got timesteps={shown(timesteps)}")
-        size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
+        rule = read_policy(policy)
+        if not isinstance(timesteps, str) and rule.kind != "quiescent":
+            raise ArgumentError(f"policy: '{rule}' needs timesteps=auto, got timesteps={shown(timesteps)}")
+        fitted = self._letterbox(imgsz, rect)
         frames = source if isinstance(source, Source) else Source(source, vid_stride)
-        generator = self._predict(frames, timesteps, settings, size, rect, batch, policy)
-        return generator if stream else list(generator)
+        groups = _groups(((frame, fitted(frame.image)) for frame in frames), batch)
+        results = self._predict(groups, timesteps, settings, rule)
+        return results if stream else list(results)
 
-    def _predict(self, frames, timesteps, settings, size, rect, batch, policy) -> Iterator:
-        for group in _batches(((frame, self._input(frame.image, size, rect)) for frame in frames), batch):
+    def _predict(
+        self,
+        groups: Iterable[list[tuple[Frame, torch.Tensor]]],
+        timesteps: int | str,
+        settings: DetectionSettings,
+        policy: Policy,
+    ) -> Iterator[SpikingResults]:
+        for group in groups:
             begun = perf_counter()
-            images = torch.stack([image for _, image in group]).to(self.device, self.dtype)
+            images = torch.stack([x for _, x in group]).to(self.device, self.dtype)
             start = perf_counter()
             with computing(self.threads):
-                found, infos, deciding = run_batch(self._simulator(), images, timesteps, settings, policy)
+                answers, infos, deciding = run_batch(self._simulator(), images, timesteps, settings, policy)
             speed = {
                 "preprocess": (start - begun) * 1e3 / len(images),
                 "inference": (perf_counter() - start - deciding) * 1e3 / len(images),
                 "postprocess": deciding * 1e3 / len(images),
             }
-            for i, (frame, image) in enumerate(group):
-                yield self._results(found[i], frame, image, infos[i], speed)
+            for (frame, x), answer, info in zip(group, answers, infos, strict=True):
+                yield make_results(answer, frame, self.graph.names, x.shape[-2:], info, speed)
 
     def anytime(
         self,
-        image,
+        image: Any,
         timesteps: int | str = "auto",
-        at=None,
-        conf: float = DetectionSettings.conf,
-        iou: float = DetectionSettings.iou,
-        imgsz=None,
-    ):
-        """The answer to one picture at every time step, from one simulation.
+        at: int | Iterable[int] | None = None,
+        conf: float = CONF,
+        iou: float = IOU,
+        imgsz: Size | None = None,
+    ) -> Iterator[SpikingResults]:
+        """The answer to one image at every time step, from one simulation.
 
         Args:
             image: one image, see `predict`.
@@ -172,70 +193,78 @@ class SpikingYOLO:
 
         Yields:
             `Results` with `result.spiking`, in the order of the steps.
+
+        Raises:
+            ArgumentError: an argument cannot work. SourceError: the image cannot be read.
         """
-        frame, x, settings = self._single("anytime", image, conf, iou, imgsz)
+        frame, x = self._single("anytime", image, imgsz)
+        settings, chosen = DetectionSettings(conf, iou), None if at is None else check_steps(at)
         last = check_timesteps(timesteps, self.graph, self.simulation)
-        return self._anytime(frame, x, settings, timesteps, last, None if at is None else check_steps(at))
 
-    def _anytime(self, frame, x, settings, timesteps, last: int, at: set[int] | None) -> Iterator:
-        tally = Tally(1)
-        steps = self._simulator().run(x[None].to(self.device, self.dtype), timesteps)
-        for step in stepwise(self.threads, steps):
-            tally.add(step)
-            done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
-            if at is None or step.t in at or done:
-                (answer,) = head_of(self.graph).answers(step.readout, settings)
-                yield self._results(answer, frame, x, tally.info(0, step.t))
+        def results() -> Iterator[SpikingResults]:
+            tally = Tally(1)
+            for step in stepwise(self.threads, self._simulator().run(x, timesteps)):
+                tally.add(step)
+                done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))
+                if chosen is None or step.t in chosen or done:
+                    (answer,) = head_of(self.graph).answers(step.readout, settings)
+                    yield make_results(answer, frame, self.graph.names, x.shape[-2:], tally.info(0, step.t))
 
-    def ann(self, image, conf: float = DetectionSettings.conf, iou: float = DetectionSettings.iou, imgsz=None):
+        return results()
+
+    def ann(self, image: Any, conf: float = CONF, iou: float = IOU, imgsz: Size | None = None) -> SpikingResults:
         """`Results` of the ANN twin for one image (see `predict`): what the spiking network converges to."""
-        frame, x, settings = self._single("ann", image, conf, iou, imgsz)
+        frame, x = self._single("ann", image, imgsz)
+        settings = DetectionSettings(conf, iou)
         with computing(self.threads):
-            output = ann_forward(self.graph, x[None].to(self.device, self.dtype), keep_counts=False)
+            output = ann_forward(self.graph, x, keep_counts=False)
         (answer,) = head_of(self.graph).answers(output.readout, settings)
-        return self._results(answer, frame, x, None)
+        return make_results(answer, frame, self.graph.names, x.shape[-2:], None)
 
-    def val(
+    def val(  # long: one line for each argument, and one to explain it
         self,
-        data,
-        timesteps="auto",
-        against=None,
-        images=None,
+        data: str | Path,
+        timesteps: int | str | Sequence[int | str] = "auto",
+        against: str | Path | None = None,
+        images: str | Path | None = None,
         split: str = "val",
         protocol: str | None = None,
-        imgsz: int | tuple[int, int] | None = None,
+        imgsz: Size | None = None,
         rect: bool = False,
         batch: int = 1,
         limit: int | None = None,
-        mapping: dict[str, str] | None = None,
+        mapping: Mapping[str, str | list[str]] | None = None,
         bootstrap: int = 1000,
         energy: EnergyModel = ENERGY,
         project: str | None = None,
         name: str | None = None,
         exist_ok: bool = False,
         resume: str | Path | None = None,
-        progress=lambda done, total: None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
         trust: bool = False,
-    ) -> dict | None:
+    ) -> dict[str, Any] | None:
         """Score the spiking network, its ANN twin and, optionally, a float network on a data set.
 
         Args:
             data: COCO `instances_*.json`, VOC folder, or dataset YAML; `images`, `split`: see `read_truth`.
-            timesteps: the rows of the spiking network, for example "8,16,32,auto"; all from one simulation a picture.
+            timesteps: the rows of the spiking network, for example "8,16,32,auto"; all from one simulation an image.
             against: float network (.pt, or .safetensors state dict of the same architecture) for the row "float".
             protocol: "coco", "voc07" or "voc12"; default: voc12 for a VOC folder, else coco.
             rect: letterbox to the stride only instead of a square.
-            batch: pictures simulated together. limit: score only the first so many pictures.
-            mapping: data set class name -> model class name, where names differ.
+            batch: images simulated together. limit: score only the first so many images.
+            mapping: data set class name -> model class name, or several, where names differ.
             bootstrap: draws for the interval of the gap to the ANN; 0 for none.
             project, name, exist_ok: the run folder; default: a fresh `runs/detect/val`.
             resume: a run folder to go on with; all other arguments as they were.
-            progress: called with (pictures done, to do).
+            progress: called with (images done, to do).
             trust: unpickle a `.pt` file of `against` fully, which runs any code that is in it.
 
         Returns:
             The content of `results.json`, `{"settings", "rows", "problems", ...}`; None on all but the first process
             under torchrun.
+
+        Raises:
+            ArgumentError: an argument cannot work. SourceError: the data cannot be read.
         """
         from casc_det.evaluation.folder import start_folder
         from casc_det.evaluation.run import evaluate
@@ -243,14 +272,13 @@ class SpikingYOLO:
         from casc_det.evaluation.shard import Shard
         from casc_det.evaluation.truth import limited, read_truth
         from casc_det.yolo.float_network import FloatNetwork
-        from casc_det.yolo.letterbox import check_imgsz
 
         check_counts(**({} if limit is None else {"limit": limit}))
         check_flags(exist_ok=exist_ok)
         check_texts(project=project, name=name)
         settings = ValidationSettings(
             timesteps=check_rows(timesteps, self.graph),
-            imgsz=check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides)),
+            imgsz=self._size(imgsz),
             rect=rect,
             batch=batch,
             protocol=protocol,
@@ -270,12 +298,6 @@ class SpikingYOLO:
             folder = shard.share(lambda: stack.enter_context(start_folder(project, name or "val", exist_ok, resume)))
             return evaluate(self.graph, truth, settings, folder, floats, shard, progress, resumed=bool(resume))
 
-    def to(self, device) -> "SpikingYOLO":
-        """Move the network to a device, in place."""
-        self.device = check_device(device)
-        self.graph = moved(self.graph, self.dtype, self.device)
-        return self
-
     def _simulator(self) -> Simulator:
         """The network made ready, once; anew where another graph or other settings were put in their place."""
         ready = self._prepared
@@ -283,92 +305,23 @@ class SpikingYOLO:
             ready = self._prepared = Simulator(self.graph, self.simulation)
         return ready
 
-    def _single(self, what, image, conf, iou, imgsz):
-        from casc_det.yolo.images import Frame
-        from casc_det.yolo.letterbox import check_imgsz
-        from casc_det.yolo.sources import Source
+    def _size(self, imgsz: Size | None) -> tuple[int, int]:
+        """(height, width) of the network's input."""
+        return check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
 
-        size = check_imgsz(self.graph.imgsz if imgsz is None else imgsz, max(self.graph.strides))
+    def _letterbox(self, imgsz: Size | None, rect: bool) -> Callable[[np.ndarray], torch.Tensor]:
+        """What makes the network's input (3, H, W) of an image."""
+        return partial(letterbox, imgsz=self._size(imgsz), stride=max(self.graph.strides), rect=rect)
+
+    def _single(self, what: str, image: Any, imgsz: Size | None) -> tuple[Frame, torch.Tensor]:
+        """The one image of method `what`, and the network's input (1, 3, H, W)."""
+        fitted = self._letterbox(imgsz, rect=True)
         frame = image if isinstance(image, Frame) else Source(image).single(f"{what}()")
-        return frame, self._input(frame.image, size, True), DetectionSettings(conf, iou)
-
-    def _input(self, image, size, rect):
-        from casc_det.yolo.letterbox import letterbox
-
-        return letterbox(image, size, max(self.graph.strides), rect)
-
-    def _classes(self, classes) -> tuple[int, ...] | None:
-        if classes is None:
-            return None
-        if isinstance(classes, str):
-            classes = read_classes(classes, self.graph.names)
-        if not isinstance(classes, int | list | tuple | set | range):
-            raise ArgumentError(f"classes: expected labels or class names, got {shown(classes)}")
-        given = (classes,) if isinstance(classes, int) else tuple(classes)
-        for name in given:
-            if isinstance(name, str) and name not in self.graph.names:
-                raise ArgumentError(f"classes: the model has no class '{name}'{nearest(name, self.graph.names)}")
-        labels = tuple(self.graph.names.index(c) if isinstance(c, str) else c for c in given)
-        return check_classes(labels, len(self.graph.names))
-
-    def _results(self, found, frame, x, info, speed=None):
-        from casc_det.yolo.results import make_results
-
-        return make_results(found, frame, self.graph.names, tuple(x.shape[1:]), info, speed)
+        return frame, fitted(frame.image)[None].to(self.device, self.dtype)
 
 
-def spiking_graph(weights: str | Path | SpikingGraph | Conversion | None) -> SpikingGraph:
-    """The graph that `weights` of `SpikingYOLO` stands for.
-
-    Raises:
-        ArgumentError: it is of no such type. ConversionError: the graph cannot be computed exactly.
-        WeightsError: there is no such file, or it holds no spiking graph.
-    """
-    if isinstance(weights, str | os.PathLike | None):
-        return load_graph(find(weights), torch.float64)
-    graph = weights.graph if isinstance(weights, Conversion) else weights
-    if isinstance(graph, SpikingGraph):
-        validate(graph)
-        return graph
-    if isinstance(weights, SpikingYOLO):
-        remedy = "pass its .graph"
-    elif isinstance(weights, Graph):
-        remedy = "it is captured, not converted yet: pass casc_det.convert(model) of its network"
-    elif isinstance(weights, torch.nn.Module) or type(weights).__name__ == "YOLO":
-        remedy = "it is a network of floats: pass casc_det.convert(model)"
-    else:
-        remedy = "pass what casc_det.convert(model) or casc_det.load(path) gives"
-    raise ArgumentError(
-        f"weights: expected a path, a name, a SpikingGraph or a Conversion, got {type(weights).__name__}; {remedy}"
-    )
-
-
-def check_steps(at) -> set[int]:
-    """`at` of `anytime`, one step or several, as a set, or ArgumentError."""
-    steps = list(at) if isinstance(at, Iterable) else [at]
-    if any(isinstance(t, bool) or not isinstance(t, Integral) for t in steps):
-        raise ArgumentError(f"at: expected time steps, integers, got {shown(at)}")
-    return set(steps)
-
-
-def _batches(pairs, size: int) -> Iterator[list]:
-    """Consecutive (frame, input) pairs of equal input shape, at most `size` together."""
+def _groups(pairs: Iterable[tuple[Frame, torch.Tensor]], size: int) -> Iterator[list[tuple[Frame, torch.Tensor]]]:
+    """Consecutive images of equal input shape, at most `size` together."""
     for _, same in groupby(pairs, key=lambda pair: pair[1].shape):
-        group = []
-        for pair in same:
-            group.append(pair)
-            if len(group) == size:
-                yield group
-                group = []
-        if group:
+        while group := list(islice(same, size)):
             yield group
-
-
-def read_classes(text: str, names: list[str]) -> list[int | str]:
-    """`person,bus` or `[0,2]` as names and labels; a part that is a class name is one, also where it is a number."""
-    if text in names:
-        return [text]
-    parts = [part.strip().strip("'\"") for part in text.strip("[]() ").split(",")]
-    if not any(parts):
-        raise ArgumentError(f"classes: expected labels or class names, got {shown(text)}")
-    return [part if part in names or not part.isdecimal() else int(part) for part in parts if part]

@@ -50,6 +50,10 @@ torch.set_num_threads(1)  # small networks: faster, and one thread always sums i
 
 OPS = ("conv", "norm", "groups", "max", "avg", "add", "concat", "upsample", "pad", "slice", "sigmoid")
 EXACT_OPS = [op for op in OPS if op != "sigmoid"]  # dyadic rationals throughout: equality means equality
+NASTY = (
+    *("../../up", "..", ".", "", "/etc/x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "\x1b[2J", "x" * 300, "人" * 100),
+    *("-rf", ".hidden", "a ", " a", "\u202egpj.exe", "\ud800", "\ufeff", "a-0123456789abcdef", "0123456789abcdef"),
+)
 YOLOS = ("yolov3-tiny", "yolov5n", "yolov8n")
 
 
@@ -164,6 +168,22 @@ def float_yolo(name: str, classes: int = 5):
     from ultralytics.nn.tasks import DetectionModel
 
     return DetectionModel(f"{name}.yaml", nc=classes, verbose=False).eval()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    """The file of an integer graph that finds boxes."""
+    from casc_det import convert
+
+    return convert(live_yolo("yolov8n")[0], imgsz=64).save(tmp_path_factory.mktemp("weights") / "live.safetensors")
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    """The file of an image of noise, 90 x 60 pixels."""
+    values = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
 
 
 @pytest.fixture(params=YOLOS)

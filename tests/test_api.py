@@ -218,14 +218,6 @@ def test_every_entry_checks_its_image(detector):
     assert record(detector.ann(RANDOM[0] / 255, conf=0)) == record(detector.ann(RANDOM[0], conf=0))
 
 
-def test_classes_that_are_called_like_numbers(detector):
-    from dataclasses import replace
-
-    numbered = SpikingYOLO(replace(detector.graph, names=["4", "3", "x, y", "1", "0"]), precision="float64")
-    assert numbered._classes("4,2") == (0, 2) and numbered._classes("x, y") == (2,) and numbered._classes(4) == (4,)
-    assert detector._classes("[0, 2]") == (0, 2) and detector._classes("3") == (3,)
-
-
 def test_convert_leaves_the_model_unchanged_and_keeps_provenance():
     model, _ = live_yolo("yolov8n")
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -99,16 +99,18 @@ def test_importing_casc_det_and_its_errors_imports_no_large_package():
 
 def test_public_names_are_listed_and_are_what_their_modules_hold():
     from casc_det.api import SpikingYOLO
+    from casc_det.evaluation.energy import EnergyModel
     from casc_det.graph import SpikingGraph
     from casc_det.graph.file import load_graph
     from casc_det.neurons import cif_step, if_step, signed_if_step
     from casc_det.neurons.activation import CQReLU
-    from casc_det.simulation import simulate
+    from casc_det.simulation import SimulationSettings, Simulator, simulate
     from casc_det.studies.run import study
     from casc_det.training.run import train
     from casc_det.yolo.convert import convert
 
     wanted = (SpikingYOLO, convert, train, study, simulate, SpikingGraph, CQReLU, cif_step, if_step, signed_if_step)
+    wanted += (SimulationSettings, Simulator, EnergyModel)
     assert all(getattr(casc_det, thing.__name__) is thing for thing in wanted) and casc_det.load is load_graph
     errors = {name: e for name, e in vars(casc_det.errors).items() if name.endswith("Error")}
     assert errors.keys() <= set(dir(casc_det)) and all(getattr(casc_det, name) is e for name, e in errors.items())

@@ -1,22 +1,17 @@
 """Names from data, of files and classes: as paths, in a page, on a terminal."""
 
 import html.parser
-import io
 import json
 import re
 import subprocess
 import sys
-import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import NASTY
 from PIL import Image
 
-from casc_det.base.files import safe_name
-from casc_det.base.terminal import Screen, printable, screened
 from casc_det.cli.run import main
 from casc_det.heads.detect.detections import Detections
 from casc_det.studies.folder import trace_file
@@ -24,33 +19,6 @@ from casc_det.studies.page import page_of
 from casc_det.yolo.images import Frame
 from casc_det.yolo.progress import Progress
 from casc_det.yolo.results import make_results
-
-NASTY = (
-    *("../../up", "..", ".", "", "/etc/x", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "\x1b[2J", "x" * 300, "人" * 100),
-    *("-rf", ".hidden", "a ", " a", "\u202egpj.exe", "\ud800", "\ufeff", "a-0123456789abcdef", "0123456789abcdef"),
-)
-
-
-@pytest.mark.parametrize("text", ["bus", "000000000785", "US$ a_^ $x", "été", "2008_000001", "a b.c", "人"])
-def test_ordinary_names_stay(text):
-    assert safe_name(text) == text and safe_name(785) == "785"
-
-
-@pytest.mark.parametrize("text", NASTY)
-def test_any_text_becomes_one_file_in_its_folder(text, tmp_path):
-    name = safe_name(text)
-    (tmp_path / f"{name}.npz").write_bytes(b"x")
-    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.npz"] and len(name.encode()) <= 150
-    assert not name.startswith((".", "-")) and name.isprintable()
-
-
-TEXTS = st.text(st.sampled_from("a/\\.-_ \0\u202e人0"), max_size=8)
-
-
-@given(TEXTS, TEXTS)
-def test_different_texts_have_different_names(first, second):
-    assert (safe_name(first) == safe_name(second)) == (first == second)
-    assert safe_name(safe_name(first)) != safe_name(first) or safe_name(first) == first  # none is taken for another's
 
 
 def test_trace_of_any_image_id_stays_in_the_study(tmp_path):
@@ -114,68 +82,12 @@ def test_the_page_writes_no_html():
 # terminal -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "seen"),
-    [
-        ("a\x1b[2Jb", r"a\x1b[2Jb"),
-        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
-        ("a\r\nb\tc", r"a\r\nb\tc"),
-        ("\x9b2J\x7f", r"\x9b2J\x7f"),
-        ("\u202egpj.exe", r"\u202egpj.exe"),
-        ("\udcff", r"\udcff"),
-        ("人 été ✅", "人 été ✅"),
-    ],
-)
-def test_printable(text, seen):
-    assert printable(text) == seen
-
-
-def test_printable_leaves_no_control_character():
-    every = "".join(map(chr, range(sys.maxunicode + 1)))
-    kinds = {unicodedata.category(c) for c in printable(every)}
-    assert not kinds & {"Cc", "Zl", "Zp", "Cs"}
-    turning = {"RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI"}
-    assert not turning & {unicodedata.bidirectional(c) for c in printable(every)}
-
-
-def test_screen_lets_lines_and_bars_through_only():
-    stream = io.StringIO()
-    screen = Screen(stream)
-    screen.write("\r\x1b[Kval: 10%\n")
-    screen.write("\x1b[34m\x1b[1mtrain: \x1b[0ma\x1b[2J\rb\u202e\r\n")
-    assert stream.getvalue() == "\r\x1b[Kval: 10%\ntrain: a\\x1b[2J\\rb\\u202e\n"
-    assert screen.getvalue() == stream.getvalue()  # all else is the stream's
-
-
-def test_what_comes_beside_a_bar_begins_a_line_of_its_own():
-    file, bars = io.StringIO(), []
-    out, err = Screen(file, bars), Screen(file, bars)
-    for stream, text in ((err, "\r\x1b[Kval: 1/2"), (out, "skipped a"), (out, "\n"), (err, "\r\x1b[Kval: 2/2")):
-        stream.write(text)
-    for stream, text in ((err, "\n"), (out, "done\n"), (err, "\n")):
-        stream.write(text)
-    assert file.getvalue() == "\r\x1b[Kval: 1/2\nskipped a\n\r\x1b[Kval: 2/2\ndone\n\n"
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
-    for text in ("\r\x1b[Kval: 1/2", "skipped a\n"):  # the bar goes, and is drawn again below
-        (screen := Screen(terminal, bars)).write(text)
-    assert screen.getvalue() == "\r\x1b[Kval: 1/2\r\x1b[Kskipped a\n"
-
-
 def test_bar_counts_the_time_of_the_first_image_and_shows_it(capsys):
     for total, shown in ((1, "s/it 2."), (3, "1/3 2.")):
         bar = Progress("val")
         bar.began -= 2
         bar.cells(1, total, "a")
         assert "val: a: " in (drawn := capsys.readouterr().err) and shown in drawn
-
-
-def test_screened_ends_also_after_an_error():
-    before = sys.stdout, sys.stderr
-    with pytest.raises(KeyError), screened():
-        assert isinstance(sys.stdout, Screen)
-        raise KeyError
-    assert (sys.stdout, sys.stderr) == before
 
 
 def test_closed_output_takes_everything(monkeypatch, capsys):

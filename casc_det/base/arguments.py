@@ -4,7 +4,10 @@ Each raises ArgumentError with one line: the argument, what was expected, what c
 """
 
 import reprlib
+from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from casc_det.errors import ArgumentError
 
@@ -38,3 +41,11 @@ def check_counts(**values: object) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ArgumentError(f"{name}: expected an integer above 0, got {shown(value)}")
+
+
+def check_steps(at: object) -> set[int]:
+    """`at`, one time step or several, as a set; ArgumentError where one is no integer."""
+    steps: list[Any] = list(at) if isinstance(at, Iterable) else [at]
+    if any(isinstance(t, bool) or not isinstance(t, Integral) for t in steps):
+        raise ArgumentError(f"at: expected time steps, integers, got {shown(at)}")
+    return {int(t) for t in steps}

@@ -58,7 +58,7 @@ def demo_to_folder(
     steps, drawn, result = [], [], ann
     for result in model.anytime(image, timesteps, **options):
         steps.append(record(result))
-        if result.spiking.timesteps in shown:
+        if result.spiking and result.spiking.timesteps in shown:
             drawn.append(result)
         progress(result)
     if result not in drawn:

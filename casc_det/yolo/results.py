@@ -96,7 +96,7 @@ def make_results(
     found: Detections,
     frame: Frame,
     names: list[str],
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     spiking: SpikingInfo | None,
     speed: dict[str, float] | None = None,
 ) -> SpikingResults:

@@ -11,10 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from casc_det import graph as g
 from casc_det import simulation
-from casc_det.base.device import check_device, device_name
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
-from casc_det.errors import ArgumentError
 from casc_det.evaluation import shard
 from casc_det.graph import moved
 from casc_det.heads.detect.settings import DetectionSettings
@@ -112,19 +110,6 @@ def test_study_brings_everything_home_before_numpy(monkeypatch):
     for field in fields(traces.Trace):
         if field.name != "seconds":
             assert np.array_equal(getattr(found, field.name), getattr(want, field.name)), field.name
-
-
-def test_each_process_of_torchrun_has_its_own_gpu(monkeypatch):
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    assert [device_name(x) for x in ("cuda", "cpu", 1, "2", "cuda:3")] == ["cuda", "cpu", "cuda:1", "cuda:2", "cuda:3"]
-    monkeypatch.setenv("LOCAL_RANK", "5")
-    assert [device_name(x) for x in ("cuda", "cpu", 1, "cuda:3")] == ["cuda:5", "cpu", "cuda:1", "cuda:3"]
-
-
-@pytest.mark.parametrize("device", ["meta", "mps", "tpu", "", "-1", "cuda:x", "0,1"])
-def test_devices_that_cannot_work_are_refused(device):
-    with pytest.raises(ArgumentError, match="device"):
-        check_device(device)
 
 
 def test_processes_exchange_results_over_the_cpu(monkeypatch):

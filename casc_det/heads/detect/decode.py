@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from casc_det.heads.detect.classes import check_classes
 from casc_det.heads.detect.detections import Detections
 from casc_det.heads.detect.nms import nms
-from casc_det.heads.detect.settings import DetectionSettings, check_classes
+from casc_det.heads.detect.settings import DetectionSettings
 
 
 def decode_maps(

@@ -26,11 +26,3 @@ class DetectionSettings:
                 raise ArgumentError(f"{name}: expected a number from 0 to 1, got {shown(value)}")
         if isinstance(self.max_det, bool) or not isinstance(self.max_det, int) or self.max_det < 1:
             raise ArgumentError(f"max_det: expected a whole number above 0, got {shown(self.max_det)}")
-
-
-def check_classes(classes: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """Return `classes`, or raise ArgumentError when one is no label of a detector with `count` classes."""
-    wrong = [c for c in classes if type(c) is not int or not 0 <= c < count]
-    if wrong:
-        raise ArgumentError(f"classes: expected indices from 0 to {count - 1}, got {shown(wrong[0])}")
-    return classes
