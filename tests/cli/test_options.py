@@ -16,7 +16,7 @@ from casc_det.evaluation.energy import EnergyModel
 from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.prediction.outputs import Saving
 from casc_det.simulation.settings import ENGINES, SimulationSettings
-from casc_det.studies.run import study
+from casc_det.studies.settings import StudySettings
 
 
 def defaults(function) -> dict:
@@ -38,7 +38,6 @@ def defaults(function) -> dict:
         ("val", SpikingYOLO.val),
         ("val", EnergyModel),
         ("study", EnergyModel),
-        ("study", study),
         ("convert", convert),
     ],
 )
@@ -50,6 +49,12 @@ def test_defaults_are_those_of_the_functions(verb, given):
     for key in sorted(shared):
         kind = VERBS[verb].options[key].kind
         assert there[key] in (here[key], kind.value(key, str(here[key]))), (key, here[key])
+
+
+def test_defaults_of_a_study_are_those_of_its_settings():
+    fields = {field.name for field in dataclasses.fields(StudySettings)} - {"energy", "project"}
+    given = {key: option.default for key, option in VERBS["study"].options.items() if key in fields}
+    assert len(given) > 12 and StudySettings(**given) == StudySettings()
 
 
 def test_engines_are_those_of_the_simulation():
