@@ -266,5 +266,5 @@ def test_left_out_images_end_with_exit_code_1(small, tmp_path, capsys):
     assert exit_code({"damaged": 1}, strict=False) == 0
 
 
-def test_pictures_for_distillation_follow_links_too(corpus):
+def test_images_for_distillation_follow_links_too(corpus):
     assert str(corpus / "images/val/linked/0.jpg") in list_images(str(corpus / "images/val"))

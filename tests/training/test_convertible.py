@@ -1,0 +1,68 @@
+"""What conversion refuses is refused before training."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from conftest import float_yolo, live_yolo
+from torch.nn import functional as F
+
+from casc_det.conversion.integer import integer_problem, to_integer
+from casc_det.errors import CascError, ConversionError
+from casc_det.training.convertible import check_convertible
+from casc_det.training.run import train
+from casc_det.yolo.convert import convert
+from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+
+
+class Hidden(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+FORMS = {
+    "F.relu": F.relu, "F.silu": F.silu, "torch.relu": torch.relu, "F.hardtanh": F.hardtanh, "F.relu6": F.relu6,
+    "clamp": lambda x: x.clamp(min=0), "torch.clamp": lambda x: torch.clamp(x, min=0), "relu": lambda x: x.relu(),
+    "relu_": lambda x: x.relu_(), "product": lambda x: x * x.sigmoid(), "maximum": lambda x: torch.maximum(x, x * 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", FORMS.values(), ids=FORMS)
+def test_activations_that_are_called_as_functions_are_never_lost(function):
+    model = deepcopy(float_yolo("yolov8n"))
+    model.model[3].act = Hidden(function)
+    with pytest.raises(ConversionError, match="function|no op on integers"):
+        install_cqrelu(model, 4)
+        convert(model, 64)
+
+
+@pytest.mark.parametrize("name", ["yolov8n-ghost.yaml", "yolov6n.yaml", "yolov8n-seg.yaml"])
+def test_training_refuses_what_could_not_be_converted_before_a_run_folder_is_made(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CascError, match="^model: ") as caught:
+        train(model=name, data="coco8.yaml", epochs=1, imgsz=64)
+    assert list(tmp_path.iterdir()) == []
+    if "ghost" in name:
+        assert "'model_2_m_0_conv_2_cv1_conv' drives Slice, expected one CQReLU" in str(caught.value)
+
+
+def test_what_the_check_refuses_is_what_conversion_refuses():
+    ghost = float_yolo("yolov8n-ghost")
+    with pytest.raises(ConversionError, match="could not be converted"):
+        check_convertible(ghost, "yolov8n-ghost.yaml")
+    assert not cqrelu_sites(ghost)  # it is left as it is
+    install_cqrelu(ghost, 4)
+    real = convert(ghost, 64, "float").graph
+    assert integer_problem(real) is not None
+    with pytest.raises(ConversionError, match="drives Slice, .*use precision=float"):
+        to_integer(real)
+
+
+@pytest.mark.parametrize("name", ["yolov3-tiny", "yolov5n", "yolov8n"])
+def test_what_can_be_converted_is_let_through(name):
+    check_convertible(float_yolo(name), name)
+    check_convertible(live_yolo(name)[0], name)
