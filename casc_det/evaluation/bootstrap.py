@@ -29,7 +29,7 @@ class Outcomes:
     positives: np.ndarray
 
 
-def check_draws(draws) -> int:
+def check_draws(draws: object) -> int:
     """A number of draws, or ArgumentError."""
     if isinstance(draws, bool) or not isinstance(draws, int) or not 0 <= draws <= LARGEST:
         raise ArgumentError(f"bootstrap: expected an integer from 0 (no interval) to {LARGEST}, got {draws!r}")
@@ -76,11 +76,13 @@ def image_aps(classes: list[Outcomes]) -> np.ndarray:
     return np.array([weighted_ap(part, np.ones((1, 1)))[0] for part in parts])
 
 
-def bootstrap_gap(rows: dict, reference: str, draws: int, seed: int = 0) -> dict[str, tuple[float, float]]:
+def bootstrap_gap(
+    rows: dict[str, list[Outcomes]], reference: str, draws: int, seed: int = 0
+) -> dict[str, tuple[float, float]]:
     """95 % interval of mAP(row) - mAP(reference), by drawing images with replacement, the same for all rows.
 
     Args:
-        rows: name -> list of `Outcomes`, one for each class.
+        rows: name -> outcomes of each class.
         draws: how many times.
 
     Returns:

@@ -1,5 +1,6 @@
 """Match the classes of a model and of a data set by name."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,10 +21,12 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Attributes:
-    label_of: (classes of the model,) the data set's label for each class of the model, -1 for none.
-    missing: classes of the data set that the model does not know; they are not scored.
-    unused: classes of the model that the data set does not have; their detections are left out.
+    """From the classes of a model to those of a data set.
+
+    Attributes:
+        label_of: (classes of the model,) the data set's label for each class of the model, -1 for none.
+        missing: classes of the data set that the model does not know; they are not scored.
+        unused: classes of the model that the data set does not have; their detections are left out.
     """
 
     label_of: np.ndarray
@@ -36,7 +39,7 @@ def _key(name: str) -> str:
 
 
 def match_classes(
-    model: list[str], truth: list[str], given: dict | None = None, of: str = "weights=", mappable: bool = True
+    model: list[str], truth: list[str], given: Mapping | None = None, of: str = "weights=", mappable: bool = True
 ) -> ClassMap:
     """Match by name: through `given`, then as written, then regardless of case and dashes, then through `ALIASES`.
 
@@ -74,7 +77,14 @@ def match_classes(
     return ClassMap(label_of, missing, unused)
 
 
-def _match_by(form, model: list[str], truth: list[str], free: set[int], label_of: np.ndarray, ambiguous) -> None:
+def _match_by(
+    form: Callable[[str], str],
+    model: list[str],
+    truth: list[str],
+    free: set[int],
+    label_of: np.ndarray,
+    ambiguous: Callable[[str, list[str]], ArgumentError],
+) -> None:
     """Give every class of the model that has no label yet the free one whose name has the same form."""
     labels: dict[str, list[int]] = {}
     for j in sorted(free):
@@ -86,7 +96,7 @@ def _match_by(form, model: list[str], truth: list[str], free: set[int], label_of
         label_of[i] = fits[0] if fits else -1
 
 
-def _match_given(model: list[str], truth: list[str], given: dict, label_of: np.ndarray, of: str) -> set[int]:
+def _match_given(model: list[str], truth: list[str], given: Mapping, label_of: np.ndarray, of: str) -> set[int]:
     """Enter `given` into `label_of`; the labels of the data set that it names."""
     labels = set()
     for name, targets in given.items():
@@ -131,5 +141,6 @@ def mapped(found: Detections, classes: ClassMap) -> Detections:
     return replace(found, labels=labels)[labels >= 0]
 
 
-def few(names) -> str:
+def few(names: Sequence[str]) -> str:
+    """Names for a message, the first five of many."""
     return ", ".join(names[:5]) + (f", ... {len(names)} in all" if len(names) > 5 else "")

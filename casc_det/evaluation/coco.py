@@ -96,7 +96,7 @@ def evaluate_coco(truth: Truth, results: list[dict], labels: list[int]) -> tuple
 class CocoCurve:
     """mAP of many sets of detections on one data set: all areas, 100 detections an image, nothing else computed."""
 
-    def __init__(self, truth: Truth, labels: list[int]):
+    def __init__(self, truth: Truth, labels: list[int]) -> None:
         self.truth, self.labels, self.ground = truth, labels, _ground(truth)
 
     def __call__(self, found: list[Detections]) -> tuple[float, float]:

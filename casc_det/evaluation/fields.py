@@ -5,18 +5,19 @@ Every function raises ValueError with `<where>: expected ..., got ...`; numbers 
 
 import math
 import reprlib
+from typing import Any
 
 LARGEST = 1e12  # of coordinates and areas: far beyond any image, far below what sums could overflow
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 60
 
 
-def short(value) -> str:
+def short(value: object) -> str:
     """A value for a message, cut where it is long or deep."""
     return _short.repr(value)
 
 
-def part(entry, key: str, where: str):
+def part(entry: object, key: str, where: str) -> Any:
     """`entry[key]` of a JSON object."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected an object {{...}}, got {short(entry)}")
@@ -25,7 +26,7 @@ def part(entry, key: str, where: str):
     return entry[key]
 
 
-def listing(entry, key: str) -> list:
+def listing(entry: object, key: str) -> list:
     """A list of the top level of a JSON file."""
     value = part(entry, key, "the file")
     if not isinstance(value, list):
@@ -33,7 +34,7 @@ def listing(entry, key: str) -> list:
     return value
 
 
-def number(value, where: str, least: float = -LARGEST) -> float:
+def number(value: Any, where: str, least: float = -LARGEST) -> float:
     """A finite number from `least` to `LARGEST`."""
     try:
         result = math.nan if isinstance(value, bool) or "_" in str(value)[:60] else float(value)
@@ -46,7 +47,7 @@ def number(value, where: str, least: float = -LARGEST) -> float:
     return result
 
 
-def side(value, where: str) -> int:
+def side(value: object, where: str) -> int:
     """Width or height of an image in pixels; 0 where it is not given."""
     if value is None or value == "":
         return 0
@@ -56,7 +57,7 @@ def side(value, where: str) -> int:
     return int(result)
 
 
-def flag(value, where: str) -> bool:
+def flag(value: object, where: str) -> bool:
     """Yes or no: 0, 1, true, false, as numbers or texts; nothing means no."""
     text = str(value if value is not None else 0).strip().lower() if not isinstance(value, list | dict) else "?"
     if text not in ("0", "1", "0.0", "1.0", "false", "true", ""):
@@ -64,7 +65,7 @@ def flag(value, where: str) -> bool:
     return text in ("1", "1.0", "true")
 
 
-def text(value, where: str) -> str:
+def text(value: object, where: str) -> str:
     """A text that can be printed and can be a file name; a number counts as its digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         return short(value)
@@ -76,7 +77,7 @@ def text(value, where: str) -> str:
     raise ValueError(f"{where}: expected a text, got {short(value)}")
 
 
-def identity(value, where: str) -> int | str:
+def identity(value: object, where: str) -> int | str:
     """An id in the form in which ids are compared: integers also where they are given as text or as 7.0."""
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         return int(value)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from casc_det.errors import SourceError
 from casc_det.evaluation.fields import flag, identity, listing, number, part, short, side, text
-from casc_det.evaluation.truth import Truth, make_image
+from casc_det.evaluation.truth import Row, Truth, make_image
 
 
-def read_coco(path: Path, images=None) -> Truth:
+def read_coco(path: Path, images: str | Path | None = None) -> Truth:
     """Every image of the file is scored, also those without objects; boxes of images that are not listed are left out.
 
     Ids may be any integers and texts, in any order; numbers may be given as text. Several ids under one class name are
@@ -32,8 +32,8 @@ def read_coco(path: Path, images=None) -> Truth:
         for i, (entry, objects) in enumerate(zip(listed, rows.values(), strict=True)):
             where = f"images[{i}]"
             file = _image(folder, text(part(entry, "file_name", where), f"{where}.file_name"))
-            size = (side(entry.get(key), f"{where}.{key}") for key in ("width", "height"))
-            labelled.append(make_image(entry["id"], file, *size, objects, problems))
+            width, height = (side(entry.get(key), f"{where}.{key}") for key in ("width", "height"))
+            labelled.append(make_image(entry["id"], file, (width, height), objects, problems))
         return Truth("coco", path.stem, names, category_ids, labelled, problems)
     except (ValueError, RecursionError, MemoryError, OSError) as error:
         kinds = {RecursionError: "it is nested too deeply", MemoryError: "it is too large for the memory"}
@@ -73,7 +73,8 @@ def _classes(categories: list, annotations: list, problems: list[str]) -> tuple[
         if key not in label_of:
             raise ValueError(f"annotations[{i}].category_id: {short(entry['category_id'])} is none of the categories")
         used.add(key)
-    ids, keys_of = [], [[] for _ in labels]
+    ids: list[int | str] = []
+    keys_of: list[list] = [[] for _ in labels]
     for key, label in label_of.items():
         keys_of[label].append(key)
     for name, keys in zip(labels, keys_of, strict=True):
@@ -85,11 +86,11 @@ def _classes(categories: list, annotations: list, problems: list[str]) -> tuple[
     return list(labels), ids, label_of
 
 
-def _rows(listed: list, annotations: list, label_of: dict, problems: list[str]) -> dict:
+def _rows(listed: list, annotations: list, label_of: dict, problems: list[str]) -> dict[int | str, list[Row]]:
     """id of each image as compared -> its rows as `make_image` takes them."""
     if not listed:
         raise ValueError("images: expected at least one image")
-    rows: dict = {}
+    rows: dict[int | str, list[Row]] = {}
     for i, entry in enumerate(listed):
         key = identity(part(entry, "id", f"images[{i}]"), f"images[{i}].id")
         if key in rows:

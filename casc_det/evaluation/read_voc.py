@@ -8,12 +8,13 @@ A line of a list is a name, with or without suffix and folders, possibly with bl
 import os
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from casc_det.errors import SourceError
 from casc_det.evaluation.fields import flag, number, side, text
-from casc_det.evaluation.truth import Truth, make_image
+from casc_det.evaluation.truth import Row, Truth, make_image
 
 SUFFIXES = (
     ".jpg",
@@ -32,6 +33,8 @@ SUFFIXES = (
 )
 LARGEST_XML = 64 << 20
 EAST_ASIAN = ("gb2312", "gbk", "gb18030", "cp936", "big5", "cp950", "shift_jis", "cp932", "euc-jp", "euc-kr", "cp949")
+
+Named = tuple[float, float, float, float, str, bool]  # x1, y1, x2, y2, class name, difficult
 
 
 def read_voc(path: Path, split: str) -> Truth:
@@ -58,7 +61,7 @@ def read_voc(path: Path, split: str) -> Truth:
     if not parsed:
         reason = f": {problems[0]}" if problems else ", the list is empty"
         raise SourceError(f"data: no annotation of split '{split}' in '{path}' can be read{reason}")
-    names = sorted({row[4] for _, rows, _ in parsed.values() for row in rows})
+    names = sorted({name for _, rows, _ in parsed.values() for *_, name, _ in rows})
     if not names:
         raise SourceError(
             f"data: the {len(parsed)} annotations of split '{split}' in '{path}' name no object, and a VOC folder has "
@@ -68,8 +71,8 @@ def read_voc(path: Path, split: str) -> Truth:
     find = _image_finder(path / "JPEGImages")
     images = []
     for stem, (size, rows, filename) in parsed.items():
-        rows = [(*row[:4], label_of[row[4]], *row[5:]) for row in rows]
-        images.append(make_image(stem, find(stem, filename), *size, rows, problems))
+        labelled: list[Row] = [(*row[:4], label_of[row[4]], False, row[5], None) for row in rows]
+        images.append(make_image(stem, find(stem, filename), size, labelled, problems))
     return Truth("voc", f"{path.name} {split}", names, list(range(1, len(names) + 1)), images, problems, damaged)
 
 
@@ -120,7 +123,7 @@ def _annotation(folder: Path, name: str) -> Path:
     return upper if os.path.isfile(upper) else folder / f"{name}.xml"
 
 
-def _image_finder(folder: Path):
+def _image_finder(folder: Path) -> Callable[[str, str], Path]:
     """A function from (name, `<filename>`) to the path of the image; folders are listed once."""
 
     @cache
@@ -156,8 +159,8 @@ def _decoded(data: bytes) -> bytes | str:
     return data.decode(name) if name in EAST_ASIAN else data
 
 
-def _voc_objects(file: Path) -> tuple[tuple[int, int], list[tuple], str]:
-    """((width, height) or zeros, rows with class names, `<filename>`) of one annotation; ValueError says why not."""
+def _voc_objects(file: Path) -> tuple[tuple[int, int], list[Named], str]:
+    """((width, height) or zeros, objects, `<filename>`) of one annotation; ValueError says why not."""
     if os.path.exists(file) and not os.path.isfile(file):
         raise ValueError("it is no file")
     data = file.read_bytes()
@@ -168,17 +171,18 @@ def _voc_objects(file: Path) -> tuple[tuple[int, int], list[tuple], str]:
     root = ElementTree.fromstring(_decoded(data))
     if not root.tag.lower().startswith("annotation"):
         raise ValueError(f"expected <annotation>, got <{root.tag[:60]}>")
-    size = tuple(side((root.findtext(f"size/{key}") or "").strip(), key) for key in ("width", "height"))
-    rows = []
+    width, height = (side((root.findtext(f"size/{key}") or "").strip(), key) for key in ("width", "height"))
+    rows: list[Named] = []
     for i, item in enumerate(root.iter("object"), 1):
         where = f"object {i}"
-        corners = [item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
-        if None in corners:
-            raise ValueError(f"{where} has no {('xmin', 'ymin', 'xmax', 'ymax')[corners.index(None)]}")
-        x1, y1, x2, y2 = (number(value.strip(), f"{where}, bndbox") for value in corners)
-        extent = x2 > x1 and y2 > y1  # a point stays a point: it is left out with its corners named
-        corners = (x1 - 1, y1 - 1, x2, y2) if extent else (x1, y1, x2, y2)
+        texts = {key: item.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")}
+        for key, value in texts.items():
+            if value is None:
+                raise ValueError(f"{where} has no {key}")
+        x1, y1, x2, y2 = (number(str(value).strip(), f"{where}, bndbox") for value in texts.values())
+        if x2 > x1 and y2 > y1:  # a point stays a point: it is left out with its corners named
+            x1, y1 = x1 - 1, y1 - 1
         difficult = flag(item.findtext("difficult", "0"), f"{where}, difficult")
         name = text((item.findtext("name") or "").strip(), f"{where}, name")
-        rows.append((*corners, name, False, difficult, None))
-    return size, rows, (root.findtext("filename") or "").strip()
+        rows.append((x1, y1, x2, y2, name, difficult))
+    return (width, height), rows, (root.findtext("filename") or "").strip()

@@ -39,5 +39,5 @@ def read_yaml(path: Path, split: str) -> Truth:
             (x1 * width, y1 * height, x2 * width, y2 * height, int(c), False, False, None)
             for (x1, y1), (x2, y2), c in zip(*corners, label.classes, strict=True)
         ]
-        images.append(make_image(key, label.file, width, height, rows, problems))
+        images.append(make_image(key, label.file, (width, height), rows, problems))
     return Truth("yaml", f"{path.stem} {split}", names, list(range(1, len(names) + 1)), images, problems, damaged)

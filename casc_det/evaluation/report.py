@@ -2,14 +2,17 @@
 
 import csv
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from casc_det.base.files import without_nan, write_text
 from casc_det.errors import OutputError
-from casc_det.evaluation.classes import ClassMap, mapped
+from casc_det.evaluation.bootstrap import Outcomes
+from casc_det.evaluation.classes import ClassMap
 from casc_det.evaluation.figures import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall
+from casc_det.evaluation.scores import found_in
 from casc_det.evaluation.truth import Truth
 from casc_det.heads.detect.detections import Detections
 from casc_det.show.figures import save_figures
@@ -23,39 +26,41 @@ COLUMNS = (
 )
 
 
+HEAD = (
+    *("network", "T", "mAP50-95", "mAP50", "gap to ANN (95 %)", "M spikes", "G SOPs", "mJ", "at rest", "same boxes"),
+    "s",
+)
+
+
 def table(content: dict) -> str:
-    """The rows as a terminal table."""
-    head = ("network", "T", "mAP50-95", "mAP50", "gap to ANN (95 %)", "M spikes", "G SOPs", "mJ", "at rest")
-    head += ("same boxes", "s")
-    lines: list[tuple[str, ...]] = [head]
-    for row in content["rows"]:
-        gap = f"{row['gap_to_ann']:+.4f} ({row['gap_95'][0]:+.4f}..{row['gap_95'][1]:+.4f})" if "gap_95" in row else ""
-        spiking = row["network"] == "snn"
-        t = f"auto ({row['steps_mean']:.1f})" if row["timesteps"] == "auto" else str(row["timesteps"] or "")
-        lines.append(
-            (
-                row["network"],
-                t,
-                f"{row['mAP50-95']:.4f}",
-                f"{row['mAP50']:.4f}",
-                gap,
-                f"{row['spikes'] / 1e6:.2f}" if spiking else "",
-                f"{row['sops'] / 1e9:.2f}" if spiking else "",
-                f"{row['energy_mJ']:.2f}" if "energy_mJ" in row else "",
-                f"{row['quiescent']:.0%}" if spiking else "",
-                f"{row['same_boxes']:.0%}" if spiking else "",
-                f"{row['seconds']:.2f}",
-            )
-        )
+    """The rows of `results.json` as a terminal table below a line on the run."""
     settings = content["settings"]
     kind = "integers" if settings["integer"] else settings["dtype"]
     title = f"{settings['pictures']} pictures, protocol {settings['protocol']}, {kind}; "
     title += "spikes, SOPs, energy and seconds are means per picture"
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    lines = [HEAD, *map(line_of, content["rows"])]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = ("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join([title, *aligned])
+
+
+def line_of(row: dict) -> tuple[str, ...]:
+    """The cells of a row below those of `HEAD`."""
+    gap = f"{row['gap_to_ann']:+.4f} ({row['gap_95'][0]:+.4f}..{row['gap_95'][1]:+.4f})" if "gap_95" in row else ""
+    spiking = row["network"] == "snn"
+    t = f"auto ({row['steps_mean']:.1f})" if row["timesteps"] == "auto" else str(row["timesteps"] or "")
     return (
-        title
-        + "\n"
-        + "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+        row["network"],
+        t,
+        f"{row['mAP50-95']:.4f}",
+        f"{row['mAP50']:.4f}",
+        gap,
+        f"{row['spikes'] / 1e6:.2f}" if spiking else "",
+        f"{row['sops'] / 1e9:.2f}" if spiking else "",
+        f"{row['energy_mJ']:.2f}" if "energy_mJ" in row else "",
+        f"{row['quiescent']:.0%}" if spiking else "",
+        f"{row['same_boxes']:.0%}" if spiking else "",
+        f"{row['seconds']:.2f}",
     )
 
 
@@ -70,19 +75,30 @@ def write_csv(path: Path, content: dict) -> Path:
     return write_text(path, text.getvalue())
 
 
-def figures(truth: Truth, records: list[dict], maps: dict[str, ClassMap], rows: dict, outcomes: dict, folder: Path):
+def figures(
+    truth: Truth,
+    records: Sequence[dict],
+    maps: dict[str, ClassMap],
+    outcomes: dict[str, list[Outcomes]],
+    folder: Path,
+) -> list[str]:
     """Precision-recall curves, confusion matrix of the last row, and a page of example images.
+
+    Args:
+        records: see `detection`. maps: see `Networks`. outcomes: of each row, see `score`.
 
     Returns:
         A line for each that could not be drawn.
     """
-    last = list(rows)[-1]
-    found = {row: [mapped(Detections.of_record(r["rows"][row]), maps["snn"]) for r in records] for row in ("ann", last)}
+    last = list(outcomes)[-1]
+    found = {row: found_in(row, records, maps) for row in ("ann", last)}
 
-    def matrix():
-        return plot_confusion(confusion(truth.images, found[last], len(truth.names)), truth.names, last)
-
-    problems = save_figures(folder, {"precision_recall": lambda: plot_precision_recall(outcomes), "confusion": matrix})
+    matrix = lambda: confusion(truth.images, found[last], len(truth.names))
+    plots: dict[str, Callable] = {
+        "precision_recall": lambda: plot_precision_recall(outcomes),
+        "confusion": lambda: plot_confusion(matrix(), truth.names, last),
+    }
+    problems = save_figures(folder, plots)
     try:
         write_image(folder / "examples.png", examples(truth, found))
     except OutputError:

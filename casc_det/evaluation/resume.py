@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from casc_det.base.files import write_json
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.truth import Truth
 from casc_det.graph import SpikingGraph
+
+if TYPE_CHECKING:
+    from casc_det.yolo.float_network import FloatNetwork
 
 # What a hash stands for, and the argument that it comes from.
 HASHED = {
@@ -27,13 +31,20 @@ HASHED = {
 NAMES_ONLY = ("data", "graphs")  # kept to be read, not compared
 
 
-def _hashed(update: Callable) -> str:
+class Digest(Protocol):
+    """A hash of `hashlib`."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+
+
+def _hashed(update: Callable[[Digest], None]) -> str:
     digest = hashlib.sha256()
     update(digest)
     return digest.hexdigest()
 
 
-def _add_tensor(digest, value: torch.Tensor) -> None:
+def _add_tensor(digest: Digest, value: torch.Tensor) -> None:
     digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
     digest.update(value.detach().cpu().contiguous().numpy().tobytes())
 
@@ -41,7 +52,7 @@ def _add_tensor(digest, value: torch.Tensor) -> None:
 def fingerprint(graph: SpikingGraph) -> str:
     """A hash of everything in a graph that its answers depend on; of its values, whatever dtype holds them."""
 
-    def update(digest):
+    def update(digest: Digest) -> None:
         kind = (graph.names, graph.strides, graph.reg_max, graph.levels, graph.integer)
         digest.update(repr(kind).encode("utf-8", "backslashreplace"))
         for node in graph.nodes:
@@ -55,10 +66,10 @@ def fingerprint(graph: SpikingGraph) -> str:
     return _hashed(update)
 
 
-def fingerprint_network(network) -> str:
+def fingerprint_network(network: "FloatNetwork") -> str:
     """A hash of the layers, tensors and class names of a `FloatNetwork`."""
 
-    def update(digest):
+    def update(digest: Digest) -> None:
         digest.update(f"{network.model}{network.names}".encode("utf-8", "backslashreplace"))
         for name, value in network.model.state_dict().items():
             digest.update(name.encode("utf-8", "backslashreplace"))
@@ -70,7 +81,7 @@ def fingerprint_network(network) -> str:
 def fingerprint_objects(truth: Truth) -> str:
     """A hash of everything in a data set but the paths and the content of its image files."""
 
-    def update(digest):
+    def update(digest: Digest) -> None:
         digest.update(repr((truth.kind, truth.names, truth.category_ids)).encode("utf-8", "backslashreplace"))
         for image in truth.images:
             for field in fields(image):
@@ -90,7 +101,7 @@ def fingerprint_images(truth: Truth) -> str:
     common. Simulating an image takes a hundred times as long as reading it.
     """
 
-    def update(digest):
+    def update(digest: Digest) -> None:
         for image in truth.images:
             try:
                 content = Path(image.path).read_bytes()
@@ -159,11 +170,12 @@ def resumable(folder: Path, state: Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt as error:
         here = Path(os.path.relpath(folder))
         place = folder if here.parts[:1] == ("..",) else here
-        error.remedy = f"{state()}; go on with the same arguments and resume={place}"
+        remedy = f"{state()}; go on with the same arguments and resume={place}"
+        error.remedy = remedy  # type: ignore[attr-defined]  # for the command line to print
         raise
 
 
-def shortened(value) -> str:
+def shortened(value: object) -> str:
     """A value for a message; long lists by their ends."""
     if isinstance(value, list) and len(value) > 8:
         return f"[{value[0]}, {value[1]}, ..., {value[-1]}] ({len(value)})"

@@ -81,7 +81,7 @@ def evaluate(
     }
     write_json(folder / RESULTS, content)
     write_csv(folder / TABLE, content)
-    if failed := figures(truth, records, networks.maps, rows, outcomes, folder):
+    if failed := figures(truth, records, networks.maps, outcomes, folder):
         content["problems"] = [*truth.problems, *failed]
         write_json(folder / RESULTS, content)
     return content

@@ -5,6 +5,7 @@ xmin-1..xmax. What cannot be used is named in `problems`, never dropped in silen
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.heads.detect.boxes import areas
+
+Row = tuple[float, float, float, float, int, bool, bool, float | None]  # x1, y1, x2, y2, label, crowd, difficult, area
 
 
 @dataclass
@@ -58,8 +61,10 @@ class Truth:
     damaged: int = 0
 
 
-def make_image(key, path, width, height, rows, problems: list[str]) -> LabelledImage:
-    """An image from rows (x1, y1, x2, y2, label, crowd, difficult, area or None); boxes without extent are skipped."""
+def make_image(
+    key: int | str, path: str | Path, size: tuple[int, int], rows: Iterable[Row], problems: list[str]
+) -> LabelledImage:
+    """An image of `size` (width, height) from its objects; boxes without extent are skipped and named in `problems`."""
     kept = []
     for row in rows:
         if not (row[2] > row[0] and row[3] > row[1]):
@@ -71,12 +76,11 @@ def make_image(key, path, width, height, rows, problems: list[str]) -> LabelledI
     own = areas(boxes)
     given = np.array([own[i] if row[7] is None else row[7] for i, row in enumerate(kept)], dtype=np.float64)
     column = lambda i, kind: np.array([row[i] for row in kept], dtype=kind)
-    return LabelledImage(
-        key, str(path), width, height, boxes, column(4, np.int64), column(5, bool), column(6, bool), given
-    )
+    objects = (boxes, column(4, np.int64), column(5, bool), column(6, bool), given)
+    return LabelledImage(key, str(path), *size, *objects)
 
 
-def read_truth(data, images=None, split: str = "val") -> Truth:
+def read_truth(data: str | Path, images: str | Path | None = None, split: str = "val") -> Truth:
     """Read a data set for scoring.
 
     Args:

@@ -16,7 +16,7 @@ from casc_det.heads.detect.detections import Detections
 THRESHOLDS = np.arange(50, 100, 5) / 100
 
 
-def match_image(image: LabelledImage, label: int, boxes: np.ndarray, thresholds=THRESHOLDS) -> np.ndarray:
+def match_image(image: LabelledImage, label: int, boxes: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
     """Outcome of one image's detections of a class, by falling score: (thresholds, N) of 1, 0 or -1 (ignored)."""
     chosen = image.labels == label
     objects, ignored = image.boxes[chosen], (image.difficult | image.crowd)[chosen]

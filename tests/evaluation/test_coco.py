@@ -83,7 +83,9 @@ IDS = {
 def test_scores_are_those_of_bare_pycocotools_whatever_the_ids(kind):
     image_ids, category_ids = IDS[kind]
     rows, found = rows_and_detections()
-    images = [make_image(k, f"{i}.jpg", 500, 500, r, []) for i, (k, r) in enumerate(zip(image_ids, rows, strict=True))]
+    images = [
+        make_image(k, f"{i}.jpg", (500, 500), r, []) for i, (k, r) in enumerate(zip(image_ids, rows, strict=True))
+    ]
     truth = Truth("coco", "t", NAMES, category_ids, images)
     results = to_results(truth, found)
     numbers, by_class, outcomes = evaluate_coco(truth, results, list(CLASSES))
@@ -108,7 +110,7 @@ def test_scores_are_those_of_bare_pycocotools_whatever_the_ids(kind):
 
 def test_a_choice_of_classes_keeps_their_names():
     rows, found = rows_and_detections(1)
-    images = [make_image(i, f"{i}.jpg", 500, 500, r, []) for i, r in enumerate(rows)]
+    images = [make_image(i, f"{i}.jpg", (500, 500), r, []) for i, r in enumerate(rows)]
     truth = Truth("coco", "t", NAMES, [9, 4, 0, 7], images)
     kept = [one[one.labels != 1] for one in found]
     _, by_class, outcomes = evaluate_coco(truth, to_results(truth, kept), [0, 2])
@@ -121,18 +123,18 @@ def test_a_choice_of_classes_keeps_their_names():
 
 def test_other_data_sets_are_numbered_in_order():
     rows, found = rows_and_detections(2)
-    images = [make_image(f"{9 - i}.jpg", "x.jpg", 500, 500, r, []) for i, r in enumerate(rows[:9])]
+    images = [make_image(f"{9 - i}.jpg", "x.jpg", (500, 500), r, []) for i, r in enumerate(rows[:9])]
     results = to_results(Truth("yaml", "t", NAMES, [1, 2, 3, 4], images), found[:9])
     assert [r["image_id"] for r in results] == [i for i, f in enumerate(found[:9], 1) for _ in f.scores]
 
 
 def test_what_has_no_object_is_nan():
-    images = [make_image(i, "x.jpg", 100, 100, [], []) for i in range(2)]
+    images = [make_image(i, "x.jpg", (100, 100), [], []) for i in range(2)]
     truth = Truth("coco", "t", NAMES, [1, 2, 3, 4], images)
     found = [Detections.of_table(np.array([[0, 0, 9, 9.0, 0.5, 0]]))] * 2
     numbers, by_class, _ = evaluate_coco(truth, to_results(truth, found), list(CLASSES))
     assert all(map(math.isnan, [*numbers.values(), *by_class.values(), *CocoCurve(truth, list(CLASSES))(found)]))
-    images[0] = make_image(0, "x.jpg", 100, 100, [(0, 0, 9, 9, 0, False, False, None)], [])
+    images[0] = make_image(0, "x.jpg", (100, 100), [(0, 0, 9, 9, 0, False, False, None)], [])
     numbers, _, _ = evaluate_coco(truth, to_results(truth, found), list(CLASSES))
     assert numbers["mAP50-95"] == numbers["mAP small"] == pytest.approx(1)
     assert all(math.isnan(numbers[f"{kind} {size}"]) for kind in ("mAP", "AR") for size in ("medium", "large"))

@@ -226,7 +226,7 @@ def random_truth(seed=0, pictures=15):
     for i in range(pictures):
         corners = rng.uniform(0, 50, (rng.integers(0, 5), 2))
         rows = [(x, y, x + 30, y + 30, rng.integers(0, 3), rng.uniform() < 0.1, False, None) for x, y in corners]
-        made.append(make_image(i, f"{i}.jpg", 100, 100, rows, []))
+        made.append(make_image(i, f"{i}.jpg", (100, 100), rows, []))
         boxes = np.array([np.array(r[:4]) + rng.normal(0, 3, 4) for r in rows for _ in range(2)]).reshape(-1, 4)
         labels = np.array([r[4] if rng.uniform() < 0.8 else 0 for r in rows for _ in range(2)], dtype=np.int64)
         found.append(Detections(boxes, rng.uniform(size=len(boxes)), labels))

@@ -12,7 +12,7 @@ from casc_det.heads.detect.detections import Detections
 
 def picture(*rows, key="a"):
     """rows: (x1, y1, x2, y2, label, crowd, difficult)."""
-    return make_image(key, f"{key}.jpg", 100, 100, [(*row, None) for row in rows], [])
+    return make_image(key, f"{key}.jpg", (100, 100), [(*row, None) for row in rows], [])
 
 
 def found(*rows):

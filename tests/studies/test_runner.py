@@ -10,7 +10,7 @@ from casc_det.studies.settings import StudySettings
 def test_examples_are_spread_and_have_something_to_see(tmp_path):
     row = lambda side: (0, 0, side, side, 0, False, False, None)
     rows = [[row(5)] * 9, [row(50)], [], [row(50)], [row(5)], [], [row(50)] * 2, [row(90)]]
-    pictures = [make_image(i, f"{i}.png", 100, 100, boxes, []) for i, boxes in enumerate(rows)]
+    pictures = [make_image(i, f"{i}.png", (100, 100), boxes, []) for i, boxes in enumerate(rows)]
     truth = Truth("coco", "t", ["a"], [1], pictures)
     chosen = Study(StudySettings(), truth, (64, 64), tmp_path).examples
     assert [picture.key for picture in chosen] == [1, 3, 4, 5, 6, 7]
