@@ -53,23 +53,14 @@ WHATS = ("ann", "fast", "reference", "spikingjelly", "plain")
 
 def forward_ann(graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
     """The CQReLU network, in counts; `steps` is not used."""
-    values = {}
-    for node in graph.nodes:
-        inputs = [values[name] for name in node.inputs]
-        match node:
-            case g.Input():
-                value = images * graph.levels
-            case g.Conv():
-                geometry = (node.stride, node.padding, node.dilation, node.groups)
-                value = F.conv2d(inputs[0], node.weight, node.bias * graph.levels, *geometry)
-            case g.Neuron():
-                value = inputs[0].add_(0.5).floor_().clamp_(0, graph.levels)
-            case g.Readout():
-                value = inputs[0] / graph.levels
-            case _:
-                value = node.compute(*inputs)
-        values[node.name] = value
-    return {node.name: values[node.name] for node in graph.of_type(g.Readout)}
+    geometry = lambda node: (node.stride, node.padding, node.dilation, node.groups)
+    rules = {
+        g.Input: lambda node: images * graph.levels,
+        g.Conv: lambda node, x: F.conv2d(x, node.weight, node.bias * graph.levels, *geometry(node)),
+        g.Neuron: lambda node, x: x.add_(0.5).floor_().clamp_(0, graph.levels),
+        g.Readout: lambda node, x: x / graph.levels,
+    }
+    return g.walk(graph, rules, lambda node, *inputs: node.compute(*inputs))
 
 
 def run_engine(engine: str, graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
@@ -79,29 +70,34 @@ def run_engine(engine: str, graph: g.SpikingGraph, images: torch.Tensor, steps: 
 def run_plain(graph: g.SpikingGraph, images: torch.Tensor, steps: int, neuron=cif_step) -> dict[str, torch.Tensor]:
     """Time step by time step, as research code does it."""
     states, sums, before = {}, {}, {}
+    zeros = torch.zeros_like(images)
+
+    def fire(node, x):
+        params = NeuronParams(1.0, graph.levels)
+        spikes, states[node.name] = neuron(x, states.get(node.name) or initial_state(x, params), params)
+        return spikes
+
+    def add_up(node, x):
+        sums[node.name] = sums.get(node.name, 0) + x
+        return sums[node.name]
+
+    def otherwise(node, *inputs):
+        if node.spiking is not g.Spiking.TEMPORAL:
+            return node.compute(*inputs)
+        after = node.compute(add_up(node, *inputs))
+        change, before[node.name] = after - before.get(node.name, 0), after
+        return change
+
     for t in range(1, steps + 1):
-        awake, signals = t <= graph.levels, {}
-        for node in graph.nodes:
-            inputs = [signals[name] for name in node.inputs]
-            match node:
-                case g.Input():
-                    signal = images if awake else torch.zeros_like(images)
-                case g.Conv():
-                    signal = node.compute(inputs[0])
-                    signal = signal + node.bias.view(1, -1, 1, 1) if awake else signal
-                case g.Neuron():
-                    params = NeuronParams(1.0, graph.levels)
-                    state = states.get(node.name) or initial_state(inputs[0], params)
-                    signal, states[node.name] = neuron(inputs[0], state, params)
-                case g.Readout():
-                    signal = sums[node.name] = sums.get(node.name, 0) + inputs[0]
-                case _ if node.spiking is g.Spiking.TEMPORAL:
-                    sums[node.name] = sums.get(node.name, 0) + inputs[0]
-                    after = node.compute(sums[node.name])
-                    signal, before[node.name] = after - before.get(node.name, 0), after
-                case _:
-                    signal = node.compute(*inputs)
-            signals[node.name] = signal
+        awake = t <= graph.levels
+        bias = lambda node, awake=awake: node.bias.view(1, -1, 1, 1) if awake else 0
+        rules = {
+            g.Input: lambda node, awake=awake: images if awake else zeros,
+            g.Conv: lambda node, x, bias=bias: node.compute(x) + bias(node),
+            g.Neuron: fire,
+            g.Readout: add_up,
+        }
+        g.walk(graph, rules, otherwise)
     return {node.name: sums[node.name] / min(steps, graph.levels) for node in graph.of_type(g.Readout)}
 
 
@@ -110,39 +106,31 @@ def run_spikingjelly(graph, images: torch.Tensor, steps: int, spikes: dict | Non
     from spikingjelly.activation_based import functional, neuron
 
     awake = (torch.arange(steps) < graph.levels).to(images.dtype).view(-1, 1, 1, 1, 1)
-    left = {name: len(nodes) for name, nodes in graph.consumers().items()}
-    signals, readout = {}, {}
-    for node in graph.nodes:
-        inputs = [signals[name] for name in node.inputs]
-        match node:
-            case g.Input():
-                signal = images * awake
-            case g.Conv():
-                signal = functional.seq_to_ann_forward(inputs[0], node.compute)
-                signal += node.bias.view(1, 1, -1, 1, 1) * awake
-            case g.Neuron():
-                levels = graph.levels
-                layer = neuron.STBIFNode(1.0, level=levels + 1, pos_max=levels, neg_min=0, step_mode="m")
-                signal = layer(inputs[0])
-                if spikes is not None:
-                    spikes[node.name] = signal
-            case g.Readout():
-                signal = readout[node.name] = inputs[0].sum(0) / min(steps, graph.levels)
-            case _ if node.spiking is g.Spiking.TEMPORAL:
-                after = functional.seq_to_ann_forward(inputs[0].cumsum(0), node.compute)
-                signal = after.diff(dim=0, prepend=torch.zeros_like(after[:1]))
-            case g.Add():
-                signal = inputs[0] + inputs[1]
-            case g.Concat():
-                signal = torch.cat(inputs, 2)
-            case _:
-                signal = functional.seq_to_ann_forward(inputs[0], node.compute)
-        signals[node.name] = signal
-        for name in node.inputs:
-            left[name] -= 1
-            if not left[name]:
-                del signals[name]
-    return readout
+    each = functional.seq_to_ann_forward
+
+    def fire(node, x):
+        levels = graph.levels
+        layer = neuron.STBIFNode(1.0, level=levels + 1, pos_max=levels, neg_min=0, step_mode="m")
+        signal = layer(x)
+        if spikes is not None:
+            spikes[node.name] = signal
+        return signal
+
+    def otherwise(node, x):
+        if node.spiking is g.Spiking.TEMPORAL:
+            after = each(x.cumsum(0), node.compute)
+            return after.diff(dim=0, prepend=torch.zeros_like(after[:1]))
+        return each(x, node.compute)
+
+    rules = {
+        g.Input: lambda node: images * awake,
+        g.Conv: lambda node, x: each(x, node.compute).add_(node.bias.view(1, 1, -1, 1, 1) * awake),
+        g.Neuron: fire,
+        g.Readout: lambda node, x: x.sum(0) / min(steps, graph.levels),
+        g.Add: lambda node, x, y: x + y,
+        g.Concat: lambda node, *inputs: torch.cat(inputs, 2),
+    }
+    return g.walk(graph, rules, otherwise)
 
 
 RUNS = {

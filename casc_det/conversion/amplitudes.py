@@ -14,7 +14,7 @@ from casc_det import graph as g
 
 def amplitudes_of(graph: g.Graph) -> dict[str, torch.Tensor]:
     """Amplitude per channel of every map, (C,) float64, by node; none behind an op that cannot be converted."""
-    sites = [*graph.of_type(g.Activation), *graph.of_type(g.Neuron)]
+    sites: list[g.Activation | g.Neuron] = [*graph.of_type(g.Activation), *graph.of_type(g.Neuron)]
     levels = max((node.levels for node in sites), default=1)
     clips = {node.inputs[0]: node.lam / levels for node in sites}  # what drives a neuron -> amplitude
     filled = partial(torch.full, dtype=torch.float64)
@@ -26,7 +26,7 @@ def amplitudes_of(graph: g.Graph) -> dict[str, torch.Tensor]:
         known = [part for part in parts if part is not None]
         return node.amplitude(known) if len(known) == len(parts) and not g.lacking(type(node)) else None
 
-    rules = {
+    rules: g.Rules[torch.Tensor | None] = {
         g.Input: lambda node: filled((node.channels,), 1 / levels),
         g.Conv: lambda node, part: filled((len(node.weight),), clips.get(node.name, 1 / levels)),
         g.Activation: of_site,

@@ -22,7 +22,7 @@ class AuditRow:
 class AuditError(ConversionError):
     """Some ops cannot be converted; `audit` lists all ops."""
 
-    def __init__(self, message: str, audit: list[AuditRow]):
+    def __init__(self, message: str, audit: list[AuditRow]) -> None:
         super().__init__(message)
         self.audit = audit
 

@@ -1,14 +1,14 @@
-"""Real-valued spiking graph -> integer graph: int8 weights, whole thresholds, biases and potentials, pixels 0..255.
+"""Real-valued spiking graph -> integer graph: int8 weights, integer thresholds, biases and potentials, pixels 0..255.
 
-Per output channel the weights U (in units of the threshold) become `round(theta * U)` with a whole threshold `theta`,
-the wake bias of all Q steps together becomes one whole number that the steps share, and the potential starts at
-`theta // 2`. Counts then are whole numbers computed from whole numbers:
+Per output channel the weights U (in units of the threshold) become `round(theta * U)` with an integer threshold
+`theta`, the wake bias of all Q steps together becomes one integer that the steps share, and the potential starts at
+`theta // 2`. Counts then are integers computed from integers:
 
     n = clip((sum U_int n_in + B + theta // 2) // theta, 0, Q)
 
-for the ANN, and what the CIF neurons come to rest at for the spiking network. An output without neuron is one whole
+for the ANN, and what the CIF neurons come to rest at for the spiking network. An output without neuron is one integer
 sum; a float scale at its end makes the real value. `proved_range` bounds every potential and sum: below 2^24 float32
-adds whole numbers without error in any order, so both networks agree bit for bit on every CPU.
+adds integers without error in any order, so both networks agree bit for bit on every CPU.
 
 Rounding: `theta` per channel is the one with the smallest squared error; single weights are then rounded to their other
 neighbour so that the errors of each kernel, and of each output channel, cancel. Spikes are never negative in the mean,
@@ -29,7 +29,7 @@ FRACTIONS = torch.arange(0.50, 1.61, 0.01, dtype=torch.float64)  # of the thresh
 
 
 def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
-    """The integer graph of a real-valued spiking graph, in float32 (whole numbers).
+    """The integer graph of a real-valued spiking graph, in float32 (integers).
 
     Raises:
         ConversionError: an op has graded output, a convolution drives neither neurons nor an output, or the range
@@ -55,8 +55,8 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
                     raise ConversionError(f"precision: '{node.name}' leaves the range of 2^24; use precision=float")
                 theta = _best_theta(weight, cap)
                 thetas[node.name] = theta
-                whole = round_balanced(weight * theta.view(-1, 1, 1, 1))
-                node = replace(node, weight=whole.float(), bias=torch.round(bias * theta).float())
+                rounded = round_balanced(weight * theta.view(-1, 1, 1, 1))
+                node = replace(node, weight=rounded.float(), bias=torch.round(bias * theta).float())
             case g.Neuron():
                 node = replace(node, theta=thetas[node.inputs[0]].view(-1, 1, 1).float())
             case g.Readout():
@@ -90,7 +90,7 @@ def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
     Thresholds are in units of lam / Q on both sides of a convolution, so only the injected bias depends on Q.
 
     Raises:
-        ArgumentError, ConversionError: levels is no Q, or the range of whole numbers cannot be kept.
+        ArgumentError, ConversionError: levels is no Q, or the range of integers cannot be kept.
     """
     check_levels(levels)
     if levels == graph.levels:
@@ -114,8 +114,8 @@ def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
         return graph
     units = units_of(graph)
     nodes: list[g.Node] = []
-    thetas = {node.inputs[0]: node.theta.double() for node in graph.of_type(g.Neuron)}
-    thetas |= {node.inputs[0]: 1 / node.scale.double() for node in graph.of_type(g.Readout)}
+    thetas = {node.inputs[0]: torch.as_tensor(node.theta).double() for node in graph.of_type(g.Neuron)}
+    thetas |= {node.inputs[0]: 1 / node.scale.double() for node in graph.of_type(g.Readout) if node.scale is not None}
     for node in graph.nodes:
         match node:
             case g.Conv():
@@ -133,46 +133,46 @@ def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
 
 
 def round_balanced(values: torch.Tensor) -> torch.Tensor:
-    """Whole numbers near `values` (O, I, H, W), each one of its two neighbours, within -127..127.
+    """Integers near `values` (O, I, H, W), each one of its two neighbours, within -127..127.
 
     First the sum of the errors of each kernel, then that of each output channel is brought within 1/2 where rounding
     some values the other way can do that; the values that were nearest to the middle go first.
     """
-    whole = values.round().clamp(-LARGEST, LARGEST)
-    whole = _balance(values.flatten(2), whole.flatten(2)) if values[0, 0].numel() > 1 else whole
-    return _balance(values.flatten(1), whole.reshape(len(values), -1)).view_as(values)
+    rounded = values.round().clamp(-LARGEST, LARGEST)
+    rounded = _balance(values.flatten(2), rounded.flatten(2)) if values[0, 0].numel() > 1 else rounded
+    return _balance(values.flatten(1), rounded.reshape(len(values), -1)).view_as(values)
 
 
-def _balance(values: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+def _balance(values: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
     """Round some values along the last dimension the other way, so that the sum of errors becomes small."""
-    error = whole - values
+    error = rounded - values
     total = error.sum(-1, keepdim=True)
     sign = total.sign()
-    moved = whole - sign
+    moved = rounded - sign
     # only values that were rounded in the direction of the total, to their other neighbour, within the range
     open_ = (error * sign > 0) & (error.abs() <= 0.5) & (moved.abs() <= LARGEST)
     order = torch.where(open_, error.abs(), -1.0).argsort(dim=-1, descending=True, stable=True)
     rank = order.argsort(dim=-1)
     flip = open_ & (rank < total.abs().round())
-    return torch.where(flip, moved, whole)
+    return torch.where(flip, moved, rounded)
 
 
 def _best_theta(weight: torch.Tensor, cap: torch.Tensor) -> torch.Tensor:
-    """Whole thresholds (O,), at most `cap`, with the smallest squared rounding error of the weights."""
+    """Integer thresholds (O,), at most `cap`, with the smallest squared rounding error of the weights."""
     flat = weight.flatten(1)
     fitting = LARGEST / flat.abs().amax(1).clamp(min=1e-12)
     best, least = torch.ones_like(fitting), torch.full_like(fitting, float("inf"))
     for fraction in FRACTIONS:
         theta = (fitting * fraction).round().clamp(min=1).minimum(cap)
-        whole = (flat * theta[:, None]).round().clamp(-LARGEST, LARGEST)
-        error = (whole / theta[:, None] - flat).square().sum(1)
+        rounded = (flat * theta[:, None]).round().clamp(-LARGEST, LARGEST)
+        error = (rounded / theta[:, None] - flat).square().sum(1)
         better = error < least
         best, least = torch.where(better, theta, best), torch.where(better, error, least)
     return best
 
 
 def _largest_theta(weight: torch.Tensor, bias: torch.Tensor, top: torch.Tensor, levels: int) -> torch.Tensor:
-    """The largest whole thresholds (O,) that keep the range; rounding may add half a unit to each weight."""
+    """The largest integer thresholds (O,) that keep the range; rounding may add half a unit to each weight."""
     per_unit = reach(weight, bias, top, levels) + levels + 1
     room = EXACT_BELOW - 1 - 0.5 * (top.expand_as(weight).flatten(1).sum(1) + 1) * 2
     return (room / per_unit).floor()

@@ -9,9 +9,8 @@ from casc_det.graph.graph import (
     PIXEL_LEVELS,
     Graph,
     SpikingGraph,
-    contents,
     moved,
 )
-from casc_det.graph.node import Node, Spiking, lacking, on_meta, settings, tensors
+from casc_det.graph.node import Node, Spiking, lacking, on_meta, settings, tensors, with_tensors
 from casc_det.graph.ops import *
-from casc_det.graph.walk import walk
+from casc_det.graph.walk import Rules, walk

@@ -34,7 +34,7 @@ def proved_range(graph: g.SpikingGraph) -> Range:
     This is for CIF neurons with WSC, which every answer of a detector comes from; see `unlimited_range` for others.
 
     Raises:
-        ConversionError: a bound is not below 2^24, or a weight is no whole number from -127 to 127.
+        ConversionError: a bound is not below 2^24, or a weight is no integer from -127 to 127.
     """
     for node in graph.of_type(g.Conv):
         if not torch.equal(node.weight, node.weight.round().clamp(-LARGEST, LARGEST)):
@@ -87,7 +87,7 @@ def largest_counts(
     """The largest running sum of each integer signal, per channel (C,), for counts up to `counts` after `wakes` steps
     with input; `driven`: that of a convolution, of that of its input."""
     filled = lambda like, value: torch.full((like,), float(value), dtype=torch.float64)
-    rules = {
+    rules: g.Rules[torch.Tensor] = {
         g.Input: lambda node: filled(node.channels, wakes * g.PIXEL_LEVELS),
         g.Conv: driven,
         g.Neuron: lambda node, part: torch.full_like(part, float(counts)),
@@ -97,7 +97,7 @@ def largest_counts(
 
 def units_of(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:
     """What 1 of an integer signal is in the real-valued graph, per channel (C,)."""
-    rules = {
+    rules: g.Rules[torch.Tensor] = {
         g.Input: lambda node: torch.full((node.channels,), 1 / g.PIXEL_LEVELS, dtype=torch.float64),
         g.Conv: lambda node, part: torch.ones(len(node.weight), dtype=torch.float64),
         g.Neuron: lambda node, part: torch.ones_like(part),
@@ -122,7 +122,7 @@ def real_range(graph: g.SpikingGraph) -> dict[str, float]:
             node.refuse("has sums that may reach 2^24 thresholds, where rounding costs spikes")
         return total
 
-    rules = {
+    rules: g.Rules[torch.Tensor] = {
         g.Input: lambda node: torch.full((node.channels,), levels, dtype=torch.float64),
         g.Conv: driven,
         g.Neuron: lambda node, part: torch.full_like(part, levels),

@@ -5,7 +5,7 @@ A rule is the metadata of an `Annotated` type, so that a dataclass says with eac
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import torch
 
@@ -25,31 +25,33 @@ class Rule:
     test: Callable[[object], bool]
 
 
-def whole(low: int, high: int) -> Rule:
+def integer(low: int, high: int) -> Rule:
     """An integer from `low` to `high`."""
-    return Rule(f"an integer from {low} to {high}", lambda x: is_whole(x, low, high))
+    return Rule(f"an integer from {low} to {high}", lambda x: is_integer(x, low, high))
 
 
-def wholes(count: int, low: int) -> Rule:
+def integers(count: int, low: int) -> Rule:
     """A tuple of `count` integers from `low` to `LARGEST`."""
-    test = lambda x: type(x) is tuple and len(x) == count and all(is_whole(part, low, LARGEST) for part in x)
+    test = lambda x: type(x) is tuple and len(x) == count and all(is_integer(part, low, LARGEST) for part in x)
     return Rule(f"{count} integers from {low} to {LARGEST}", test)
 
 
-def is_whole(value, low: int, high: int) -> bool:
+def is_integer(value: object, low: int, high: int) -> bool:
+    """Whether it is an integer from `low` to `high`; booleans are none."""
     return type(value) is int and low <= value <= high
 
 
-def is_positive(value) -> bool:
+def is_positive(value: Any) -> bool:
     """Whether it is a number from 1e-9 to 1e9; booleans are none."""
     return type(value) in (int, float) and 1e-9 <= value <= 1e9
 
 
-def is_per_channel(value) -> bool:
+def is_per_channel(value: object) -> bool:
+    """Whether it is a tensor (C, 1, 1)."""
     return isinstance(value, torch.Tensor) and value.ndim == 3 and value.shape[1:] == (1, 1) and len(value) > 0
 
 
-def is_text(value) -> bool:
+def is_text(value: object) -> bool:
     """Whether it is a text that can be written in UTF-8: no half of a surrogate pair."""
     try:
         return isinstance(value, str) and bool(value.encode() or True)
@@ -58,14 +60,14 @@ def is_text(value) -> bool:
 
 
 Flag = Annotated[bool, Rule("true or false", lambda x: type(x) is bool)]
-Levels = Annotated[int, whole(1, LARGEST)]
-Channels = Annotated[int, whole(0, MOST_CHANNELS)]
-Groups = Annotated[int, whole(1, MOST_CHANNELS)]
-From0 = Annotated[tuple[int, int], wholes(2, 0)]
-From1 = Annotated[tuple[int, int], wholes(2, 1)]
-Border = Annotated[tuple[int, int, int, int], wholes(4, 0)]
+Levels = Annotated[int, integer(1, LARGEST)]
+Channels = Annotated[int, integer(0, MOST_CHANNELS)]
+Groups = Annotated[int, integer(1, MOST_CHANNELS)]
+From0 = Annotated[tuple[int, int], integers(2, 0)]
+From1 = Annotated[tuple[int, int], integers(2, 1)]
+Border = Annotated[tuple[int, int, int, int], integers(4, 0)]
 Positive = Annotated[float, Rule("a number above 0, from 1e-9 to 1e9", is_positive)]
-Divisor = Annotated[int | None, Rule("an integer above 0 or none", lambda x: x is None or is_whole(x, 1, LARGEST**2))]
+Divisor = Annotated[int | None, Rule("an integer above 0 or none", lambda x: x is None or is_integer(x, 1, LARGEST**2))]
 Threshold = Annotated[
     float | torch.Tensor,
     Rule("a number above 0, from 1e-9 to 1e9, or a tensor (C, 1, 1)", lambda x: is_positive(x) or is_per_channel(x)),
@@ -77,17 +79,20 @@ Names = Annotated[
 ]
 Strides = Annotated[
     list[int],
-    Rule("a list of integers from 1 to 4096", lambda x: type(x) is list and x and all(is_whole(s, 1, 4096) for s in x)),
+    Rule(
+        "a list of integers from 1 to 4096", lambda x: type(x) is list and x and all(is_integer(s, 1, 4096) for s in x)
+    ),
 ]
-Bins = Annotated[int, whole(1, 1024)]
-Side = Annotated[int, whole(1, LARGEST_SIDE)]
+Bins = Annotated[int, integer(1, 1024)]
+Side = Annotated[int, integer(1, LARGEST_SIDE)]
 
 
 def one_of(*values: str) -> Rule:
+    """One of some texts."""
     return Rule(f"one of {', '.join(values)}", lambda x: isinstance(x, str) and x in values)
 
 
-def shown(value) -> str:
+def shown(value: object) -> str:
     """A value for an error message, in one short line."""
     if isinstance(value, torch.Tensor):
         return f"a tensor {tuple(value.shape)}"
@@ -98,7 +103,7 @@ def shown(value) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def check_fields(owner: str, item) -> None:
+def check_fields(owner: str, item: Any) -> None:
     """Raise ConversionError where a field of a dataclass is not what the rule of its type expects."""
     for f in fields(item):
         for rule in get_args(f.type)[1:]:
@@ -107,7 +112,7 @@ def check_fields(owner: str, item) -> None:
                 raise ConversionError(f"graph: {owner} {f.name}={shown(value)}, expected {rule.expected}")
 
 
-def check_name(name, what: str) -> None:
+def check_name(name: object, what: str) -> None:
     """Raise ConversionError where a name is no text that can be printed in one line."""
     if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
         raise ConversionError(

@@ -15,7 +15,9 @@ import hashlib
 import json
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -70,7 +72,7 @@ def checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for key, value in sorted(tensors.items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -111,7 +113,8 @@ def load_graph(
             values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             if CHECKSUM in metadata and checksum(metadata[KEY], values) != metadata[CHECKSUM]:
                 raise ConversionError("its checksum does not fit its content")
-            graph = dataclasses.replace(graph, nodes=[_with_values(node, values) for node in graph.nodes])
+            stored = lambda node: {key: values[f"{node.name}.{key}"] for key in g.tensors(node)}
+            graph = dataclasses.replace(graph, nodes=[g.with_tensors(node, stored(node)) for node in graph.nodes])
             check_values(graph)
         except ConversionError as error:
             raise WeightsError(f"weights: the graph in '{path}' is damaged ({error}); convert again") from error
@@ -121,7 +124,7 @@ def load_graph(
 
 
 @contextlib.contextmanager
-def opened(path: str | Path):
+def opened(path: str | Path) -> Iterator[safe_open]:
     """A safetensors file, whose header is of a size that it can have; WeightsError where it is damaged."""
     if not os.path.isfile(path):  # a pipe would be waited for
         raise WeightsError(f"weights: '{path}' is no file")
@@ -137,7 +140,7 @@ def opened(path: str | Path):
         raise WeightsError(f"weights: '{path}' is damaged or no safetensors file ({reason})") from error
 
 
-def read_header(file) -> dict:
+def read_header(file: safe_open) -> dict:
     """The JSON of an open file's graph, of a version that is known; ConversionError where it is damaged."""
     metadata = file.metadata() or {}
     try:
@@ -158,11 +161,11 @@ def _unique(pairs: list[tuple]) -> dict:
     return result
 
 
-def _no_number(text: str):
+def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def read_structure(file) -> g.SpikingGraph:
+def read_structure(file: safe_open) -> g.SpikingGraph:
     """The graph of an open file, its tensors without values; ConversionError where it is damaged."""
     header = read_header(file)
     known = {f.name for f in dataclasses.fields(g.SpikingGraph)} | {"format", "version"}
@@ -215,7 +218,3 @@ def _read_node(entry: dict, stored: dict, version: int) -> g.Node:
                 raise ConversionError(f"{owner} has {f.name} twice")
             values[f.name] = torch.empty(stored.pop(key)[1], device="meta")
     return kind(**values)
-
-
-def _with_values(node: g.Node, values: dict[str, torch.Tensor]) -> g.Node:
-    return dataclasses.replace(node, **{key: values[f"{node.name}.{key}"] for key in g.tensors(node)})

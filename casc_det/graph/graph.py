@@ -13,7 +13,7 @@ import torch
 
 from casc_det.errors import ConversionError
 from casc_det.graph import fields as r
-from casc_det.graph.node import AnyNode, Node, Place, tensors
+from casc_det.graph.node import AnyNode, Node, Place, tensors, with_tensors
 from casc_det.graph.ops import Conv, Input, Neuron, Readout
 
 PIXEL_LEVELS = 255
@@ -32,6 +32,8 @@ class Graph:
         reg_max: bins of the box distribution (DFL); 1 means plain distances.
         imgsz: longest side in pixels the network was trained for.
         meta: provenance, JSON values.
+
+    `names` and `strides` stay the lists that the file's JSON has; do not write to them.
     """
 
     nodes: Sequence[Node]
@@ -103,10 +105,10 @@ class Graph:
 class SpikingGraph(Graph):
     """A spiking detector: `Neuron` in place of `Activation`, no `BatchNorm`, one `levels` (Q) for all.
 
-    Real-valued: weights are in units of the threshold they drive (theta = 1), the picture is injected as it is (0..1)
+    Real-valued: weights are in units of the threshold they drive (theta = 1), the image is injected as it is (0..1)
     at each wake step, and so is each convolution's bias.
     Integer (`integer`; see `conversion.integer`): pixels 0..255, weights, thresholds, biases, potentials and summed
-    readouts are whole numbers below 2^24, which float32 and float64 hold and add without error, in any order. The
+    readouts are integers below 2^24, which float32 and float64 hold and add without error, in any order. The
     methods below are all that differs between the two.
     """
 
@@ -118,7 +120,7 @@ class SpikingGraph(Graph):
         return f"{kind}, {self.levels} levels, {layers} layers of neurons, {super()._summary()}"
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
-        """What a wake step injects for pictures (B, 3, H, W) in 0..1."""
+        """What a wake step injects for images (B, 3, H, W) in 0..1."""
         return torch.round(images * PIXEL_LEVELS) if self.integer else images
 
     def start(self, node: Neuron) -> float | torch.Tensor:
@@ -148,23 +150,5 @@ class SpikingGraph(Graph):
 
 def moved(graph: AnyGraph, dtype: torch.dtype, device: str | torch.device = "cpu") -> AnyGraph:
     """The same graph with its tensors in another dtype and on another device."""
-    nodes = [replace(node, **{k: v.to(device, dtype) for k, v in tensors(node).items()}) for node in graph.nodes]
-    return replace(graph, nodes=nodes)
-
-
-def contents(graph: SpikingGraph) -> list:
-    """All that a `Network` is made of, to tell whether it was changed since: of a tensor which one it is, and a sum.
-
-    The sum finds changes that do not count as a new version of a tensor (those of `.data` and of numpy arrays).
-    """
-
-    def brief(value):
-        if not isinstance(value, torch.Tensor):
-            return value
-        version = None if value.is_inference() else value._version
-        words = value.detach().reshape(-1)
-        pairs = len(words) * value.element_size() // 8 * 8 // value.element_size()
-        return id(value), version, value.shape, words[:pairs].view(torch.int64).sum().item(), words[pairs:].tolist()
-
-    nodes = [(type(node), *((key, brief(value)) for key, value in vars(node).items())) for node in graph.nodes]
-    return [graph.levels, graph.integer, *nodes]
+    move = lambda node: with_tensors(node, {key: value.to(device, dtype) for key, value in tensors(node).items()})
+    return replace(graph, nodes=[move(node) for node in graph.nodes])

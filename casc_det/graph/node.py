@@ -5,10 +5,10 @@ looks at graphs (ANN twin, engines, conversion, bounds, checks) asks the node, s
 An op that lacks a rule is refused by the audit, and where a spiking graph is loaded or simulated (`lacking`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
-from typing import ClassVar, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 import torch
 
@@ -214,6 +214,12 @@ def tensors(node: Node) -> dict[str, torch.Tensor]:
     return {f.name: getattr(node, f.name) for f in fields(node) if isinstance(getattr(node, f.name), torch.Tensor)}
 
 
+def with_tensors(node: AnyNode, values: Mapping[str, torch.Tensor]) -> AnyNode:
+    """The node with other tensors in some fields."""
+    changes: dict[str, Any] = dict(values)
+    return replace(node, **changes)
+
+
 def on_meta(node: AnyNode) -> AnyNode:
     """The node with tensors that have a shape but no values."""
-    return replace(node, **{key: value.to("meta") for key, value in tensors(node).items()})
+    return with_tensors(node, {key: value.to("meta") for key, value in tensors(node).items()})

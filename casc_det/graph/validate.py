@@ -9,6 +9,7 @@ Sizes are proved for every image at once, see `graph.extent`.
 
 import json
 import math
+from typing import Any
 
 import torch
 
@@ -54,7 +55,7 @@ def check_simulation(graph: g.SpikingGraph) -> None:
         check_values(graph if graph.device.type == "cpu" else g.moved(graph, graph.dtype))
 
 
-def check_meta(meta) -> None:
+def check_meta(meta: Any) -> None:
     """Raise ConversionError where the provenance is no dictionary of JSON values, or too long."""
     try:
         text = json.dumps(meta, allow_nan=False, ensure_ascii=False) if isinstance(meta, dict) else ""

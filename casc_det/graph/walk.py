@@ -11,11 +11,12 @@ from casc_det.graph.graph import Graph
 from casc_det.graph.node import Node
 
 Value = TypeVar("Value")
+Rules = Mapping[type[Node], Callable[..., Value]]
 
 
 def walk(
     graph: Graph,
-    rules: Mapping[type[Node], Callable[..., Value]],
+    rules: Rules[Value],
     otherwise: Callable[..., Value],
     keep: bool = False,
 ) -> dict[str, Value]:

@@ -9,6 +9,7 @@ neurons of its layer; `CQReLU` scales their sum by 1/sqrt(neurons * Q) (LSQ, Ess
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ MAX_LEVELS = 64
 MIN_CLIP = 1e-4
 
 
-def check_levels(levels) -> int:
+def check_levels(levels: object) -> int:
     """Return `levels` (Q), or raise ArgumentError when it is not an integer from 1 to 64."""
     if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MAX_LEVELS:
         raise ArgumentError(
@@ -35,7 +36,7 @@ def cqrelu_counts(z: torch.Tensor, lam: torch.Tensor, levels: int) -> torch.Tens
 
 class _CQReLUFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, z, lam, levels, gradient_scale):
+    def forward(ctx: Any, z: torch.Tensor, lam: torch.Tensor, levels: int, gradient_scale: float) -> torch.Tensor:
         clip = lam.to(z.dtype)
         a = cqrelu_counts(z, clip, levels).mul_(clip / levels)
         ctx.save_for_backward(z, a, clip)
@@ -43,7 +44,7 @@ class _CQReLUFunction(torch.autograd.Function):
         return a
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         z, a, clip = ctx.saved_tensors
         grad_z = torch.ops.aten.hardtanh_backward(grad, z, 0.0, clip.item())
         grad_lam = None
@@ -76,7 +77,7 @@ class CQReLU(nn.Module):
         alpha: share of CQReLU in the output, 0..1; 1 (pure CQReLU) unless training sets it.
     """
 
-    def __init__(self, levels: int, lam: float | nn.Parameter = 1.0, original: nn.Module | None = None):
+    def __init__(self, levels: int, lam: float | nn.Parameter = 1.0, original: nn.Module | None = None) -> None:
         super().__init__()
         self.levels = check_levels(levels)
         self.lam = lam if isinstance(lam, nn.Parameter) else nn.Parameter(torch.tensor(float(lam)))
@@ -84,6 +85,7 @@ class CQReLU(nn.Module):
         self.alpha = 1.0
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """The activation of `z`, any shape."""
         if self.alpha <= 0 and self.original is not None:
             return self.original(z)
         gradient_scale = 1 / math.sqrt(z.numel() * self.levels) if z.numel() else 1.0
@@ -93,4 +95,5 @@ class CQReLU(nn.Module):
         return torch.lerp(self.original(z), spiking, self.alpha)
 
     def extra_repr(self) -> str:
+        """What `repr` shows in the brackets."""
         return f"levels={self.levels}, lam={self.lam.item():.4g}, alpha={self.alpha:.3g}"

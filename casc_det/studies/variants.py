@@ -5,11 +5,11 @@ import json
 from dataclasses import dataclass, replace
 from itertools import product
 
+from casc_det.neurons import kind_of
 from casc_det.simulation import SimulationSettings
 from casc_det.studies.settings import StudySettings, listed
 
 CIF = SimulationSettings()
-NAMES = {"cif": "CIF", "if": "IF", "signed_if": "signed IF"}
 SCHEDULES = {"wsc": "WSC", "constant": "constant input"}
 
 
@@ -69,7 +69,7 @@ class Variant:
     def method(self) -> str:
         """Neuron, schedule and corrections in words."""
         s = self.simulation
-        text = f"{NAMES[s.neuron]} + {SCHEDULES[s.schedule]}"
+        text = f"{kind_of(s.neuron).title} + {SCHEDULES[s.schedule]}"
         text += f", hysteresis {s.hysteresis:g}" if s.hysteresis else ""
         return text + (f", delay {s.delay:g}" if s.delay else "")
 

@@ -1,6 +1,6 @@
 """Elementwise functions that no neuron follows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -9,7 +9,11 @@ import torch
 from casc_det.graph import fields as r
 from casc_det.graph.node import Elementwise, Place, Spiking
 
-FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "hardsigmoid": torch.nn.functional.hardsigmoid}
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "hardsigmoid": torch.nn.functional.hardsigmoid,
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
