@@ -12,6 +12,7 @@ nothing: exit code 1 where a page is not what it would be.
 import ast
 import hashlib
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from casc_det.conversion.audit import EXACT, TEMPORAL
 from casc_det.graph import Spiking
 from casc_det.graph.ops import NODE_TYPES
 from casc_det.graph.zoo import shipped
+from casc_det.neurons import NEURONS
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = re.compile(r"<!-- table (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -73,6 +75,18 @@ def ops() -> str:
         if kind.note and name != "Neuron":
             lines.append([f"`{name}`", kind.note, TEMPORAL if temporal else EXACT])
     return grid(["op", "on spike trains", "audit"], lines)
+
+
+def kinds() -> str:
+    """The kinds of neurons."""
+    places = {0.0: "where `v < 0`", -1.0: "where `v < -theta`", -math.inf: "never"}
+    return grid(
+        ["`neuron=`", "takes a spike back", "largest count", "with WSC quiescent at the ANN"],
+        (
+            [f"`{kind.name}`", places[kind.low], "`Q`" if kind.limited else "none", "yes" if kind.rests else "no"]
+            for kind in NEURONS.values()
+        ),
+    )
 
 
 def tools() -> str:
@@ -142,6 +156,7 @@ def makers() -> dict[str, Callable[[], str]]:
         **{f"options.{verb}": partial(options, verb) for verb in VERBS},
         **{f"file.{name}": partial(weight_file, name) for name in WEIGHTS},
         "ops": ops,
+        "kinds": kinds,
         "tools": tools,
         "models": models,
         "records": records,

@@ -10,6 +10,7 @@ from PIL import Image
 from update_tables import ROOT, pages
 
 from casc_det import convert
+from casc_det.neurons import NEURONS
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [
@@ -39,7 +40,12 @@ def place(tmp_path_factory):
 def test_block_runs(block, place, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.setenv("CASC_DET_WEIGHTS", str(place / "weights"))
-    exec(compile(block, "page", "exec"), {"__name__": "page"})
+    before = dict(NEURONS)
+    try:
+        exec(compile(block, "page", "exec"), {"__name__": "page"})
+    finally:
+        NEURONS.clear()
+        NEURONS.update(before)
 
 
 def test_there_are_blocks():
