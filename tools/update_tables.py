@@ -80,10 +80,11 @@ def ops() -> str:
 def kinds() -> str:
     """The kinds of neurons."""
     places = {0.0: "where `v < 0`", -1.0: "where `v < -theta`", -math.inf: "never"}
+    back = lambda kind: places.get(kind.low, f"where `v < {kind.low:g} * theta`")
     return grid(
         ["`neuron=`", "takes a spike back", "largest count", "with WSC quiescent at the ANN"],
         (
-            [f"`{kind.name}`", places[kind.low], "`Q`" if kind.limited else "none", "yes" if kind.rests else "no"]
+            [f"`{kind.name}`", back(kind), "`Q`" if kind.limited else "none", "yes" if kind.rests else "no"]
             for kind in NEURONS.values()
         ),
     )
