@@ -1,4 +1,4 @@
-"""Every link in a page leads to a file and a heading that are there, every `file.py:name` to a name in that file."""
+"""Every link in a page leads to a file and a heading that are there, as do `file.py` and `file.py:name`."""
 
 import ast
 import re
@@ -9,6 +9,10 @@ from update_tables import ROOT, pages
 
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)|src=\"(?!https?:)([^\"]+)\"")
 NAMED = re.compile(r"`([\w/]+\.py):([\w.]+)`")  # below casc_det/
+FILE = re.compile(r"`((?:\w+/)+\w*\.?\w*)`")  # below casc_det/, or the repository
+MADE = re.compile(
+    r"runs/|images/|traces/|data/|pictures/|weights/yolov8n-cq16-float|labels/"
+)  # what users have or make
 
 
 def anchors(page: Path) -> set[str]:
@@ -42,6 +46,9 @@ def broken(text: str, page: Path) -> list[str]:
         file = ROOT / "casc_det" / path
         if not file.is_file() or name not in names(file):
             result.append(f"{path}:{name}")
+    for path in FILE.findall(text):
+        if not MADE.match(path) and not any((root / path).exists() for root in (ROOT / "casc_det", ROOT)):
+            result.append(path)
     return result
 
 
@@ -51,8 +58,8 @@ def test_links_lead_somewhere(page):
 
 
 def test_broken_links_are_found():
-    text = "[a](README.md#install) [b](none.md) [c](README.md#none) `errors.py:CascError` `errors.py:X` `x.py:X`"
-    assert broken(text, ROOT / "README.md") == ["none.md", "README.md#none", "errors.py:X", "x.py:X"]
+    text = "[a](README.md#install) [b](none.md) [c](README.md#none) `errors.py:CascError` `errors.py:X` `x.py:X` `graph/x.py`"
+    assert broken(text, ROOT / "README.md") == ["none.md", "README.md#none", "errors.py:X", "x.py:X", "graph/x.py"]
 
 
 def test_every_page_is_linked():
