@@ -10,7 +10,7 @@ from update_tables import ROOT, pages
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)|src=\"(?!https?:)([^\"]+)\"")
 NAMED = re.compile(r"`([\w/]+\.py):([\w.]+)`")  # below casc_det/
 FILE = re.compile(r"`((?:\w+/)+(?:\w+\.py)?)`")  # a folder or file below casc_det/, or of the repository
-MADE = ("images/", "traces/")  # folders that users have or make
+MADE = ("data/", "images/", "traces/")  # folders that users have or make
 
 
 def anchors(page: Path) -> set[str]:
