@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from casc_det.neurons import kind_of
-from casc_det.simulation import SimulationSettings
+from casc_det.simulation import PLAIN, SimulationSettings
 from casc_det.studies.settings import StudySettings, listed
 
-CIF = SimulationSettings()
-SCHEDULES = {"wsc": "WSC", "constant": "constant input"}
+SCHEDULES = {"wsc": "WSC", "constant": "constant input"}  # as tables and figures show them
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Variant:
     """
 
     weights: str
-    simulation: SimulationSettings = CIF
+    simulation: SimulationSettings = PLAIN
     corruption: str = "none"
     severity: int = 0
     levels: int = 0
@@ -63,13 +62,13 @@ class Variant:
     @property
     def plain(self) -> bool:
         """CIF and WSC with nothing else changed, but possibly Q."""
-        return self.simulation == CIF and not self.severity
+        return self.simulation == PLAIN and not self.severity
 
     @property
     def method(self) -> str:
         """Neuron, schedule and corrections in words."""
         s = self.simulation
-        text = f"{kind_of(s.neuron).title} + {SCHEDULES[s.schedule]}"
+        text = f"{kind_of(s.neuron).title} + {SCHEDULES.get(s.schedule, s.schedule)}"
         text += f", hysteresis {s.hysteresis:g}" if s.hysteresis else ""
         return text + (f", delay {s.delay:g}" if s.delay else "")
 

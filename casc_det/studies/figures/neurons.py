@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 
-from casc_det.neurons import NeuronParams, initial_state, neuron_step
+from casc_det.neurons import CIF, IF, NeuronParams, initial_state
 from casc_det.neurons.activation import cqrelu_counts
-from casc_det.neurons.schedule import wsc
 from casc_det.show.figures import Figure, literal, new_figure
 from casc_det.studies.figures.style import COLOURS, GREY, WAKE, legend_beside
 from casc_det.studies.neurons import NeuronPath
@@ -21,13 +20,12 @@ def plot_mapping(levels: int) -> Figure:
     noise[levels:] = 0
     noise[:levels] -= noise[:levels].mean(0)  # over the whole wake the input is z
     params = NeuronParams(1.0, levels)
-    for ax, kind in zip(axes[0], ("if", "cif"), strict=True):
+    for ax, kind in zip(axes[0], (IF, CIF), strict=True):
         state = initial_state(z, params)
         for t in range(1, 3 * levels + 1):
             current = (z if t <= levels else torch.zeros_like(z)) + noise[t - 1]
-            limit, low = wsc(levels).rule(kind, t, 0)
-            _, state = neuron_step(current, state, params._replace(levels=limit, low=low))
-        ax.plot(z, state.n, ".", color=COLOURS[1], markersize=3, label=f"{kind.upper()} neuron, unsteady input")
+            _, state = kind(current, state, params)
+        ax.plot(z, state.n, ".", color=COLOURS[1], markersize=3, label=f"{kind.title} neuron, unsteady input")
         ax.plot(z, cqrelu_counts(z, torch.tensor(1.0), levels), color="black", linewidth=1, label="CQReLU")
         ax.set(xlabel="mean input of the wake steps, in clips lam", ylabel=f"count after {3 * levels} steps")
         ax.set_yticks(range(0, levels + 2, max(levels // 8, 1)))
