@@ -16,6 +16,7 @@ from casc_det.studies.figures import FIGURES
 from casc_det.studies.records import clean, full_label, label, network
 from casc_det.studies.runner import Study
 from casc_det.studies.traces import SHOWN
+from casc_det.yolo.images import read_image
 
 TEMPLATE, PAGE = Path(__file__).with_name("page.html"), "report.html"
 IMAGE_SIDE = 480  # pixels, of the examples in the page
@@ -88,8 +89,6 @@ def page_record(record: dict, records: list[dict]) -> dict:
 
 def example(image: LabelledImage) -> dict:
     """An example, small, and the scale of its boxes."""
-    from casc_det.yolo.images import read_image
-
     pixels = read_image(image.path).image
     data, scale = jpeg_of(pixels, IMAGE_SIDE)
     height, width = (round(side * scale) for side in pixels.shape[:2])

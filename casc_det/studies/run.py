@@ -19,6 +19,8 @@ from casc_det.studies.folder import fresh_folder, read_cells, resumed_folder
 from casc_det.studies.runner import Study, match
 from casc_det.studies.settings import StudySettings, settings_of
 from casc_det.studies.variants import make_grid
+from casc_det.yolo.images import read_image
+from casc_det.yolo.letterbox import check_imgsz
 
 LOGGER = logging.getLogger("casc_det")
 VERSION = 5  # of the records in `cells.jsonl`
@@ -48,8 +50,6 @@ def study(
     Raises:
         ArgumentError, SourceError, WeightsError: an argument cannot work, or the folder holds another study.
     """
-    from casc_det.yolo.letterbox import check_imgsz
-
     if data is None:
         raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
     settings = settings_of(settings, fields)
@@ -103,8 +103,6 @@ def leave_out_unreadable(truth: Truth) -> None:
     Raises:
         SourceError: none can be read.
     """
-    from casc_det.yolo.images import read_image
-
     readable = []
     for image in truth.images:
         try:

@@ -32,6 +32,8 @@ from casc_det.studies.folder import CELLS, TRACES, trace_file
 from casc_det.studies.settings import StudySettings
 from casc_det.studies.traces import Trace
 from casc_det.studies.tracing import trace_image
+from casc_det.yolo.images import read_image
+from casc_det.yolo.letterbox import letterbox
 
 LOGGER = logging.getLogger("casc_det")
 EXAMPLES = 6
@@ -65,9 +67,6 @@ class Study:
 
     def input(self, cell: Cell, image: LabelledImage) -> tuple[torch.Tensor, tuple[int, ...]]:
         """An image as a cell gets it, disturbed and letterboxed, (1, 3, H, W), and its shape before (height, ...)."""
-        from casc_det.yolo.images import read_image
-        from casc_det.yolo.letterbox import letterbox
-
         variant, graph = cell.variant, cell.graph
         pixels = corrupt(read_image(image.path).image, variant.corruption, variant.severity, str(image.key))
         boxed = letterbox(pixels, self.size, max(graph.strides), False)[None]

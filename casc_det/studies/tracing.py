@@ -14,6 +14,7 @@ from casc_det.simulation import Simulator, Step, check_timesteps
 from casc_det.simulation.fast.convolution import channels_last
 from casc_det.simulation.twin import AnnOutput
 from casc_det.studies.traces import SHOWN, Trace
+from casc_det.yolo.letterbox import in_original
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,6 @@ class View:
 
     def table(self, readout: dict[str, torch.Tensor]) -> np.ndarray:
         """(N, 6) float64: xyxy in pixels of the original image, score, label."""
-        from casc_det.yolo.letterbox import in_original
-
         scored = self.settings.classes or ()
         others = tuple(label for label in range(len(self.graph.names)) if label not in scored)
         boxes, scores = decode_maps(readout, self.graph.strides, self.graph.reg_max)
