@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import random
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -229,3 +230,51 @@ def tiny_study(tiny_weights, tiny_coco, tmp_path_factory):
     axes = {"neurons": "cif,if,signed_if", "hysteresis": 0.25, "delay": 0.5, "corruptions": "noise", "severities": 2}
     place = {"images": tiny_coco.parent, "project": tmp_path_factory.mktemp("study"), "imgsz": 64}
     return study(tiny_weights, tiny_coco, timesteps="1..40", **place, **axes)
+
+
+@pytest.fixture(scope="module")
+def spiking():
+    """A network of a few layers, so small that a process takes longer to start than to run it."""
+    from casc_det.conversion.integer import to_integer
+    from casc_det.conversion.spiking import convert_graph
+
+    return to_integer(convert_graph(small_graph("max", "add"))[0])
+
+
+@pytest.fixture
+def place(tmp_path, spiking):
+    """Weights, a COCO data set of three images, and a float network for against=."""
+    from casc_det.graph.file import save_graph
+
+    save_graph(spiking, tmp_path / "net.safetensors")
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}
+    for k in range(3):
+        values = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / "images" / f"{k}.png")
+        content["images"].append({"id": k + 1, "file_name": f"{k}.png", "width": 64, "height": 48})
+        box = {"bbox": [8, 8, 24, 20], "area": 480, "iscrowd": 0}
+        content["annotations"].append({"id": k + 1, "image_id": k + 1, "category_id": k % 2 + 1, **box})
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Runs whose figures do not matter take a tenth of the time without them."""
+    from casc_det.evaluation import report
+    from casc_det.studies import report as study_report
+
+    for module in (report, study_report):
+        monkeypatch.setattr(module, "save_figures", lambda *_: [])
+
+
+@pytest.fixture
+def signals_of_a_terminal():
+    """Under nohup or in the background of a script some signals are ignored from the start."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -1,0 +1,47 @@
+"""Same answers: to the last digits and in order, or for the eye and in any order."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import small_graph
+
+from casc_det.conversion.spiking import convert_graph
+from casc_det.heads import head_of
+from casc_det.heads.detect.boxes import overlaps
+from casc_det.heads.detect.detections import Detections
+from casc_det.heads.detect.head import DetectHead
+from casc_det.heads.detect.same import difference, same_boxes, unchanged
+
+TWO = Detections(np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.9, 0.6]), np.array([1, 2]))
+NONE = Detections.of_table(np.zeros((0, 6)))
+
+
+def test_difference_is_the_largest_of_corners_and_of_scores():
+    other = replace(TWO, boxes=TWO.boxes + np.array([0, 0, 0.25, -0.5]), scores=TWO.scores - 0.125)
+    assert difference(TWO, other) == (0.5, pytest.approx(0.125)) and difference(NONE, NONE) == (0.0, 0.0)
+    assert difference(TWO, NONE) is None and difference(TWO, replace(TWO, labels=np.array([2, 1]))) is None
+
+
+def test_same_boxes_are_in_the_same_order_within_a_hundredth_of_a_pixel():
+    assert same_boxes(TWO, replace(TWO, boxes=TWO.boxes + 0.009)) and same_boxes(NONE, NONE)
+    assert not same_boxes(TWO, replace(TWO, boxes=TWO.boxes + 0.011))
+    assert not same_boxes(TWO, replace(TWO, scores=TWO.scores + 2e-4))
+    turned = TWO[np.array([1, 0])]
+    assert not same_boxes(TWO, turned) and unchanged(TWO, turned)
+
+
+def test_detections_come_back_from_records_and_tables():
+    for found in (TWO, NONE):
+        for again in (Detections.of_record(found.record()), Detections.of_table(found.table())):
+            assert same_boxes(found, again) and again.boxes.shape == (len(found), 4) and again.labels.dtype == np.int64
+
+
+def test_overlaps_of_boxes_without_extent_are_0():
+    boxes = np.array([[0.0, 0, 2, 2], [1, 1, 1, 1], [1, 0, 3, 2]])
+    assert overlaps(boxes, boxes).tolist() == [[1, 0, 1 / 3], [0, 0, 0], [1 / 3, 0, 1]]
+
+
+def test_a_graph_that_is_read_out_in_boxes_and_scores_has_the_head_of_detectors():
+    graph = convert_graph(small_graph())[0]
+    assert head_of(graph) == DetectHead(graph.strides, graph.reg_max)
