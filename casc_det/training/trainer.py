@@ -14,17 +14,18 @@ import casc_det.yolo  # noqa: F401  prepares Ultralytics
 import torch
 from torch import nn
 from ultralytics.engine import trainer as engine
-from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG, LOGGER, YAML
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
 
-from casc_det.errors import ArgumentError, SourceError
+from casc_det.errors import ArgumentError
 from casc_det.graph.file import load_graph
 from casc_det.show.figures import without_mathtext
 from casc_det.training.arguments import OWN
 from casc_det.training.convertible import check_convertible
+from casc_det.training.data import DataTrainer
 from casc_det.training.distill import FEATURE_GAIN, DistillationLoss, DistillationValidator, load_teacher
 from casc_det.training.health import Health
 from casc_det.training.preflight import check_places, checks_of_ultralytics
@@ -32,19 +33,16 @@ from casc_det.training.regularise import FakeInt8, SpikePenalty
 from casc_det.training.whole import WholePath, strip_whole, trim_results
 from casc_det.yolo.architecture import check_description, read_architecture
 from casc_det.yolo.calibrate import calibrate_clips
-from casc_det.yolo.data import ImageDataset, is_yaml, read_data
 from casc_det.yolo.guard import guarded
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu, set_alpha
 from casc_det.yolo.network import CQReLUModel
 from casc_det.yolo.weights import is_spiking, load_float
 
 DEFAULT_LEVELS = 8
-STRIDE = 32  # pixels of the largest cells of the networks that are trained
-CALIBRATION_IMAGES, CALIBRATION_BATCH = 128, 16
 CLIP_RATE = 2.5  # learning rate of the clips, in those of the weights
 
 
-class CascTrainer(DetectionTrainer):
+class CascTrainer(DataTrainer):
     """Ultralytics' DetectionTrainer for CQReLU networks.
 
     Args:
@@ -100,54 +98,6 @@ class CascTrainer(DetectionTrainer):
         if self.resume:
             self.saved = True
             trim_results(self.csv, self.start_epoch)
-
-    # data ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def unlabelled(self) -> bool:
-        """Whether there are only images, to distil on."""
-        return not is_yaml(self.args.data)
-
-    def get_dataset(self) -> dict:
-        """What Ultralytics knows of a data set."""
-        return read_data(self.args.data, self.args.teacher, self.args.names, self.args.trust)
-
-    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
-        """As Ultralytics, also of images without labels; SourceError where none can be used."""
-        if not self.unlabelled:
-            try:
-                return super().build_dataset(img_path, mode, batch)
-            except (RuntimeError, FileNotFoundError, AssertionError, ValueError) as error:  # no image can be used, ...
-                raise SourceError(f"data: '{self.args.data}': {' '.join(str(error).split())[:500]}") from error
-        settings = {"imgsz": self.args.imgsz, "cache": self.args.cache, "hyp": self.args, "batch_size": batch}
-        return ImageDataset(img_path, data=self.data, augment=mode == "train", stride=STRIDE, **settings)
-
-    def calibration_images(self) -> list[torch.Tensor]:
-        """A few batches (B, 3, H, W) of the training set in 0..1, without augmentation."""
-        with override_configs(self.args, {"cache": False}):
-            dataset = self.build_dataset(self.data["train"], "val", CALIBRATION_BATCH)
-        step = max(len(dataset) // CALIBRATION_IMAGES, 1)
-        chosen = range(0, len(dataset), step)[:CALIBRATION_IMAGES]
-        batches = [chosen[k : k + CALIBRATION_BATCH] for k in range(0, len(chosen), CALIBRATION_BATCH)]
-        self.stride = STRIDE
-        return [self.as_they_are(dataset.collate_fn([dataset[i] for i in batch]))["img"] for batch in batches]
-
-    def as_they_are(self, batch: dict) -> dict:
-        """`preprocess_batch` of images that are not trained on, without the random sizes of `multi_scale`."""
-        with override_configs(self.args, {"multi_scale": 0.0}):
-            return self.preprocess_batch(batch)
-
-    def preprocess_batch(self, batch: dict) -> dict:
-        """As Ultralytics, in the layout that bf16 on CPUs is fast in."""
-        batch = super().preprocess_batch(batch)
-        if self.cpu_bf16:
-            batch["img"] = batch["img"].contiguous(memory_format=torch.channels_last)
-        return batch
-
-    def plot_training_labels(self) -> None:
-        """As Ultralytics, where there are labels."""
-        if not self.unlabelled:
-            super().plot_training_labels()
 
     # network ------------------------------------------------------------------------------------------------------
 

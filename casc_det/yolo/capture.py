@@ -11,9 +11,9 @@ from torch import fx, nn
 
 from casc_det import graph as g
 from casc_det.errors import ConversionError
-from casc_det.yolo.network import head_of, names_of, strides_of
+from casc_det.yolo.network import layers_of, names_of
 from casc_det.yolo.rules import FUNCTIONS, MODULES, Call, Refused, refuse_function
-from casc_det.yolo.trace import modules_of, trace
+from casc_det.yolo.trace import HEADS, modules_of, trace
 
 
 class _Builder:
@@ -74,4 +74,6 @@ def capture(model: nn.Module, imgsz: int = 640) -> g.Graph:
             finite.
     """
     nodes = _Builder(trace(model)).build()  # tracing runs no layer, so BatchNorm statistics stay as they are
-    return g.Graph(nodes, names_of(model), strides_of(model), head_of(model).reg_max, imgsz)
+    head = layers_of(model)[-1]
+    strides, reg_max = HEADS[type(head)].grid(head)
+    return g.Graph(nodes, names_of(model), strides, reg_max, imgsz)

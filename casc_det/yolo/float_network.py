@@ -41,12 +41,13 @@ class FloatNetwork:
             )
         self.model = float_model(path, description, len(names), "against", trust).to(device, dtype)
         self.names = list(names) if plain else names_of(self.model)
-        self.strides, self.reg_max = strides_of(self.model), head_of(self.model).reg_max
+        self.head = head_of(self.model)
+        self.strides, self.reg_max = strides_of(self.head), self.head.reg_max
 
     @torch.no_grad()
     def readout(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Output maps `boxes{i}` (B, 4*reg_max, H, W), `scores{i}` (B, classes, H, W) of images (B, 3, H, W)."""
-        raw = raw_outputs(self.model(images), one2one=head_of(self.model).end2end)
+        raw = raw_outputs(self.model(images), one2one=self.head.end2end)
         start, maps = 0, {}
         for level, stride in enumerate(self.strides):
             size = (images.shape[2] // stride, images.shape[3] // stride)

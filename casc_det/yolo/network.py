@@ -31,9 +31,9 @@ def head_of(model: nn.Module) -> Detect:
     return head
 
 
-def strides_of(model: nn.Module) -> list[int]:
+def strides_of(head: Detect) -> list[int]:
     """Pixels per cell of each detection level."""
-    return [int(stride) for stride in head_of(model).stride]
+    return [int(stride) for stride in head.stride]
 
 
 def names_of(model: nn.Module) -> list[str]:

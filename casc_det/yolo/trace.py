@@ -5,6 +5,7 @@ CQReLU; whatever Ultralytics builds of them is looked into.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ultralytics.nn.tasks import BaseModel
 
 from casc_det.errors import ConversionError
 from casc_det.neurons.activation import CQReLU
-from casc_det.yolo.network import layers_of
+from casc_det.yolo.network import layers_of, strides_of
 
 Readouts = list[tuple[str, int, torch.Tensor]]  # kind, level and map of each readout, see `casc_det.graph.Readout`
 
@@ -26,9 +27,26 @@ def _detect(head: Detect, maps: list[torch.Tensor]) -> Readouts:
     return [(kind, level, part[level](x)) for level, x in enumerate(maps) for kind, part in parts]
 
 
-HEADS: dict[type[nn.Module], Callable[[Any, Any], Readouts]] = {  # last layer, with what it reads -> readouts
-    Detect: _detect,
-    v10Detect: _detect,
+def _grid(head: Detect) -> tuple[list[int], int]:
+    return strides_of(head), head.reg_max
+
+
+@dataclass(frozen=True)
+class HeadRule:
+    """How a last layer is captured.
+
+    Attributes:
+        readouts: of the layer and what it reads (a map, or a list of maps) what is read out.
+        grid: of the layer the pixels per cell of each level, and the bins of a box distance.
+    """
+
+    readouts: Callable[[Any, Any], Readouts]
+    grid: Callable[[Any], tuple[list[int], int]]
+
+
+HEADS: dict[type[nn.Module], HeadRule] = {  # by the type of the last layer itself: others inherit from Detect
+    Detect: HeadRule(_detect, _grid),
+    v10Detect: HeadRule(_detect, _grid),
 }
 
 
@@ -51,7 +69,7 @@ class _Body(nn.Module):
         for layer in layers[:-1]:
             outputs.append(layer(_pick(layer.f, outputs, x)))
         head = layers[-1]
-        return HEADS[type(head)](head, _pick(head.f, outputs, x))
+        return HEADS[type(head)].readouts(head, _pick(head.f, outputs, x))
 
 
 def _pick(source: int | list[int], outputs: Sequence[torch.Tensor], image: torch.Tensor) -> Any:
