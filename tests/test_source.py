@@ -13,12 +13,9 @@ WORDS = {"it", "still", "hot", "fan", "passed"}  # say nothing
 CLASSES = {"Train"}  # a signal is no training
 MARK = re.compile(r"# (long|deep): \S+ \S+")  # with the reason, in the head of a function
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
-UNCLEAN = {"simulation"}  # rooms that are not there yet
 
 FILES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text()
-    for path in sorted(ROOT.rglob("*.py"))
-    if path.relative_to(ROOT).with_suffix("").parts[0] not in UNCLEAN
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text() for path in sorted(ROOT.rglob("*.py"))
 }
 
 

@@ -40,7 +40,7 @@ from casc_det.base.provenance import processor, provenance
 from casc_det.cli.parsing import script_options
 from casc_det.graph.file import load_graph
 from casc_det.neurons import NeuronParams, cif_step, initial_state
-from casc_det.simulation import SimulationSettings, simulate
+from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.yolo.letterbox import letterbox
 from casc_det.yolo.progress import demo_image
 from casc_det.yolo.sources import Source
@@ -64,7 +64,12 @@ def forward_ann(graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict
 
 
 def run_engine(engine: str, graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
-    return deque(simulate(graph, images, steps, SimulationSettings(engine)), maxlen=1).pop().readout
+    return deque(made_ready(graph, engine).run(images, steps), maxlen=1).pop().readout
+
+
+@cache
+def made_ready(graph: g.SpikingGraph, engine: str) -> Simulator:
+    return Simulator(graph, SimulationSettings(engine))
 
 
 def run_plain(graph: g.SpikingGraph, images: torch.Tensor, steps: int, neuron=cif_step) -> dict[str, torch.Tensor]:

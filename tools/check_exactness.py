@@ -22,7 +22,7 @@ from casc_det.cli.parsing import script_options
 from casc_det.conversion.integer import to_integer
 from casc_det.graph.file import load_graph
 from casc_det.graph.zoo import DEFAULT, find
-from casc_det.simulation import SimulationSettings, simulate
+from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import convert
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
@@ -67,9 +67,10 @@ def compare(graph, network, batch: torch.Tensor, engines: list[str]) -> Iterator
     spikes = graph.integer and len(engines) > 1
     if spikes:
         totals[0] |= {"spikes_compared": 0, "spikes_different": 0}
+    simulators = [Simulator(graph, SimulationSettings(engine)) for engine in engines]
     for x in batch.to(graph.dtype).split(1):
         ann = ann_forward(graph, x)
-        runs = [simulate(graph, x, settings=SimulationSettings(engine), record=spikes) for engine in engines]
+        runs = [simulator.run(x, record=spikes) for simulator in simulators]
         for steps in zip(*runs, strict=True):
             for name in steps[0].spikes if spikes else ():
                 first, second = (step.spikes[name] for step in steps)

@@ -1,4 +1,4 @@
-"""What a spiking graph holds and what one picture costs: neurons, multiply-accumulates, parameters."""
+"""What a spiking graph holds and what one image costs: neurons, multiply-accumulates, parameters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from casc_det.simulation import depths
 
 @dataclass(frozen=True)
 class Operations:
-    """Of one picture of a given size: MACs by convolution, the names of those that read pixels, neurons by layer."""
+    """Of one image of a given size: MACs by convolution, the names of those that read pixels, neurons by layer."""
 
     macs: dict[str, int]
     pixels: frozenset[str]
@@ -22,10 +22,12 @@ class Operations:
 
     @property
     def neurons(self) -> int:
+        """Of all layers."""
         return sum(self.layers.values())
 
     @property
     def ann_macs(self) -> int:
+        """Multiply-accumulates of one ANN pass."""
         return sum(self.macs.values())
 
     def snn_macs(self, steps: int, levels: int) -> int:
@@ -60,7 +62,7 @@ def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operatio
 
 
 def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
-    """Facts about a spiking graph as JSON values; neurons and MACs are those of one square picture."""
+    """Facts about a spiking graph as JSON values; neurons and MACs are those of one square image."""
     stride = max(graph.strides)
     size = -(-graph.imgsz // stride) * stride if imgsz is None else imgsz
     if isinstance(size, bool) or not isinstance(size, int) or not stride <= size <= 8192 or size % stride:

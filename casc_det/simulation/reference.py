@@ -21,7 +21,7 @@ from casc_det.simulation.step import Step, Watch
 class ReferenceEngine:
     """A graph made ready for the reference engine."""
 
-    def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings):
+    def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings) -> None:
         self.graph, self.settings = graph, settings
         self.depth = depths(graph)
         self.synapses = cache(synapses)

@@ -32,7 +32,7 @@ class SimulationSettings:
     hysteresis: float = 0.0
     delay: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, known in (("engine", ENGINES), ("neuron", NEURONS), ("schedule", SCHEDULES)):
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:

@@ -31,7 +31,7 @@ class Simulator:
         ConversionError: the graph cannot be simulated exactly, see `casc_det.graph.validate`.
     """
 
-    def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings = PLAIN):
+    def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> None:
         if not isinstance(settings, SimulationSettings):
             raise ArgumentError(f"settings: expected SimulationSettings, got {type(settings).__name__}")
         settings.check_engine()

@@ -82,7 +82,7 @@ def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSett
             header = json.loads((file.metadata() or {})[KEY])
             values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         by_part: dict[str, dict[str, torch.Tensor]] = {part: {} for part in ("v", "n", "sums", "sent")}
-        for key in values.keys() - {"pixels", "quiescent"}:
+        for key in sorted(values.keys() - {"pixels", "quiescent"}):
             part, _, name = key.partition("/")
             by_part[part][name] = values[key]
         version, t, how, made_of = (header[key] for key in ("version", "t", "settings", "graph"))

@@ -33,7 +33,7 @@ class Tally:
         sops_by_layer: (convolutions that read spikes, B) float64, their operations.
     """
 
-    def __init__(self, batch: int):
+    def __init__(self, batch: int) -> None:
         self.spikes, self.sops = [0] * batch, [0] * batch
         self.steps, self.quiescent = [0] * batch, [False] * batch
         self.sops_by_layer = torch.zeros(0, batch, dtype=torch.float64)

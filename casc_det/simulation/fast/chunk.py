@@ -40,7 +40,7 @@ class Chunk:
         times: range,
         running: torch.Tensor,
         watch: Watch,
-    ):
+    ) -> None:
         self.network, self.graph, self.memory, self.times, self.watch = network, network.graph, memory, times, watch
         self.plan, self.neuron = settings.plan(self.graph.levels), settings.neuron
         self.running, self.images = running, running.nonzero().flatten()

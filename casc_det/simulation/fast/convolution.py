@@ -15,13 +15,14 @@ LARGEST_SUM = 2**24  # of products of a weight and a uint8, at any zero point: e
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """The same maps (B, C, H, W), in memory as (B, H, W, C)."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
 class Int8Convolution:
-    """oneDNN's 8-bit convolution, whole weights from -128 to 127, without bias."""
+    """oneDNN's 8-bit convolution, integer weights from -128 to 127, without bias."""
 
-    def __init__(self, node: g.Conv):
+    def __init__(self, node: g.Conv) -> None:
         self.weight = node.weight.to(torch.int8)
         self.geometry = (list(node.stride), list(node.padding), list(node.dilation), node.groups)
         self.scales = torch.ones(len(self.weight))
@@ -68,9 +69,9 @@ def has_int8() -> bool:
 
 
 class SpikeConvolution:
-    """One convolution of a spiking graph without its bias. `integer`: its weights are whole numbers below 128."""
+    """One convolution of a spiking graph without its bias. `integer`: its weights are integers below 128."""
 
-    def __init__(self, node: g.Conv, integer: bool):
+    def __init__(self, node: g.Conv, integer: bool) -> None:
         self.node, self.integer = node, integer
         int8 = integer and node.weight.device.type == "cpu" and Int8Convolution.knows(node) and has_int8()
         self.int8 = Int8Convolution(node) if int8 else None

@@ -1,4 +1,5 @@
 """The compiled forms of `casc_det.simulation.fast.counting`; types are numba's to find."""
+# ruff: noqa: ANN001, ANN201, ANN202
 
 import numpy as np
 

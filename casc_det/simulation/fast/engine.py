@@ -21,7 +21,7 @@ PIXELS = 16 * 640 * 640  # input pixels of a chunk: bounds the memory
 class FastEngine:
     """A graph made ready for the fast engine."""
 
-    def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings):
+    def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings) -> None:
         self.settings, self.network = settings, Network(graph)
 
     def longest(self, state: State) -> int:

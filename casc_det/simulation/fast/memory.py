@@ -50,7 +50,7 @@ class Neurons:
 class Memory:
     """What a chunk reads and writes of a state; `reuse`: in the memory of the state itself, which is lost then."""
 
-    def __init__(self, state: State, reuse: bool):
+    def __init__(self, state: State, reuse: bool) -> None:
         kept = (lambda x: x) if reuse else torch.clone
         self.pixels = nhwc(state.pixels)
         self.neurons = {name: Neurons.of(NeuronState(*map(kept, x))) for name, x in state.neurons.items()}

@@ -24,7 +24,7 @@ class Network:
         to_neurons: weights of each convolution that drives one layer of neurons alone, as `events` takes them.
     """
 
-    def __init__(self, graph: g.SpikingGraph):
+    def __init__(self, graph: g.SpikingGraph) -> None:
         self.graph = graph
         self.depth = depths(graph)
         self.layers = max(self.depth.values())

@@ -2,6 +2,7 @@
 
 `_fire` is the rule of one neuron; arrays are those of `casc_det.simulation.fast.neurons`, types are numba's to find.
 """
+# ruff: noqa: ANN001, ANN201, ANN202
 
 import numpy as np
 
@@ -26,8 +27,9 @@ def _fire(v, n, spikes, j, x, theta, limit, low):
 
 
 @compile_loop
-def scan_loop(current, rows, bias, theta, v, n, images, limits, lows, spikes, fired):
-    """The compiled form of `scan`."""
+def scan_loop(layer, current, rows, bias, spikes, fired):
+    """The compiled form of `scan`; layer: the arrays of `Layer`."""
+    theta, v, n, images, limits, lows = layer
     steps, batch = rows.shape
     size, length = v.shape[1], len(theta)
     blocks = (size + length - 1) // length
@@ -63,10 +65,14 @@ def scan_loop(current, rows, bias, theta, v, n, images, limits, lows, spikes, fi
 
 
 @compile_loop
-def events_loop(
-    spikes, words, silent, zero, some, weight, active, geometry, theta, v, n, images, limit, low, sent, fired
-):
-    """The compiled form of `events`: each task has some output rows of one image."""
+def events_loop(neurons, came, some, weight, geometry, active, sent, fired):
+    """The compiled form of `events`: each task has some output rows of one image.
+
+    neurons: the arrays of `Layer`, limit and low of all steps. came: the spikes, the same as words of eight, a word
+    without a spike, and the zero point.
+    """
+    theta, v, n, images, limit, low = neurons
+    spikes, words, silent, zero = came
     steps, batch = spikes.shape[:2]
     part = (sent.shape[2] + PARTS - 1) // PARTS
     count = np.zeros((batch * PARTS, 2, steps), np.int64)

@@ -51,6 +51,11 @@ def maps(lines: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return lines.view(-1, *shape).permute(0, 3, 1, 2)
 
 
+def arrays(*tensors: torch.Tensor) -> tuple[np.ndarray, ...]:
+    """Tensors on the CPU as arrays in the same memory, for the compiled loops."""
+    return tuple(x.numpy() for x in tensors)
+
+
 def scan(
     layer: Layer, current: torch.Tensor, rows: torch.Tensor, bias: torch.Tensor, channels: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +71,7 @@ def scan(
     spikes = torch.empty(*rows.shape, layer.v.shape[1], dtype=torch.uint8, device=rows.device)
     fired = torch.zeros(2, *rows.shape, dtype=torch.int64, device=rows.device)
     if compiled(rows.device):
-        run_loop(scan_loop, *(x.numpy() for x in (current, rows, bias, *layer, spikes, fired)))
+        run_loop(scan_loop, arrays(*layer), *arrays(current, rows, bias, spikes, fired))
     elif rows.device.type == "cuda" and has_triton():
         from casc_det.simulation.fast.cuda import scan_triton
 
@@ -130,10 +135,9 @@ def events(
     """
     sent = torch.ones(*some.shape, *shape, dtype=torch.uint8)
     fired = torch.zeros(2, *some.shape, dtype=torch.int64)
-    theta, v, n, images, limits, lows = (x.numpy() for x in layer)
-    words = spikes.numpy().view(np.uint64)
+    theta, v, n, images, limits, lows = arrays(*layer)
     silent = np.uint64(int.from_bytes(bytes([zero] * 8), "little"))
-    reached = (*(x.numpy() for x in (some, weight, active)), np.array(geometry))
+    came = (spikes.numpy(), spikes.numpy().view(np.uint64), silent, zero)
     neurons = (theta, v, n, images, limits[0], lows[0])
-    run_loop(events_loop, spikes.numpy(), words, silent, zero, *reached, *neurons, sent.numpy(), fired.numpy())
+    run_loop(events_loop, neurons, came, *arrays(some, weight), np.array(geometry), *arrays(active, sent, fired))
     return sent, fired
