@@ -6,12 +6,16 @@ import pytest
 import torch
 from conftest import live_yolo
 from torch import nn
+from ultralytics.nn.modules import Detect
 
 from casc_det.conversion.audit import REFUSED, audit
 from casc_det.conversion.spiking import convert_graph
+from casc_det.errors import ConversionError
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.rules import MODULES
+from casc_det.yolo.trace import HEADS
 
 
 class Roll(nn.Module):
@@ -122,3 +126,24 @@ def test_scaled_addition_is_refused():
 
     refused = [row for row in audit(capture(with_first_layer(Scaled()))) if row.status == REFUSED]
     assert [row.op for row in refused] == ["function add"]
+
+
+def test_a_new_module_is_one_entry(monkeypatch):
+    model = with_first_layer(nn.Dropout2d())
+    assert [row.op for row in audit(capture(model)) if row.status == REFUSED] == ["module Dropout2d"]
+    monkeypatch.setitem(MODULES, nn.Dropout2d, MODULES[nn.Dropout])
+    assert not [row for row in audit(capture(model)) if row.status == REFUSED]
+
+
+def test_a_new_head_is_one_entry(monkeypatch):
+    class Last(Detect):
+        pass
+
+    model = live_yolo("yolov8n")[0]
+    plain = capture(model)
+    model.model[-1].__class__ = Last
+    with pytest.raises(ConversionError, match="head is Detect, got Last"):
+        capture(model)
+    monkeypatch.setitem(HEADS, Last, HEADS[Detect])
+    graph = capture(model)
+    assert [node.name for node in graph.nodes] == [node.name for node in plain.nodes] and graph.strides == plain.strides
