@@ -104,15 +104,15 @@ def neuron_step(current: torch.Tensor, state: NeuronState, params: NeuronParams)
     v, n = state.v + current, state.n
     more, fewer = _equal_steps(v, params) if params.table is None else _table_steps(v, n, params.table, params)
     if params.levels is not None:
-        more = more.minimum((params.levels - n).clamp(min=0))
-    spikes = more - fewer.minimum((n - params.n_min).clamp(min=0))
+        more = more.minimum((params.levels - n).clamp_(min=0))
+    spikes = more - fewer.minimum((n - params.n_min).clamp_(min=0))
     return spikes, NeuronState(v if params.table else v - params.theta * spikes, n + spikes)
 
 
 def _equal_steps(v: torch.Tensor, params: NeuronParams) -> tuple[torch.Tensor, torch.Tensor]:
     """By how many counts more, and fewer, the rest v of the potential asks for: whole thresholds, up to gamma."""
-    more, fewer = torch.zeros_like(v), torch.zeros_like(v)
-    for k in range(params.gamma):
+    more, fewer = (v >= params.theta).to(v.dtype), (v < params.low * params.theta).to(v.dtype)
+    for k in range(1, params.gamma):
         more += v >= (k + 1) * params.theta
         fewer += v < (params.low - k) * params.theta
     return more, fewer

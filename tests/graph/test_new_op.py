@@ -76,15 +76,16 @@ def test_an_op_with_all_its_rules_is_converted_and_rests_at_the_ann(kind):
     site = next(node for node in graph.nodes if node.inputs == (reader.name,))
     counts = torch.floor(site.levels * expected / site.lam + 0.5).clamp(0, site.levels)
     assert torch.equal(ann.counts[site.name], counts)
-    *_, last = simulate(spiking, images, engine="reference")
-    assert last.quiescent.all() and all(torch.equal(last.counts[name], n) for name, n in ann.counts.items())
+    for engine in ("fast", "reference"):
+        *_, last = simulate(spiking, images, engine=engine)
+        assert last.quiescent.all() and all(torch.equal(last.counts[name], n) for name, n in ann.counts.items())
 
 
 def test_an_op_on_integers_is_rounded_and_kept_in_the_file(tmp_path, monkeypatch):
     with pytest.raises(ConversionError, match="'new' .Leaky. is no op on integers"):
         to_integer(convert_graph(with_op(Leaky))[0])
     graph, images = to_integer(convert_graph(with_op(Flip))[0]), small_images().float()
-    *_, last = simulate(graph, images, engine="reference")
+    *_, last = simulate(graph, images)
     assert all(torch.equal(last.counts[name], n) for name, n in ann_forward(graph, images).counts.items())
     monkeypatch.setitem(g.NODE_TYPES, "Flip", Flip)
     graph = to_integer(convert_graph(with_op(Flip, "groups"))[0])
