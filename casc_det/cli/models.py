@@ -1,6 +1,5 @@
 """`casc-det models`: the weights that have a name."""
 
-import hashlib
 import json
 from typing import Any
 
@@ -11,6 +10,8 @@ from casc_det.cli.options import Option, Verb
 
 def run(options: dict[str, Any]) -> int:
     """Print a line for each file of weights."""
+    import hashlib
+
     from casc_det.graph.zoo import DEFAULT, folders, shipped
 
     found = shipped()
