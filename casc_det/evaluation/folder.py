@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from casc_det import __version__
+from casc_det.base.files import write_json
 from casc_det.base.folders import locked, run_folder
 from casc_det.base.lines import read_lines
 from casc_det.evaluation.networks import Networks
-from casc_det.evaluation.resume import fingerprint, fingerprint_network, keep_settings, read_settings
+from casc_det.evaluation.resume import check_settings, fingerprint, fingerprint_network, read_settings
 from casc_det.evaluation.settings import ValidationSettings
 
 SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "results.csv"
@@ -38,11 +39,18 @@ def start_folder(project: str | None, name: str, exist_ok: bool, resume: str | P
 
 
 def open_run(folder: Path, settings: dict, resumed: bool) -> None:
-    """Note the settings of a fresh run, in place of what an old one left in the folder, or check those of `resumed`."""
-    made = (RECORDS, PREDICTIONS, SETTINGS, RESULTS, TABLE)
-    for old in () if resumed else (file for pattern in made for file in folder.glob(pattern)):
-        old.unlink()
-    keep_settings(folder / SETTINGS, settings, "val", resumed)
+    """Note the settings of a fresh run, in place of what an old one left in the folder, or check those of `resumed`.
+
+    Raises:
+        ArgumentError: the run that is to go on was made with other settings.
+    """
+    if resumed:
+        check_settings(read_settings(folder / SETTINGS, "val"), settings, "val", folder)
+        return
+    for pattern in (RECORDS, PREDICTIONS, SETTINGS, RESULTS, TABLE):
+        for old in folder.glob(pattern):
+            old.unlink()
+    write_json(folder / SETTINGS, settings)
 
 
 def read_records(folder: Path, damaged: Callable[[str], None]) -> dict[int | str, dict]:

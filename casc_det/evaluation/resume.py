@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from casc_det.base.files import write_json
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.truth import Truth
 from casc_det.graph import SpikingGraph
@@ -133,18 +132,6 @@ def read_settings(file: Path, verb: str) -> dict:
     except (ValueError, RecursionError):
         raise SourceError(f"resume: '{file}' is damaged; start a new run") from None
     return old
-
-
-def keep_settings(file: Path, settings: dict, verb: str, resumed: bool) -> None:
-    """Write the settings of a fresh run; for one that goes on, hold them against those of its folder.
-
-    Raises:
-        ArgumentError: the run was made with others.
-    """
-    if resumed:
-        check_settings(read_settings(file, verb), settings, verb, file.parent)
-    else:
-        write_json(file, settings)
 
 
 def check_settings(old: dict, settings: dict, verb: str, folder: Path) -> None:
