@@ -16,14 +16,13 @@ from casc_det.graph.zoo import find
 from casc_det.simulation import check_exact, check_timesteps
 from casc_det.studies.cells import Cell, CellLoader
 from casc_det.studies.folder import fresh_folder, read_cells, resumed_folder
-from casc_det.studies.runner import Study, match
+from casc_det.studies.runner import VERSION, Study, match
 from casc_det.studies.settings import StudySettings, settings_of
 from casc_det.studies.variants import make_grid
 from casc_det.yolo.images import read_image
 from casc_det.yolo.letterbox import check_imgsz
 
 LOGGER = logging.getLogger("casc_det")
-VERSION = 5  # of the records in `cells.jsonl`
 
 
 def study(

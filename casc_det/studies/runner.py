@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +12,9 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from casc_det import __version__
 from casc_det.base.files import without_nan
 from casc_det.base.lines import append_lines
+from casc_det.base.provenance import provenance
 from casc_det.base.threads import computing
 from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
@@ -36,6 +35,7 @@ from casc_det.yolo.images import read_image
 from casc_det.yolo.letterbox import letterbox
 
 LOGGER = logging.getLogger("casc_det")
+VERSION = 5  # of the records in `cells.jsonl`
 EXAMPLES = 6
 VISIBLE = 0.02  # share of an image
 
@@ -176,12 +176,9 @@ def visible_objects(image: LabelledImage) -> int:
 def made_with(cell: Cell) -> dict:
     """Versions, weights and machine of a cell, for its record."""
     return {
-        "casc_det": __version__,
-        "torch": torch.__version__,
+        **provenance(f"casc-det study {VERSION}"),
         "numpy": np.__version__,
         "graph": cell.fingerprint,
         "file_sha256": hashlib.sha256(find(cell.variant.weights).read_bytes()).hexdigest(),
-        "machine": platform.machine(),
         "device": str(cell.graph.device),
-        "threads": torch.get_num_threads(),
     }
