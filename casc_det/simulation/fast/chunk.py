@@ -10,7 +10,7 @@ from typing import TypeGuard
 import torch
 
 from casc_det import graph as g
-from casc_det.simulation.counting import rate_scale
+from casc_det.simulation.counting import count_sops, rate_scale
 from casc_det.simulation.fast.compiling import compiled
 from casc_det.simulation.fast.counting import count_gaps, weigh
 from casc_det.simulation.fast.memory import Memory, Neurons
@@ -191,7 +191,7 @@ class Chunk:
         if x.is_spikes:
             sops = weigh(x.data.flatten(1, 2), x.zero, synapses)
         else:
-            sops = (x.data.abs().sum(3, dtype=torch.float64).flatten(1) * synapses).sum(1)
+            sops = count_sops(nchw(x.data), synapses.view(x.data.shape[1:3]))
         if node.name in self.network.spiking:
             self.sops[self.network.spiking[node.name]] = sops.view(self.size)
         return sops

@@ -6,6 +6,7 @@ Spikes are uint8 with a zero point, channels last (`simulation.fast.neurons`).
 import numpy as np
 import torch
 
+from casc_det.simulation import counting
 from casc_det.simulation.fast.compiling import compiled, run_loop
 from casc_det.simulation.fast.counting_loops import gaps_loop, pool_loop, weigh_loop
 
@@ -39,8 +40,7 @@ def count_gaps(
     counts = start.long()
     for k in range(len(spikes)):
         counts = counts + spikes[k].long() - zero
-        gap = counts * scale[k, 0] - wanted.long() * scale[k, 1]
-        out[k] = torch.stack([(gap > 0).sum(1), (gap < 0).sum(1), gap.abs().sum(1)], 1)
+        out[k] = counting.count_gaps(counts, wanted.long(), (int(scale[k, 0]), int(scale[k, 1])))
     return out
 
 
