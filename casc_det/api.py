@@ -23,7 +23,7 @@ from casc_det.heads.detect.classes import chosen_labels
 from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.heads.policies import Policy, read_policy
 from casc_det.simulation import SimulationSettings, Simulator, check_timesteps
-from casc_det.simulation.tally import Tally
+from casc_det.simulation.step import Tally
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import Conversion
 from casc_det.yolo.images import Frame

@@ -15,10 +15,9 @@ from casc_det.evaluation.networks import Networks
 from casc_det.evaluation.settings import ValidationSettings
 from casc_det.evaluation.truth import LabelledImage
 from casc_det.heads import head_of
-from casc_det.heads.detect.detections import Detections
-from casc_det.heads.detect.same import same_boxes
+from casc_det.heads.detect.detections import Detections, same_boxes
 from casc_det.simulation import Step, spiking_convolutions
-from casc_det.simulation.tally import Tally
+from casc_det.simulation.step import Tally
 from casc_det.simulation.twin import AnnOutput, ann_forward
 
 if TYPE_CHECKING:

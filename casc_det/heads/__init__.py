@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from casc_det.graph import SpikingGraph
-    from casc_det.heads.detect.head import DetectHead
+    from casc_det.heads.detect.decode import DetectHead
 
 HEADS: dict[tuple[str, ...], str] = {  # kinds of readouts -> the head; imported when it is used, as it imports torch
-    ("boxes", "scores"): "casc_det.heads.detect.head.DetectHead",
+    ("boxes", "scores"): "casc_det.heads.detect.decode.DetectHead",
 }
 
 

@@ -9,7 +9,7 @@ from casc_det.heads.detect.detections import Detections
 from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.heads.policies import Policy
 from casc_det.simulation import Simulator, first_answer
-from casc_det.simulation.tally import SpikingInfo, Tally
+from casc_det.simulation.step import SpikingInfo, Tally
 
 
 def run_batch(

@@ -9,8 +9,7 @@ import numpy as np
 
 from casc_det.api import SpikingYOLO
 from casc_det.base.files import write_json
-from casc_det.heads.detect import same
-from casc_det.heads.detect.detections import Detections
+from casc_det.heads.detect.detections import Detections, difference
 from casc_det.prediction.records import count_boxes, record
 from casc_det.show.images import board, panel, write_image
 from casc_det.yolo.results import SpikingResults
@@ -93,5 +92,5 @@ def verdict(difference: float | None) -> str:
 def box_difference(first: dict, second: dict) -> float | None:
     """The largest absolute difference of corners and scores of two records, None where number or classes differ."""
     rows = ([(*box["box"], box["confidence"], box["class"]) for box in record["boxes"]] for record in (first, second))
-    gap = same.difference(*(Detections.of_table(np.array(table).reshape(-1, 6)) for table in rows))
+    gap = difference(*(Detections.of_table(np.array(table).reshape(-1, 6)) for table in rows))
     return None if gap is None else max(gap)

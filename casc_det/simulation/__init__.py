@@ -4,8 +4,15 @@
 an integer graph both give the same spikes, bit for bit; on a real-valued graph sums are rounded in another order.
 """
 
-from casc_det.simulation.checks import check_exact, check_timesteps, exact_dtype
-from casc_det.simulation.layers import auto_limit, depths, first_answer, spiking_convolutions
+from casc_det.simulation.checks import (
+    auto_limit,
+    check_exact,
+    check_timesteps,
+    depths,
+    exact_dtype,
+    first_answer,
+    spiking_convolutions,
+)
 from casc_det.simulation.settings import ENGINES, PLAIN, SimulationSettings
 from casc_det.simulation.simulator import Simulator, simulate
 from casc_det.simulation.state import State

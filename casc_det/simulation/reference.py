@@ -11,11 +11,10 @@ import torch
 from casc_det import graph as g
 from casc_det.neurons import NEURONS, NeuronParams, NeuronState, initial_state, is_own, neuron_step
 from casc_det.neurons.schedule import WAITING
-from casc_det.simulation.counting import count_fired, count_gaps, count_sops, rate_scale
-from casc_det.simulation.layers import depths, spiking_convolutions, synapses
+from casc_det.simulation.checks import depths, spiking_convolutions, synapses
 from casc_det.simulation.settings import SimulationSettings
 from casc_det.simulation.state import State
-from casc_det.simulation.step import Step, Watch
+from casc_det.simulation.step import Step, Watch, count_fired, count_gaps, count_sops, rate_scale
 
 
 class ReferenceEngine:

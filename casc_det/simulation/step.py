@@ -1,4 +1,4 @@
-"""What is known after a time step, of both engines."""
+"""What is known after a time step, of both engines, and added up over the steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,34 @@ import torch
 
 from casc_det import graph as g
 from casc_det.neurons import NeuronState
-from casc_det.simulation.layers import spiking_convolutions
+from casc_det.simulation.checks import spiking_convolutions
+
+
+def count_fired(spikes: torch.Tensor) -> torch.Tensor:
+    """(2, B) int64, spikes sent and taken back, of spikes (B, C, H, W)."""
+    return torch.stack([(spikes > 0).sum((1, 2, 3)), (spikes < 0).sum((1, 2, 3))])
+
+
+def count_sops(signal: torch.Tensor, synapses: torch.Tensor) -> torch.Tensor:
+    """(B,) float64, synaptic operations of a signal (B, C, H, W), by magnitude; synapses: (H, W) that leave a position.
+
+    One spike through one synapse is one operation, a graded signal counts as many as its magnitude.
+    """
+    return (signal.abs().sum(1, dtype=torch.float64) * synapses).sum((1, 2))
+
+
+def count_gaps(counts: torch.Tensor, wanted: torch.Tensor, scale: tuple[int, int]) -> torch.Tensor:
+    """(B, 3) int64: neurons with more than wanted, with fewer, and the sum of the differences, by magnitude.
+
+    counts times `scale[0]` are held against wanted times `scale[1]`, both (B, ...).
+    """
+    gap = (counts * scale[0] - wanted * scale[1]).flatten(1)
+    return torch.stack([(gap > 0).sum(1), (gap < 0).sum(1), gap.abs().sum(1)], 1).long()
+
+
+def rate_scale(t: int, levels: int) -> tuple[int, int]:
+    """What counts after step `t`, and the ANN's, are multiplied by to be compared as rates: n / min(t, Q), n* / Q."""
+    return levels, min(t, levels)
 
 
 class Watch(NamedTuple):
@@ -82,3 +109,49 @@ class Step:
     def counts(self) -> dict[str, torch.Tensor]:
         """Spike counts of each neuron layer, (B, C, H, W)."""
         return {name: state.n for name, state in self.states.items()}
+
+
+@dataclass(frozen=True)
+class SpikingInfo:
+    """What the answer cost.
+
+    Attributes:
+        timesteps: time steps used.
+        quiescent: True: the network came to rest, the answer is the ANN's and final.
+        spikes: spikes of all neurons, sent and taken back.
+        sops: synaptic operations, one spike through one synapse each.
+    """
+
+    timesteps: int
+    quiescent: bool
+    spikes: int
+    sops: int
+
+
+class Tally:
+    """Adds up what each image of a batch cost, until it is quiescent: afterwards nothing happens.
+
+    Attributes:
+        steps: time steps used. quiescent: whether it came to rest. spikes: sent and taken back. sops: synaptic
+            operations. Of each image.
+        sops_by_layer: (convolutions that read spikes, B) float64, their operations.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.spikes, self.sops = [0] * batch, [0] * batch
+        self.steps, self.quiescent = [0] * batch, [False] * batch
+        self.sops_by_layer = torch.zeros(0, batch, dtype=torch.float64)
+
+    def add(self, step: Step) -> None:
+        """Add a step."""
+        fired, quiescent, sops = step.fired.sum((0, 1)).tolist(), step.quiescent.tolist(), step.sops_by_layer.cpu()
+        self.sops_by_layer = sops + self.sops_by_layer if len(self.sops_by_layer) else sops
+        for i, operations in enumerate(sops.sum(0).tolist()):
+            if not self.quiescent[i]:
+                self.steps[i], self.quiescent[i] = step.t, quiescent[i]
+                self.spikes[i] += fired[i]
+                self.sops[i] += round(operations)
+
+    def info(self, i: int, timesteps: int | None = None) -> SpikingInfo:
+        """What image `i` cost up to the last step that was added; timesteps: that step, where it counts past rest."""
+        return SpikingInfo(timesteps or self.steps[i], self.quiescent[i], self.spikes[i], self.sops[i])

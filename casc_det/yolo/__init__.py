@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from casc_det.base.caches import set_config_folders
-from casc_det.heads.detect.nms import nms
+from casc_det.heads.detect.boxes import nms
 
 open_image = Image.open  # Pillow's own: Ultralytics replaces it by one that wants to install packages
 

@@ -12,7 +12,7 @@ from ultralytics.utils.plotting import save_one_box
 from casc_det.base.files import safe_name
 from casc_det.base.terminal import printable
 from casc_det.heads.detect.detections import Detections
-from casc_det.simulation.tally import SpikingInfo
+from casc_det.simulation.step import SpikingInfo
 from casc_det.yolo.images import Frame
 from casc_det.yolo.letterbox import in_original
 

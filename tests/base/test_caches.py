@@ -20,9 +20,9 @@ from numba.core import caching
 caching.CacheImpl._locator_classes.remove(caching.InTreeCacheLocator)
 from casc_det import SpikingYOLO
 (result,) = SpikingYOLO(sys.argv[1]).predict(sys.argv[2], imgsz=64, conf=0.0, timesteps=3, max_det=3)
-from casc_det.simulation.fast import neuron_loops
+from casc_det.simulation.fast import loops
 assert len(result) == 3 and result.spiking.timesteps == 3
-print(getattr(neuron_loops.scan_loop._cache, "cache_path", None))
+print(getattr(loops.scan_loop._cache, "cache_path", None))
 """
 
 

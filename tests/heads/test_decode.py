@@ -6,8 +6,8 @@ import torch
 from conftest import live_yolo
 
 from casc_det.errors import ArgumentError
+from casc_det.heads.detect.boxes import nms
 from casc_det.heads.detect.decode import decode_maps, detect
-from casc_det.heads.detect.nms import nms
 from casc_det.heads.detect.settings import DetectionSettings
 
 

@@ -8,8 +8,7 @@ from conftest import live_yolo
 
 from casc_det import SpikingYOLO, convert
 from casc_det.errors import ArgumentError
-from casc_det.heads.detect.detections import Detections
-from casc_det.heads.detect.same import unchanged
+from casc_det.heads.detect.detections import Detections, unchanged
 from casc_det.heads.policies import Policy, read_policy
 
 TWO = Detections(np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.9, 0.6]), np.array([1, 2]))

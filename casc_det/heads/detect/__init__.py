@@ -1,8 +1,7 @@
 """Everything that makes a detector a detector.
 
-head        from the readout of a batch to the detections of each image
+decode      the head: from the readout maps of a batch to the detections of each image
 settings    which boxes are detections
-decode, nms readout maps -> boxes and scores -> detections
-detections  the one form of detections
-boxes, same areas and overlaps; whether two answers are the same
+detections  the one form of detections, and whether two answers are the same
+boxes       areas, overlaps, non-maximum suppression
 """

@@ -4,14 +4,16 @@ Anchor-free decoding of YOLO: with the cell centre (cx, cy) in cells and the exp
 softmax distributions over 0..reg_max-1 cells, the box is (cx-l, cy-t, cx+r, cy+b) * stride.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from casc_det.heads.detect.boxes import nms
 from casc_det.heads.detect.classes import check_classes
 from casc_det.heads.detect.detections import Detections
-from casc_det.heads.detect.nms import nms
 from casc_det.heads.detect.settings import DetectionSettings
 
 
@@ -67,3 +69,34 @@ def detect(boxes: torch.Tensor, scores: torch.Tensor, settings: DetectionSetting
     values, corners = shares[cells, labels], corners[cells]
     keep = nms(corners, values, labels, settings.iou, settings.max_det)
     return Detections(corners[keep].astype(np.float64), values[keep].astype(np.float64), labels[keep])
+
+
+class Levels(Protocol):
+    """What the head must know of a network, such as a `SpikingGraph` or a `FloatNetwork`."""
+
+    strides: list[int]
+    reg_max: int
+
+
+@dataclass(frozen=True)
+class DetectHead:
+    """strides: pixels per cell of each level. reg_max: bins of the box distribution; 1 means plain distances."""
+
+    strides: Sequence[int]
+    reg_max: int
+
+    @classmethod
+    def of(cls, network: Levels) -> "DetectHead":
+        """The head of a network."""
+        return cls(network.strides, network.reg_max)
+
+    def answers(
+        self, readout: dict[str, torch.Tensor], settings: DetectionSettings, of: Iterable[int] | None = None
+    ) -> list[Detections]:
+        """The detections of each image of a batch, boxes in pixels of the letterboxed image.
+
+        Args:
+            of: the images that are asked for; None: all.
+        """
+        boxes, scores = decode_maps(readout, self.strides, self.reg_max)
+        return [detect(boxes[i], scores[i], settings) for i in (range(len(boxes)) if of is None else of)]

@@ -10,17 +10,15 @@ from typing import TypeGuard
 import torch
 
 from casc_det import graph as g
-from casc_det.simulation.counting import count_sops, rate_scale
 from casc_det.simulation.fast.compiling import compiled
 from casc_det.simulation.fast.counting import count_gaps, weigh
 from casc_det.simulation.fast.memory import Memory, Neurons
 from casc_det.simulation.fast.network import Network
 from casc_det.simulation.fast.neurons import NO_LIMIT, Layer, events, scan
-from casc_det.simulation.fast.readouts import Readouts
 from casc_det.simulation.fast.signals import Events, Rows, Signal, chosen_rows, move, nchw, nhwc, spread
-from casc_det.simulation.fast.temporal import add_up, difference
+from casc_det.simulation.fast.temporal import Readouts, add_up, difference
 from casc_det.simulation.settings import SimulationSettings
-from casc_det.simulation.step import Step, Watch
+from casc_det.simulation.step import Step, Watch, count_sops, rate_scale
 
 SPARSE = 1 / 25  # spikes that pass fewer synapses than this share of a convolution are followed one by one
 

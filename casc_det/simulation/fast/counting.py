@@ -6,9 +6,9 @@ Spikes are uint8 with a zero point, channels last (`simulation.fast.neurons`).
 import numpy as np
 import torch
 
-from casc_det.simulation import counting
+from casc_det.simulation import step
 from casc_det.simulation.fast.compiling import compiled, run_loop
-from casc_det.simulation.fast.counting_loops import gaps_loop, pool_loop, weigh_loop
+from casc_det.simulation.fast.loops import gaps_loop, pool_loop, weigh_loop
 
 
 def weigh(spikes: torch.Tensor, zero: int, synapses: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ def count_gaps(
     counts = start.long()
     for k in range(len(spikes)):
         counts = counts + spikes[k].long() - zero
-        out[k] = counting.count_gaps(counts, wanted.long(), (int(scale[k, 0]), int(scale[k, 1])))
+        out[k] = step.count_gaps(counts, wanted.long(), (int(scale[k, 0]), int(scale[k, 1])))
     return out
 
 

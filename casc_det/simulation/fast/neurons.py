@@ -1,7 +1,7 @@
 """Layers of neurons over many time steps: forms of the one rule, `casc_det.neurons.neuron_step`.
 
 `scan` runs a layer over the steps of a chunk, in its torch form (the rule itself, step by step), its compiled form
-(`neuron_loops`) or its Triton form (`cuda`). `events` is a compiled form that also adds up what few spikes bring. Tests
+(`loops`) or its Triton form (`cuda`). `events` is a compiled form that also adds up what few spikes bring. Tests
 hold each of them to the rule.
 
 Spikes are stored as uint8 with a zero point: -1, 0, 1 are 0, 1, 2 at zero point 1. Feature maps lie channels last, so
@@ -17,7 +17,7 @@ import torch
 
 from casc_det.neurons import NeuronParams, NeuronState, neuron_step
 from casc_det.simulation.fast.compiling import compiled, run_loop
-from casc_det.simulation.fast.neuron_loops import events_loop, scan_loop
+from casc_det.simulation.fast.loops import events_loop, scan_loop
 
 BLOCK = 2048  # neurons whose state stays in the cache while time goes on
 NO_LIMIT = 32767

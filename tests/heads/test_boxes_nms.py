@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casc_det.heads.detect.nms import nms
+from casc_det.heads.detect.boxes import nms
 
 
 def plain_iou(a, b) -> float:

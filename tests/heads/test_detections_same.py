@@ -9,9 +9,8 @@ from conftest import small_graph
 from casc_det.conversion.spiking import convert_graph
 from casc_det.heads import head_of
 from casc_det.heads.detect.boxes import overlaps
-from casc_det.heads.detect.detections import Detections
-from casc_det.heads.detect.head import DetectHead
-from casc_det.heads.detect.same import difference, same_boxes, unchanged
+from casc_det.heads.detect.decode import DetectHead
+from casc_det.heads.detect.detections import Detections, difference, same_boxes, unchanged
 
 TWO = Detections(np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.9, 0.6]), np.array([1, 2]))
 NONE = Detections.of_table(np.zeros((0, 6)))
