@@ -19,15 +19,13 @@ from casc_det.evaluation.energy import ENERGY, EnergyModel
 from casc_det.graph import SpikingGraph, moved
 from casc_det.heads import head_of
 from casc_det.heads.batch import run_batch
-from casc_det.heads.detect.classes import chosen_labels
-from casc_det.heads.detect.settings import DetectionSettings
+from casc_det.heads.detect.settings import DetectionSettings, chosen_labels
 from casc_det.heads.policies import Policy, read_policy
 from casc_det.simulation import SimulationSettings, Simulator, check_timesteps
 from casc_det.simulation.step import Tally
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import Conversion
-from casc_det.yolo.images import Frame
-from casc_det.yolo.letterbox import check_imgsz, letterbox
+from casc_det.yolo.images import Frame, check_imgsz, letterbox
 from casc_det.yolo.results import SpikingResults, make_results
 from casc_det.yolo.sources import Source
 from casc_det.yolo.spiking import spiking_graph

@@ -34,9 +34,8 @@ from casc_det.simulation.cost import count_operations
 from casc_det.simulation.twin import ann_forward
 from casc_det.training.trainer import CascTrainer
 from casc_det.yolo.convert import convert
-from casc_det.yolo.images import read_image
+from casc_det.yolo.images import in_original, letterbox, read_image
 from casc_det.yolo.install import cqrelu_sites
-from casc_det.yolo.letterbox import in_original, letterbox
 from casc_det.yolo.progress import Progress
 
 BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}

@@ -41,7 +41,7 @@ from casc_det.cli.parsing import script_options
 from casc_det.graph.file import load_graph
 from casc_det.neurons import NeuronParams, cif_step, initial_state
 from casc_det.simulation import SimulationSettings, Simulator
-from casc_det.yolo.letterbox import letterbox
+from casc_det.yolo.images import letterbox
 from casc_det.yolo.progress import demo_image
 from casc_det.yolo.sources import Source
 

@@ -25,8 +25,8 @@ from casc_det.graph.zoo import DEFAULT, find
 from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import convert
+from casc_det.yolo.images import letterbox
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
-from casc_det.yolo.letterbox import letterbox
 from casc_det.yolo.network import DetectionModel
 from casc_det.yolo.sources import Source
 

@@ -18,9 +18,8 @@ from casc_det.graph.zoo import find
 from casc_det.training.distill import mean_losses
 from casc_det.yolo.data import hold_out, list_images
 from casc_det.yolo.float_network import float_model
-from casc_det.yolo.images import read_image
+from casc_det.yolo.images import letterbox, read_image
 from casc_det.yolo.install import install_cqrelu
-from casc_det.yolo.letterbox import letterbox
 from casc_det.yolo.network import CQReLUModel
 from casc_det.yolo.weights import load_float
 

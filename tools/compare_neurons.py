@@ -21,8 +21,7 @@ from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 from casc_det.simulation import SimulationSettings, simulate
 from casc_det.simulation.twin import ann_forward
-from casc_det.yolo.images import read_image
-from casc_det.yolo.letterbox import letterbox
+from casc_det.yolo.images import letterbox, read_image
 from casc_det.yolo.sources import Source
 
 VARIANTS = {

@@ -33,8 +33,7 @@ def detect_batch(networks: Networks, images: Sequence[LabelledImage], settings: 
     Raises:
         SourceError: an image cannot be read.
     """
-    from casc_det.yolo.images import read_image
-    from casc_det.yolo.letterbox import letterbox
+    from casc_det.yolo.images import letterbox, read_image
 
     stride = max(networks.graph.strides)
     by_size: dict[tuple[int, ...], list[tuple[LabelledImage, Frame, torch.Tensor]]] = {}
@@ -87,7 +86,7 @@ class Batch:
 
     def add(self, row: str, readout: Readout, seconds: float) -> None:
         """Add the detections of a row, and its seconds for each image."""
-        from casc_det.yolo.letterbox import in_original
+        from casc_det.yolo.images import in_original
 
         head = head_of(self.networks.graph)
         if row == "float" and self.networks.floats is not None:

@@ -19,8 +19,7 @@ from casc_det.studies.folder import fresh_folder, read_cells, resumed_folder
 from casc_det.studies.runner import VERSION, Study, match
 from casc_det.studies.settings import StudySettings, settings_of
 from casc_det.studies.variants import make_grid
-from casc_det.yolo.images import read_image
-from casc_det.yolo.letterbox import check_imgsz
+from casc_det.yolo.images import check_imgsz, read_image
 
 LOGGER = logging.getLogger("casc_det")
 

@@ -31,8 +31,7 @@ from casc_det.studies.folder import CELLS, TRACES, trace_file
 from casc_det.studies.settings import StudySettings
 from casc_det.studies.traces import Trace
 from casc_det.studies.tracing import trace_image
-from casc_det.yolo.images import read_image
-from casc_det.yolo.letterbox import letterbox
+from casc_det.yolo.images import letterbox, read_image
 
 LOGGER = logging.getLogger("casc_det")
 VERSION = 5  # of the records in `cells.jsonl`

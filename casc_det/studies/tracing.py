@@ -14,7 +14,7 @@ from casc_det.simulation import Simulator, Step, check_timesteps
 from casc_det.simulation.fast.convolution import channels_last
 from casc_det.simulation.twin import AnnOutput
 from casc_det.studies.traces import SHOWN, Trace
-from casc_det.yolo.letterbox import in_original
+from casc_det.yolo.images import in_original
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Cameras and URLs: streams, and single images that are fetched."""
 
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -12,18 +11,11 @@ from urllib.request import urlopen
 from ultralytics.data.utils import IMG_FORMATS, VID_FORMATS
 
 from casc_det.errors import SourceError
+from casc_det.yolo.files import WEB
 from casc_det.yolo.images import Frame, read_image, reason_of
 from casc_det.yolo.stream import TIMEOUT
 
-WEB, LIVE = ("http://", "https://"), ("rtsp://", "rtmp://", "tcp://", "udp://")
 MOST_BYTES, MOST_SECONDS = 2**28, 60  # of an image that is fetched
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is a camera's index or a URL."""
-    if text.isdecimal():  # a camera, unless a file or folder is called so
-        return not os.path.exists(text)
-    return text.lower().startswith(WEB + LIVE)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,14 @@ from casc_det.base.arguments import shown
 from casc_det.errors import SourceError
 
 LISTS = (".txt", ".csv")
+WEB, LIVE = ("http://", "https://"), ("rtsp://", "rtmp://", "tcp://", "udp://")
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is a camera's index or a URL."""
+    if text.isdecimal():  # a camera, unless a file or folder is called so
+        return not os.path.exists(text)
+    return text.lower().startswith(WEB + LIVE)
 
 
 def is_video(file: str) -> bool:

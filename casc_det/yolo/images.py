@@ -9,19 +9,25 @@
     PIL images           every mode; EXIF rotation
 
 What is none of these is refused in one line that names the argument and never shows the data.
+
+And images as the network takes them: resized, their aspect kept, and centred on grey (Ultralytics' letterbox).
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch._subclasses import FakeTensor
+from ultralytics.data.augment import LetterBox
+from ultralytics.utils.ops import scale_boxes
 from ultralytics.utils.patches import imread
 
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError, SourceError
+from casc_det.heads.detect.detections import Detections
 from casc_det.yolo import open_image
 
 MOST_PIXELS = 178_956_970  # as Pillow; more are taken for a bomb
@@ -214,3 +220,48 @@ def from_pil(image: Image.Image, name: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))[..., ::-1]
     except Exception as error:  # a lazily opened file may be damaged in any way
         raise ArgumentError(f"{name}: the PIL image cannot be read ({reason_of(error)})") from error
+
+
+LOGGER = logging.getLogger("casc_det")
+LARGEST = 8192  # pixels of a side
+
+
+def check_imgsz(imgsz: object, stride: int) -> tuple[int, int]:
+    """(height, width), rounded up to multiples of `stride`, from an int or a pair.
+
+    Raises:
+        ArgumentError: it is neither, or a side is not from `stride` to 8192.
+    """
+    pair = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    sizes = tuple(pair) if isinstance(pair, list | tuple) else ()
+    if len(sizes) != 2 or any(
+        isinstance(s, bool) or not isinstance(s, int) or not stride <= s <= LARGEST for s in sizes
+    ):
+        raise ArgumentError(
+            f"imgsz: expected an int or [height, width], each from {stride} to {LARGEST}, got {shown(imgsz)}"
+        )
+    height, width = (-(-s // stride) * stride for s in sizes)
+    if (height, width) != sizes:
+        LOGGER.warning(f"imgsz: {imgsz} is no multiple of {stride}, the network's stride; {[height, width]} is used")
+    return height, width
+
+
+def letterbox(image: np.ndarray, imgsz: tuple[int, int], stride: int, rect: bool = True) -> torch.Tensor:
+    """Network input (3, H, W) float32 RGB in 0..1 of an image (H, W, 3) BGR uint8.
+
+    Args:
+        imgsz: (height, width) of the network. rect: pad to multiples of `stride` only.
+    """
+    padded = np.asarray(LetterBox(imgsz, auto=rect, stride=stride)(image=image))
+    return torch.from_numpy(np.ascontiguousarray(padded[..., ::-1].transpose(2, 0, 1))).float() / 255
+
+
+def original_boxes(boxes: np.ndarray, shape: tuple[int, ...], original: tuple[int, ...]) -> torch.Tensor:
+    """Boxes (N, 4) of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W), clipped to it."""
+    there = torch.tensor(boxes, dtype=torch.float64)
+    return torch.as_tensor(scale_boxes((shape[0], shape[1]), there, (original[0], original[1])))
+
+
+def in_original(found: Detections, shape: tuple[int, ...], original: tuple[int, ...]) -> Detections:
+    """Detections of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W, ...)."""
+    return replace(found, boxes=original_boxes(found.boxes, shape, original).numpy())

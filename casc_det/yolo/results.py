@@ -13,8 +13,7 @@ from casc_det.base.files import safe_name
 from casc_det.base.terminal import printable
 from casc_det.heads.detect.detections import Detections
 from casc_det.simulation.step import SpikingInfo
-from casc_det.yolo.images import Frame
-from casc_det.yolo.letterbox import in_original
+from casc_det.yolo.images import Frame, in_original
 
 LONGEST = 200  # characters of a class name that are drawn
 

@@ -17,8 +17,8 @@ from PIL import Image
 from casc_det.base.arguments import check_counts, shown
 from casc_det.base.terminal import printable
 from casc_det.errors import ArgumentError, SourceError
-from casc_det.yolo.address import Address, is_address
-from casc_det.yolo.files import expand, is_video, lines_of
+from casc_det.yolo.address import Address
+from casc_det.yolo.files import expand, is_address, is_video, lines_of
 from casc_det.yolo.images import Frame, as_bgr, check_size, plain, read_image, reason_of
 from casc_det.yolo.stream import Stream
 from casc_det.yolo.video import VideoReader

@@ -11,7 +11,7 @@ pytest.importorskip("triton", reason="Triton comes with the CUDA builds of torch
 CODE = """
 import torch
 from casc_det.simulation.fast.cuda import scan_triton
-from casc_det.simulation.fast.neurons import Layer, scan_torch, tile
+from casc_det.simulation.fast.forms import Layer, scan_torch, tile
 
 random = torch.Generator().manual_seed(0)
 cases = ((5, 2, 9, 8, 0.0, 4), (3, 1, 300, 5, -0.25, 2), (4, 2, 7, 16, float("-inf"), 99))

@@ -23,7 +23,7 @@ from casc_det.graph.bounds import proved_range, unlimited_range
 from casc_det.neurons.schedule import SCHEDULES, Schedule
 from casc_det.simulation import SimulationSettings, Simulator, exact_dtype
 from casc_det.simulation.fast import chunk as chunks
-from casc_det.simulation.fast import compiling, convolution, engine, neurons
+from casc_det.simulation.fast import compiling, convolution, engine, forms
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 
@@ -319,7 +319,7 @@ def test_spikes_followed_one_by_one_or_convolved(share, batch, dtype, monkeypatc
     used = []
     monkeypatch.setattr(chunks, "SPARSE", share)
     monkeypatch.setattr(engine, "CHUNK", 5)
-    monkeypatch.setattr(chunks, "events", lambda *a: used.append(1) or neurons.events(*a))
+    monkeypatch.setattr(chunks, "events", lambda *a: used.append(1) or forms.events(*a))
     for seed in range(3):
         assert_equal_runs(moved(wide_graph(seed), dtype), small_images(batch, 12, seed=seed))
     assert bool(used) == (share > 0 and compiling.numba is not None)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casc_det.neurons import NeuronParams, NeuronState, neuron_step
-from casc_det.simulation.fast import neurons
+from casc_det.simulation.fast import forms
 from casc_det.simulation.fast.compiling import compiled
-from casc_det.simulation.fast.neurons import NO_LIMIT, Layer, events, scan, scan_torch, tile
+from casc_det.simulation.fast.forms import NO_LIMIT, Layer, events, scan, scan_torch, tile
 
 needs_numba = pytest.mark.skipif(not compiled(torch.device("cpu")), reason="this form is compiled by numba")
 LIMITS, LOWS = (-1, 0, 1, 3, 16, NO_LIMIT), (0.0, -0.25, -1.0, float("-inf"))
@@ -104,8 +104,6 @@ def test_events_are_a_convolution_and_the_rule(seed, steps, geometry):
 
 def test_forms_can_differ_from_the_rule(monkeypatch):
     """What is compared above would show a form that differs."""
-    monkeypatch.setattr(
-        neurons, "neuron_step", lambda x, state, params: neuron_step(x, state, params._replace(low=-9.0))
-    )
+    monkeypatch.setattr(forms, "neuron_step", lambda x, state, params: neuron_step(x, state, params._replace(low=-9.0)))
     with pytest.raises(AssertionError):
         test_scan_is_the_rule.hypothesis.inner_test("torch", 3, 6, 7, 4, True, False)

@@ -19,8 +19,7 @@ from casc_det.studies.traces import Trace
 def test_cells_hold_what_plain_simulation_gives(tiny_study, tiny_weights, tiny_coco):
     _, records = tiny_study
     cell, graph = records[0]["result"], SpikingYOLO(tiny_weights).graph
-    from casc_det.yolo.images import read_image
-    from casc_det.yolo.letterbox import letterbox
+    from casc_det.yolo.images import letterbox, read_image
 
     images = [letterbox(read_image(tiny_coco.parent / f"{k}.png").image, (64, 64), 32, False) for k in range(3)]
     spikes = torch.zeros(40, dtype=torch.float64)

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from casc_det.heads.detect.boxes import nms
-from casc_det.heads.detect.classes import check_classes
 from casc_det.heads.detect.detections import Detections
-from casc_det.heads.detect.settings import DetectionSettings
+from casc_det.heads.detect.settings import DetectionSettings, check_classes
 
 
 def decode_maps(

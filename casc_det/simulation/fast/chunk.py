@@ -11,10 +11,9 @@ import torch
 
 from casc_det import graph as g
 from casc_det.simulation.fast.compiling import compiled
-from casc_det.simulation.fast.counting import count_gaps, weigh
+from casc_det.simulation.fast.forms import NO_LIMIT, Layer, count_gaps, events, scan, weigh
 from casc_det.simulation.fast.memory import Memory, Neurons
 from casc_det.simulation.fast.network import Network
-from casc_det.simulation.fast.neurons import NO_LIMIT, Layer, events, scan
 from casc_det.simulation.fast.signals import Events, Rows, Signal, chosen_rows, move, nchw, nhwc, spread
 from casc_det.simulation.fast.temporal import Readouts, add_up, difference
 from casc_det.simulation.settings import SimulationSettings

@@ -1,6 +1,6 @@
 """Convolutions of spike trains: exact sums of integers in 8 bits where the processor has it, else in floats.
 
-Spikes are uint8 with a zero point, channels last (see `simulation.fast.neurons`). oneDNN adds 8-bit products in 32-bit
+Spikes are uint8 with a zero point, channels last (see `simulation.fast.forms`). oneDNN adds 8-bit products in 32-bit
 integers; in float32 the same sums are exact because all of them stay below 2^24 (`casc_det.conversion.integer`).
 """
 

@@ -1,4 +1,4 @@
-"""The Triton form of `casc_det.simulation.fast.neurons.scan`, for CUDA.
+"""The Triton form of `casc_det.simulation.fast.forms.scan`, for CUDA.
 
 Tested in Triton's interpreter; not measured on a GPU yet.
 """
@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from casc_det.simulation.fast.neurons import Layer
+from casc_det.simulation.fast.forms import Layer
 
 BLOCK = 1024
 

@@ -7,7 +7,7 @@ import torch
 from casc_det import graph as g
 from casc_det.simulation.checks import depths, spiking_convolutions, synapses
 from casc_det.simulation.fast.convolution import SpikeConvolution
-from casc_det.simulation.fast.neurons import tile
+from casc_det.simulation.fast.forms import tile
 
 
 class Network:

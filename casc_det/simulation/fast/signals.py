@@ -1,6 +1,6 @@
 """Signals of a chunk of K steps of B images inside the fast engine, and what moves them about without a neuron.
 
-Feature maps are (R, H, W, C), R = K*B rows; spikes are uint8 with a zero point (`casc_det.simulation.fast.neurons`).
+Feature maps are (R, H, W, C), R = K*B rows; spikes are uint8 with a zero point (`casc_det.simulation.fast.forms`).
 """
 
 from collections.abc import Callable, Sequence

@@ -7,10 +7,9 @@ import torch
 from casc_det import graph as g
 from casc_det.neurons.schedule import Schedule
 from casc_det.simulation.fast.compiling import compiled
-from casc_det.simulation.fast.counting import pool
+from casc_det.simulation.fast.forms import maps, pool
 from casc_det.simulation.fast.memory import Memory
 from casc_det.simulation.fast.network import Network
-from casc_det.simulation.fast.neurons import maps
 from casc_det.simulation.fast.signals import Signal, nchw, nhwc, spread
 
 

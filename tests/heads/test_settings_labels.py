@@ -3,7 +3,7 @@
 import pytest
 
 from casc_det.errors import ArgumentError
-from casc_det.heads.detect.classes import chosen_labels, read_classes
+from casc_det.heads.detect.settings import chosen_labels, read_classes
 
 NAMES = ["cat", "dog", "traffic light"]
 

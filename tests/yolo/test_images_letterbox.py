@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from casc_det.errors import ArgumentError
-from casc_det.yolo.letterbox import check_imgsz, letterbox, original_boxes
+from casc_det.yolo.images import check_imgsz, letterbox, original_boxes
 from casc_det.yolo.sources import Source
 
 
