@@ -3,11 +3,12 @@
 Each raises ArgumentError with one line: the argument, what was expected, what came.
 """
 
+import math
 import reprlib
 from collections.abc import Iterable
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from casc_det.errors import ArgumentError
 
@@ -20,6 +21,16 @@ def shown(value: object) -> str:
         return text
     size = f" of {len(value)}" if isinstance(value, list | tuple | dict | set | bytes | bytearray) else ""
     return f"{type(value).__name__}{size}"
+
+
+def is_integer(value: object, low: float, high: float = math.inf) -> TypeGuard[int]:
+    """Whether it is an integer from `low` to `high`; True and False are none."""
+    return isinstance(value, int) and is_number(value, low, high)
+
+
+def is_number(value: object, low: float, high: float = math.inf) -> TypeGuard[float]:
+    """Whether it is a number from `low` to `high`; NaN, True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def check_flags(**values: object) -> None:
@@ -39,7 +50,7 @@ def check_texts(**values: object) -> None:
 def check_counts(**values: object) -> None:
     """Raise ArgumentError where a value is no integer above 0."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_integer(value, 1):
             raise ArgumentError(f"{name}: expected an integer above 0, got {shown(value)}")
 
 

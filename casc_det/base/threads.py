@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from casc_det.base.arguments import shown
+from casc_det.base.arguments import is_integer, shown
 from casc_det.errors import ArgumentError
 
 MOST = 1024
@@ -27,7 +27,7 @@ STAT = Path("/proc/stat")  # ticks of each core
 
 def check_threads(threads: Any) -> int | str:
     """`threads` itself, "auto" or an integer from 1 to 1024, or ArgumentError."""
-    if threads != "auto" and (isinstance(threads, bool) or not isinstance(threads, int) or not 0 < threads <= MOST):
+    if threads != "auto" and not is_integer(threads, 1, MOST):
         raise ArgumentError(f"threads: expected an integer from 1 to {MOST} or 'auto', got {shown(threads)}")
     return threads
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from casc_det.base.arguments import is_integer
 from casc_det.errors import ArgumentError
 from casc_det.evaluation.precision import interpolated, mean_at_recalls
 
@@ -29,11 +30,10 @@ class Outcomes:
     positives: np.ndarray
 
 
-def check_draws(draws: object) -> int:
-    """A number of draws, or ArgumentError."""
-    if isinstance(draws, bool) or not isinstance(draws, int) or not 0 <= draws <= LARGEST:
+def check_draws(draws: object) -> None:
+    """Raise ArgumentError where it is no number of draws."""
+    if not is_integer(draws, 0, LARGEST):
         raise ArgumentError(f"bootstrap: expected an integer from 0 (no interval) to {LARGEST}, got {draws!r}")
-    return draws
 
 
 def weighted_ap(classes: list[Outcomes], weights: np.ndarray) -> np.ndarray:

@@ -9,11 +9,12 @@ M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2
     neuron updates are given apart: one for each neuron and step
 """
 
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from casc_det.base.arguments import is_number
 from casc_det.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ class EnergyModel:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and value >= 0):
+            if not is_number(value, 0, sys.float_info.max):
                 raise ArgumentError(f"{name}: expected picojoules, a number of at least 0, got {value!r}")
 
 

@@ -3,8 +3,7 @@
 A bound is proved from the weights alone, so it holds for every image, time step and order of addition.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 
@@ -15,23 +14,12 @@ LARGEST = 127
 EXACT_BELOW = 2**24
 
 
-@dataclass(frozen=True)
-class Range:
-    """bounds: the largest magnitude that can be reached, by node: potentials or sums that a convolution drives, and the
-    running sums of other nodes."""
-
-    bounds: Mapping[str, int]
-
-    @property
-    def largest(self) -> int:
-        """The largest of all."""
-        return max(self.bounds.values())
-
-
-def proved_range(graph: g.SpikingGraph) -> Range:
+def proved_range(graph: g.SpikingGraph) -> dict[str, int]:
     """Bounds of every potential and every sum of an integer graph, at any time step and in any order of addition.
 
-    This is for CIF neurons with WSC, which every answer of a detector comes from; see `unlimited_range` for others.
+    By node: the largest magnitude of the potentials or sums that a convolution drives, and of the running sums of other
+    nodes. This is for CIF neurons with WSC, which every answer of a detector comes from; see `unlimited_range` for
+    others.
 
     Raises:
         ConversionError: a bound is not below 2^24, or a weight is no integer from -127 to 127.
@@ -39,14 +27,14 @@ def proved_range(graph: g.SpikingGraph) -> Range:
     for node in graph.of_type(g.Conv):
         if not torch.equal(node.weight, node.weight.round().clamp(-LARGEST, LARGEST)):
             raise ConversionError(f"graph: '{node.name}' has weights that are no whole numbers of 8 bits")
-    result = _range(graph, graph.levels, graph.levels, graph.levels + 1)
-    worst = max(result.bounds, key=result.bounds.__getitem__)
-    if result.largest >= EXACT_BELOW:
-        raise ConversionError(f"graph: values of '{worst}' may reach {result.largest}, which is not below 2^24")
-    return result
+    bounds = _range(graph, graph.levels, graph.levels, graph.levels + 1)
+    worst = max(bounds, key=bounds.__getitem__)
+    if bounds[worst] >= EXACT_BELOW:
+        raise ConversionError(f"graph: values of '{worst}' may reach {bounds[worst]}, which is not below 2^24")
+    return bounds
 
 
-def unlimited_range(graph: g.SpikingGraph, steps: int, wakes: int) -> Range:
+def unlimited_range(graph: g.SpikingGraph, steps: int, wakes: int) -> dict[str, int]:
     """`proved_range` after `steps` steps, `wakes` of them with input, of neurons whose counts have no upper limit.
 
     A count grows by at most one a step. A potential is below its threshold or falls only by what comes in since it was
@@ -55,22 +43,23 @@ def unlimited_range(graph: g.SpikingGraph, steps: int, wakes: int) -> Range:
     return _range(graph, steps, wakes, 2)
 
 
-def _range(graph: g.SpikingGraph, counts: int, wakes: int, thetas: int) -> Range:
+def _range(graph: g.SpikingGraph, counts: int, wakes: int, thetas: int) -> dict[str, int]:
     """The bounds for neurons with counts up to `counts` after `wakes` steps with input.
 
     A count lies in 0..counts at all times, a pixel's running sum in 0..255 wakes, a bias's between 0 and its share. So
     the running input of a neuron lies between its negative and its positive weights times these, and its potential
     differs from that by at most `thetas` thresholds.
     """
-    theta = {node.inputs[0]: torch.as_tensor(node.theta).flatten().double() for node in graph.of_type(g.Neuron)}
+    graph = g.moved(graph, torch.float64)  # on the CPU, where the walk begins
+    theta = {node.inputs[0]: torch.as_tensor(node.theta).flatten() for node in graph.of_type(g.Neuron)}
 
     def driven(node: g.Conv, part: torch.Tensor) -> torch.Tensor:
-        bias = (node.bias.double() * (wakes / graph.levels)).abs().ceil().copysign(node.bias)
-        most = reach(node.weight.double(), bias, node.per_weight(part), counts)
+        bias = (node.bias * (wakes / graph.levels)).abs().ceil().copysign(node.bias)
+        most = reach(node.weight, bias, node.per_weight(part), counts)
         return most + theta.get(node.name, torch.zeros(())) * thetas
 
     tops = largest_counts(graph, counts, wakes, driven)
-    return Range({name: int(top.max()) for name, top in tops.items()})
+    return {name: int(top.max()) for name, top in tops.items()}
 
 
 def reach(weight: torch.Tensor, bias: torch.Tensor, top: torch.Tensor, levels: int) -> torch.Tensor:

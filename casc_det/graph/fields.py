@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 
 import torch
 
+from casc_det.base.arguments import is_integer, is_number
 from casc_det.errors import ConversionError
 
 LARGEST = 64  # level, kernel, stride, padding, dilation, factor of an upsampling
@@ -36,14 +37,9 @@ def integers(count: int, low: int) -> Rule:
     return Rule(f"{count} integers from {low} to {LARGEST}", test)
 
 
-def is_integer(value: object, low: int, high: int) -> bool:
-    """Whether it is an integer from `low` to `high`; booleans are none."""
-    return type(value) is int and low <= value <= high
-
-
-def is_positive(value: Any) -> bool:
-    """Whether it is a number from 1e-9 to 1e9; booleans are none."""
-    return type(value) in (int, float) and 1e-9 <= value <= 1e9
+def is_positive(value: object) -> bool:
+    """Whether it is a number that a threshold or a clip can be."""
+    return is_number(value, 1e-9, 1e9)
 
 
 def is_per_channel(value: object) -> bool:

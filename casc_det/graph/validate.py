@@ -163,7 +163,7 @@ def check_values(graph: g.SpikingGraph) -> None:
                 node.refuse(f"has values of {key} that are not above 0")
             if graph.integer and key in ("theta", "bias") and not torch.equal(value, value.round()):
                 node.refuse(f"has values of {key} that are no integers")
-    bounds = proved_range(graph).bounds if graph.integer else real_range(graph)
+    bounds = proved_range(graph) if graph.integer else real_range(graph)
     for node in graph.of_type(g.Readout):
         scale = 1.0 if node.scale is None else float(node.scale.max())
         if float(bounds[node.inputs[0]]) * scale > EXACT_BELOW * graph.levels:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from casc_det.base.arguments import is_integer
 from casc_det.errors import ArgumentError
 
 MAX_LEVELS = 64
@@ -22,7 +23,7 @@ MIN_CLIP = 1e-4
 
 def check_levels(levels: object) -> int:
     """Return `levels` (Q), or raise ArgumentError when it is not an integer from 1 to 64."""
-    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MAX_LEVELS:
+    if not is_integer(levels, 1, MAX_LEVELS):
         raise ArgumentError(
             f"levels: expected an integer from 1 to {MAX_LEVELS}, got {levels!r}; typical are 4, 8 and 16"
         )

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from casc_det.base.arguments import is_integer
 from casc_det.errors import ArgumentError
 from casc_det.neurons import kind_of
 
@@ -44,7 +45,7 @@ class Schedule:
     delay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.wake is not None and (type(self.wake) is not int or self.wake < 1):
+        if self.wake is not None and not is_integer(self.wake, 1):
             raise ArgumentError(f"wake: expected an integer of at least 1, or None for ever, got {self.wake!r}")
 
     def awake(self, t: int) -> bool:

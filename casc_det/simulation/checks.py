@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from casc_det import graph as g
-from casc_det.base.arguments import shown
+from casc_det.base.arguments import is_integer, shown
 from casc_det.errors import ArgumentError
 from casc_det.graph.bounds import EXACT_BELOW, unlimited_range
 from casc_det.neurons import is_own, kind_of
@@ -67,7 +67,7 @@ def check_timesteps(timesteps: int | str, graph: g.SpikingGraph, settings: Simul
                 f"delay: {settings.delay!r} may take {steps} steps to rest, at most {MOST_STEPS} can be run"
             )
         return steps
-    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 0 < timesteps <= MOST_STEPS:
+    if not is_integer(timesteps, 1, MOST_STEPS):
         raise ArgumentError(f"timesteps: expected an integer from 1 to {MOST_STEPS} or 'auto', got {shown(timesteps)}")
     return timesteps
 
@@ -106,7 +106,7 @@ def _fits(graph: g.SpikingGraph, steps: int, settings: SimulationSettings, dtype
         return False
     if not graph.integer or (most is not None and wake <= graph.levels):
         return True
-    return unlimited_range(graph, steps, wake).largest < EXACT[dtype]
+    return max(unlimited_range(graph, steps, wake).values()) < EXACT[dtype]
 
 
 def _largest_pooled(graph: g.SpikingGraph) -> int:

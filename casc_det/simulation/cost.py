@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from casc_det import graph as g
-from casc_det.base.arguments import shown
+from casc_det.base.arguments import is_integer, shown
 from casc_det.errors import ArgumentError
 from casc_det.graph.bounds import proved_range
+from casc_det.graph.fields import LARGEST_SIDE
 from casc_det.simulation import depths
 
 
@@ -65,11 +66,13 @@ def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
     """Facts about a spiking graph as JSON values; neurons and MACs are those of one square image."""
     stride = max(graph.strides)
     size = -(-graph.imgsz // stride) * stride if imgsz is None else imgsz
-    if isinstance(size, bool) or not isinstance(size, int) or not stride <= size <= 8192 or size % stride:
-        raise ArgumentError(f"imgsz: expected a multiple of {stride} from {stride} to 8192, got {shown(size)}")
+    if not is_integer(size, stride, LARGEST_SIDE) or size % stride:
+        raise ArgumentError(
+            f"imgsz: expected a multiple of {stride} from {stride} to {LARGEST_SIDE}, got {shown(size)}"
+        )
     operations = count_operations(graph, size, size)
     arithmetic = (
-        f"8-bit weights, whole numbers up to {proved_range(graph).largest} (below 2^24)"
+        f"8-bit weights, whole numbers up to {max(proved_range(graph).values())} (below 2^24)"
         if graph.integer
         else "real-valued"
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from casc_det.base.arguments import shown
+from casc_det.base.arguments import is_number, shown
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS, is_own, kind_of
 from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
@@ -39,7 +39,7 @@ class SimulationSettings:
                 raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}")
         for name in ("hysteresis", "delay"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_STEPS:
+            if not is_number(value, 0, MOST_STEPS):
                 raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {shown(value)}")
         self.check_engine()
 

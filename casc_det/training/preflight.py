@@ -13,7 +13,7 @@ import torch
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.files import get_latest_run
 
-from casc_det.base.arguments import check_texts
+from casc_det.base.arguments import check_texts, is_number
 from casc_det.errors import ArgumentError, CascError, UsageError, WeightsError, nearest
 from casc_det.neurons.activation import check_levels
 from casc_det.training.arguments import OWN
@@ -44,7 +44,7 @@ def check_arguments(arguments: dict) -> None:
         value, largest = arguments.get(key), argument.largest
         if value is None or largest is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:
+        if not is_number(value, 0, largest):
             upper = f"from 0 to {largest:g}" if largest < math.inf else "of at least 0"
             raise ArgumentError(f"{key}: expected a number {upper}, got {value!r}")
 

@@ -9,11 +9,12 @@ import torch
 
 from casc_det import __version__
 from casc_det import graph as g
-from casc_det.base.arguments import shown
+from casc_det.base.arguments import is_integer, shown
 from casc_det.conversion.audit import AuditRow
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError, WeightsError
+from casc_det.graph.fields import LARGEST_SIDE
 from casc_det.graph.file import load_graph, save_graph
 from casc_det.graph.zoo import find
 from casc_det.yolo.capture import capture
@@ -54,8 +55,8 @@ def convert(model: Any, imgsz: int | None = None, precision: str = "integer", tr
     """
     if precision not in ("integer", "float"):
         raise ArgumentError(f"precision: expected integer or float, got {precision!r}")
-    if imgsz is not None and (isinstance(imgsz, bool) or not isinstance(imgsz, int) or not 32 <= imgsz <= 8192):
-        raise ArgumentError(f"imgsz: expected an integer from 32 to 8192, got {shown(imgsz)}")
+    if imgsz is not None and not is_integer(imgsz, 32, LARGEST_SIDE):
+        raise ArgumentError(f"imgsz: expected an integer from 32 to {LARGEST_SIDE}, got {shown(imgsz)}")
     meta: dict[str, Any] = {"casc_det": __version__, "method": "CASC, arXiv 2406.05371"}
     if isinstance(model, str | Path):
         path = find(model)

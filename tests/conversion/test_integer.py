@@ -81,7 +81,7 @@ def test_ann_is_the_plain_loop_over_whole_numbers(graph, seed):
 @settings(max_examples=30)
 @given(integer_graphs, seeds)
 def test_every_value_is_whole_and_within_the_proved_range(graph, seed):
-    bounds = proved_range(graph).bounds
+    bounds = proved_range(graph)
     for step in simulate(graph, small_images(seed=seed).float(), engine="reference"):
         for node in graph.of_type(g.Neuron):
             v, n = step.states[node.name]
