@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,14 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8; what has no place in it (half of a surrogate pair, from an undecodable file name) is escaped."""
     return write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def hash_of(parts: Iterable[str | bytes]) -> str:
+    """SHA-256 of texts and bytes, one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", "backslashreplace") if isinstance(part, str) else part)
+    return digest.hexdigest()
 
 
 def safe_name(text: object, most: int = 150) -> str:

@@ -1,18 +1,18 @@
 """Records as lines of JSON, each with a checksum: what was written before a kill or a full disk can be trusted."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from casc_det.base.files import hash_of
 from casc_det.errors import OutputError
 
 CHECK = "sha256"  # the last key of each line of `append_lines`
 
 
 def _digest(record: dict) -> str:
-    return hashlib.sha256(json.dumps(record).encode()).hexdigest()
+    return hash_of([json.dumps(record)])
 
 
 def append_lines(file: Path, records: list[dict]) -> None:

@@ -10,8 +10,7 @@ from casc_det.cli.options import Option, Verb
 
 def run(options: dict[str, Any]) -> int:
     """Print a line for each file of weights."""
-    import hashlib
-
+    from casc_det.base.files import hash_of
     from casc_det.graph.zoo import DEFAULT, folders, shipped
 
     found = shipped()
@@ -20,7 +19,7 @@ def run(options: dict[str, Any]) -> int:
             {
                 **entry._asdict(),
                 "path": str(entry.path),
-                "sha256": hashlib.sha256(entry.path.read_bytes()).hexdigest(),
+                "sha256": hash_of([entry.path.read_bytes()]),
             }
             for entry in found
         ]

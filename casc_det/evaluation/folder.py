@@ -3,7 +3,6 @@
 A line that a kill cut short is dropped when the run goes on, and its image is done again.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from casc_det import __version__
-from casc_det.base.files import write_json
+from casc_det.base.files import hash_of, write_json
 from casc_det.base.folders import locked, run_folder
 from casc_det.base.lines import read_lines
 from casc_det.evaluation.networks import Networks
-from casc_det.evaluation.resume import check_settings, fingerprint, fingerprint_network, read_settings
+from casc_det.evaluation.resume import check_settings, fingerprint_network, read_settings
 from casc_det.evaluation.settings import ValidationSettings
+from casc_det.graph.file import fingerprint
 
 SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "results.csv"
 RECORDS, PREDICTIONS = "detections.*.jsonl", "predictions_*.json"
@@ -84,5 +84,5 @@ def run_settings(networks: Networks, settings: ValidationSettings, protocol: str
         "engine": simulation.engine,
         "device": graph.device.type,
         "protocol": protocol,
-        "classes": hashlib.sha256(json.dumps(labels).encode()).hexdigest(),
+        "classes": hash_of([json.dumps(labels)]),
     }

@@ -5,16 +5,15 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from casc_det.base.files import hash_of
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.truth import Truth
-from casc_det.graph import SpikingGraph
+from casc_det.graph.file import hashed
 
 if TYPE_CHECKING:
     from casc_det.yolo.float_network import FloatNetwork
@@ -30,67 +29,24 @@ HASHED = {
 NAMES_ONLY = ("data", "graphs")  # kept to be read, not compared
 
 
-class Digest(Protocol):
-    """A hash of `hashlib`."""
-
-    def update(self, data: bytes, /) -> None:
-        """Add bytes."""
-
-
-def _hashed(update: Callable[[Digest], None]) -> str:
-    digest = hashlib.sha256()
-    update(digest)
-    return digest.hexdigest()
-
-
-def _add_tensor(digest: Digest, value: torch.Tensor) -> None:
-    digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-    digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-
-
-def fingerprint(graph: SpikingGraph) -> str:
-    """A hash of everything in a graph that its answers depend on; of its values, whatever dtype holds them."""
-
-    def update(digest: Digest) -> None:
-        kind = (graph.names, graph.strides, graph.reg_max, graph.levels, graph.integer)
-        digest.update(repr(kind).encode("utf-8", "backslashreplace"))
-        for node in graph.nodes:
-            digest.update(f"{type(node).__name__} {node.name} {node.inputs}".encode("utf-8", "backslashreplace"))
-            for value in vars(node).values():
-                if isinstance(value, torch.Tensor):
-                    _add_tensor(digest, value.double())
-                else:
-                    digest.update(repr(value).encode("utf-8", "backslashreplace"))
-
-    return _hashed(update)
-
-
 def fingerprint_network(network: "FloatNetwork") -> str:
     """A hash of the layers, tensors and class names of a `FloatNetwork`."""
-
-    def update(digest: Digest) -> None:
-        digest.update(f"{network.model}{network.names}".encode("utf-8", "backslashreplace"))
-        for name, value in network.model.state_dict().items():
-            digest.update(name.encode("utf-8", "backslashreplace"))
-            _add_tensor(digest, value)
-
-    return _hashed(update)
+    parts: list[str | bytes] = [f"{network.model}{network.names}"]
+    for name, value in network.model.state_dict().items():
+        parts += name, *hashed(value)
+    return hash_of(parts)
 
 
 def fingerprint_objects(truth: Truth) -> str:
     """A hash of everything in a data set but the paths and the content of its image files."""
-
-    def update(digest: Digest) -> None:
-        digest.update(repr((truth.kind, truth.names, truth.category_ids)).encode("utf-8", "backslashreplace"))
-        for image in truth.images:
-            for field in fields(image):
-                value = getattr(image, field.name)
-                if isinstance(value, np.ndarray):
-                    digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
-                elif field.name != "path":
-                    digest.update(f"{field.name} {value!r}".encode("utf-8", "backslashreplace"))
-
-    return _hashed(update)
+    parts: list[str | bytes] = [repr((truth.kind, truth.names, truth.category_ids))]
+    for image in truth.images:
+        for name, value in vars(image).items():
+            if isinstance(value, np.ndarray):
+                parts += f"{value.dtype} {value.shape}", value.tobytes()
+            elif name != "path":
+                parts.append(f"{name} {value!r}")
+    return hash_of(parts)
 
 
 def fingerprint_images(truth: Truth) -> str:
@@ -100,15 +56,15 @@ def fingerprint_images(truth: Truth) -> str:
     common. Simulating an image takes a hundred times as long as reading it.
     """
 
-    def update(digest: Digest) -> None:
+    def parts() -> Iterator[bytes]:
         for image in truth.images:
             try:
                 content = Path(image.path).read_bytes()
             except OSError:  # it is named when it is to be simulated
                 content = b"cannot be read"
-            digest.update(hashlib.sha256(content).digest())
+            yield hashlib.sha256(content).digest()
 
-    return _hashed(update)
+    return hash_of(parts())
 
 
 def data_settings(truth: Truth) -> dict:

@@ -11,7 +11,6 @@ A file is looked at in this order: its size against its header, the JSON, the gr
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import shlex
@@ -24,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from casc_det import graph as g
-from casc_det.base.files import write_bytes
+from casc_det.base.files import hash_of, write_bytes
 from casc_det.errors import ArgumentError, ConversionError, WeightsError
 from casc_det.graph.fields import shown
 from casc_det.graph.validate import check_structure, check_values, validate
@@ -69,11 +68,23 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
 
 def checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
     """SHA-256 of the JSON of a graph and of its tensors as they are stored: names, types, shapes and bytes."""
-    digest = hashlib.sha256(text.encode())
-    for key, value in sorted(tensors.items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return hash_of([text, *(part for key, value in sorted(tensors.items()) for part in (f"{key} ", *hashed(value)))])
+
+
+def fingerprint(graph: g.SpikingGraph) -> str:
+    """SHA-256 of everything in a graph that its answers depend on; of its values, whatever dtype holds them."""
+    parts: list[str | bytes] = [repr((graph.names, graph.strides, graph.reg_max, graph.levels, graph.integer))]
+    for node in graph.nodes:
+        parts.append(f"{type(node).__name__} {node.name} {node.inputs}")
+        for value in vars(node).values():
+            parts += hashed(value.double()) if isinstance(value, torch.Tensor) else [repr(value)]
+    return hash_of(parts)
+
+
+def hashed(value: torch.Tensor) -> tuple[str, bytes]:
+    """What is hashed of a tensor: dtype, shape and bytes."""
+    flat = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return f"{value.dtype} {tuple(value.shape)}", flat.numpy().tobytes()
 
 
 def load_graph(

@@ -4,7 +4,6 @@ One safetensors file holds it: tensors `pixels`, `quiescent`, `v/<layer>`, `n/<l
 and in the metadata key `casc_det_state` the step, the settings and the fingerprint of the graph as JSON.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save
 from casc_det import graph as g
 from casc_det.base.files import write_bytes
 from casc_det.errors import ArgumentError
+from casc_det.graph.file import fingerprint
 from casc_det.neurons import NeuronState
 from casc_det.simulation.settings import SimulationSettings
 
@@ -64,7 +64,7 @@ class State:
         tensors |= {f"sums/{name}": x for name, x in self.sums.items()}
         tensors |= {f"sent/{name}": x for name, x in self.sent.items()}
         values = {key: x.detach().cpu().clone(memory_format=torch.contiguous_format) for key, x in tensors.items()}
-        header = {"version": VERSION, "t": self.t, "settings": asdict(self.settings), "graph": fingerprint(self.graph)}
+        header = {"version": VERSION, "t": self.t, "settings": asdict(self.settings), "graph": made_of(self.graph)}
         try:
             return write_bytes(path, save(values, {KEY: json.dumps(header)}))
         except OSError as error:
@@ -85,7 +85,7 @@ def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSett
         for key in sorted(values.keys() - {"pixels", "quiescent"}):
             part, _, name = key.partition("/")
             by_part[part][name] = values[key]
-        version, t, how, made_of = (header[key] for key in ("version", "t", "settings", "graph"))
+        version, t, how, own = (header[key] for key in ("version", "t", "settings", "graph"))
         neurons = {name: NeuronState(v, by_part["n"][name]) for name, v in by_part["v"].items()}
         fields = (t, values["pixels"], neurons, by_part["sums"], by_part["sent"], values["quiescent"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
@@ -93,29 +93,23 @@ def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSett
         raise ArgumentError(f"state: '{path}' is no state of a simulation ({reason})") from error
     if version != VERSION:
         raise ArgumentError(f"state: '{path}' has version {version}, expected {VERSION}; update casc_det")
-    if made_of != fingerprint(graph):
+    if own != made_of(graph):
         raise ArgumentError(f"state: '{path}' is of another graph; load it with the graph that it was made with")
     if how != asdict(settings):
         raise ArgumentError(f"state: '{path}' is of other settings, {how}; use these")
     return State(graph, settings, *fields)
 
 
-def fingerprint(graph: g.SpikingGraph) -> str:
-    """SHA-256 of all that a simulation of a graph depends on: nodes, levels, kind, and every value of its tensors."""
-    digest = hashlib.sha256(f"{graph.levels} {graph.integer}".encode())
-    for node in graph.nodes:
-        digest.update(f"{type(node).__name__} {node.name} {node.inputs} {sorted(g.settings(node).items())}".encode())
-        for key, value in sorted(g.tensors(node).items()):
-            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def made_of(graph: g.SpikingGraph) -> str:
+    """What tells apart the graphs that a state can belong to."""
+    return f"{fingerprint(graph)} {graph.dtype}"
 
 
 def check_state(state: State, graph: g.SpikingGraph, settings: SimulationSettings) -> None:
     """Raise ArgumentError where a state is not one of this graph and these settings."""
     if not isinstance(state, State):
         raise ArgumentError(f"state: expected a State of Simulator.start, got {type(state).__name__}")
-    if state.graph is not graph and fingerprint(state.graph) != fingerprint(graph):
+    if state.graph is not graph and made_of(state.graph) != made_of(graph):
         raise ArgumentError(
             "state: it is of another graph; go on with the simulator of the graph that it was made with"
         )

@@ -7,9 +7,8 @@ import torch
 
 from casc_det.conversion.integer import to_integer, with_levels
 from casc_det.errors import WeightsError
-from casc_det.evaluation.resume import fingerprint
 from casc_det.graph import SpikingGraph, moved
-from casc_det.graph.file import load_graph
+from casc_det.graph.file import fingerprint, load_graph
 from casc_det.graph.zoo import find
 from casc_det.simulation import Simulator, exact_dtype
 from casc_det.studies.records import variant_of

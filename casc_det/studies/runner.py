@@ -1,6 +1,5 @@
 """Running the cells of a study: every image is traced once in each of them, then the cell is scored."""
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from casc_det.base.files import without_nan
+from casc_det.base.files import hash_of, without_nan
 from casc_det.base.lines import append_lines
 from casc_det.base.provenance import provenance
 from casc_det.base.threads import computing
@@ -178,6 +177,6 @@ def made_with(cell: Cell) -> dict:
         **provenance(f"casc-det study {VERSION}"),
         "numpy": np.__version__,
         "graph": cell.fingerprint,
-        "file_sha256": hashlib.sha256(find(cell.variant.weights).read_bytes()).hexdigest(),
+        "file_sha256": hash_of([find(cell.variant.weights).read_bytes()]),
         "device": str(cell.graph.device),
     }

@@ -1,10 +1,10 @@
 """The grid of a study: which network, neuron, schedule and disturbance of the images each cell has."""
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from itertools import product
 
+from casc_det.base.files import hash_of
 from casc_det.neurons import kind_of
 from casc_det.simulation import PLAIN, SimulationSettings
 from casc_det.studies.settings import StudySettings, listed
@@ -46,7 +46,7 @@ class Variant:
     def key(self, graph: str) -> str:
         """Short and unique: the name of the folder of this variant of a graph with the fingerprint `graph`."""
         content = {**self.values(), "weights": graph}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return hash_of([json.dumps(content, sort_keys=True)])[:12]
 
     @property
     def network(self) -> str:

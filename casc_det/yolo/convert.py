@@ -1,6 +1,5 @@
 """`convert`: from a trained network or its file to a spiking graph that can be saved."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from casc_det import __version__
 from casc_det import graph as g
 from casc_det.base.arguments import is_integer, shown
+from casc_det.base.files import hash_of
 from casc_det.conversion.audit import AuditRow
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
@@ -65,7 +65,7 @@ def convert(model: Any, imgsz: int | None = None, precision: str = "integer", tr
         if path.suffix != ".pt":
             raise WeightsError(f"weights: expected a .pt checkpoint of casc-det train or a spiking graph, got '{path}'")
         model = read_checkpoint(path, trust)
-        meta |= {"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        meta |= {"source": path.name, "source_sha256": hash_of([path.read_bytes()])}
     model = getattr(model, "model", model) if type(model).__name__ == "YOLO" else model
     trained = getattr(model, "args", None) or {}
     trained = dict(trained) if isinstance(trained, dict) else dict(vars(trained))

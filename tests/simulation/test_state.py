@@ -15,7 +15,7 @@ from casc_det.errors import ArgumentError
 from casc_det.neurons import NeuronState
 from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.simulation.fast import compiling
-from casc_det.simulation.state import fingerprint
+from casc_det.simulation.state import made_of
 
 ENGINES = ("fast", "reference")
 
@@ -126,7 +126,7 @@ def test_states_of_others_are_refused(tmp_path):
             ours.load(tmp_path / "damaged")
 
 
-def test_fingerprint_changes_with_whatever_a_simulation_depends_on():
+def test_what_a_state_is_made_of_changes_with_whatever_a_simulation_depends_on():
     graph = spiking("conv", "max")
     conv, neuron = graph.of_type(g.Conv)[1], graph.of_type(g.Neuron)[0]
     edit = lambda node, **fields: [replace(x, **fields) if x is node else x for x in graph.nodes]
@@ -139,5 +139,5 @@ def test_fingerprint_changes_with_whatever_a_simulation_depends_on():
         replace(graph, integer=False),
         g.moved(graph, torch.float64),
     ]
-    assert len({fingerprint(x) for x in (graph, *others)}) == 1 + len(others)
-    assert fingerprint(graph) == fingerprint(spiking("conv", "max"))
+    assert len({made_of(x) for x in (graph, *others)}) == 1 + len(others)
+    assert made_of(graph) == made_of(spiking("conv", "max"))
