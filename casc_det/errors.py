@@ -57,6 +57,16 @@ class TrainingError(CascError):
     """A training cannot go on."""
 
 
+def one_line(text: object, most: int | None = None) -> str:
+    """A text, or what an error says, in one line of at most so many characters."""
+    return " ".join(str(text).split())[:most]
+
+
+def in_words(error: BaseException, most: int = 200) -> str:
+    """An error of others in one line: its type and what it says."""
+    return one_line(f"{type(error).__name__}: {error}", most)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

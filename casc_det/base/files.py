@@ -1,6 +1,8 @@
 """Files that appear whole or not at all, and names for them."""
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -60,6 +62,15 @@ def safe_name(text: object, most: int = 150) -> str:
         return name
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{name.encode()[: most - 17].decode(errors='ignore')}-{digest}".lstrip("-")
+
+
+def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[dict]) -> Path:
+    """Write what rows have of the columns, below their names."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(path, text.getvalue())
 
 
 def write_json(path: str | Path, content: object) -> Path:

@@ -7,7 +7,7 @@ line, and a bidirectional override may show it backwards.
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -34,6 +34,12 @@ def printable(text: object) -> str:
     'a\\\\x1b[2J'
     """
     return HIDDEN.sub(_escaped, str(text))
+
+
+def aligned(rows: Sequence[Sequence[str]], justify: Callable[[str, int], str] = str.ljust) -> str:
+    """A table of texts with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(justify, row, widths)).rstrip() for row in rows)
 
 
 class Screen:

@@ -16,7 +16,7 @@ from casc_det.cli.options import REQUIRED
 from casc_det.cli.parsing import option_of, parse_pairs
 from casc_det.cli.signals import signals_as_interrupts
 from casc_det.cli.verbs import VERBS
-from casc_det.errors import CascError, UsageError, nearest
+from casc_det.errors import CascError, UsageError, nearest, one_line
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def run(words: list[str]) -> int:
     try:
         return dispatch(words)
     except CascError as error:
-        print(f"casc-det: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"casc-det: {printable(one_line(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output went away

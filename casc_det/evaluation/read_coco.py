@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from casc_det.errors import SourceError
+from casc_det.errors import SourceError, one_line
 from casc_det.evaluation.fields import flag, identity, listing, number, part, short, side, text
 from casc_det.evaluation.truth import Row, Truth, make_image
 
@@ -37,7 +37,7 @@ def read_coco(path: Path, images: str | Path | None = None) -> Truth:
         return Truth("coco", path.stem, names, category_ids, labelled, problems)
     except (ValueError, RecursionError, MemoryError, OSError) as error:
         kinds = {RecursionError: "it is nested too deeply", MemoryError: "it is too large for the memory"}
-        reason = kinds.get(type(error)) or " ".join(str(error).split())
+        reason = kinds.get(type(error)) or one_line(error)
         raise SourceError(f"data: '{path}' is no COCO instances file ({reason})") from error
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from casc_det.errors import SourceError
+from casc_det.errors import SourceError, one_line
 from casc_det.evaluation.fields import flag, number, side, text
 from casc_det.evaluation.truth import Row, Truth, make_image
 
@@ -56,7 +56,7 @@ def read_voc(path: Path, split: str) -> Truth:
             problems.append(f"{stem}.xml: absent, so picture {stem} is unlabelled; skipped")
             damaged += 1
         except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
-            problems.append(f"{stem}.xml: broken ({' '.join(str(error).split())}); skipped")
+            problems.append(f"{stem}.xml: broken ({one_line(error)}); skipped")
             damaged += 1
     if not parsed:
         reason = f": {problems[0]}" if problems else ", the list is empty"

@@ -1,21 +1,19 @@
 """The results of `casc-det val` for people: a terminal table, a CSV, figures and a page of examples."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from casc_det.base.files import without_nan, write_text
-from casc_det.errors import OutputError
+from casc_det.base.files import without_nan, write_csv
+from casc_det.base.terminal import aligned
 from casc_det.evaluation.bootstrap import Outcomes
 from casc_det.evaluation.classes import ClassMap
 from casc_det.evaluation.figures import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall
 from casc_det.evaluation.scores import found_in
 from casc_det.evaluation.truth import Truth
 from casc_det.heads.detect.detections import Detections
-from casc_det.show.figures import save_figures
+from casc_det.show.figures import attempt, save_figures
 from casc_det.show.images import board, draw_boxes, panel, write_image
 
 EXAMPLES = 6
@@ -39,9 +37,7 @@ def table(content: dict) -> str:
     title = f"{settings['pictures']} pictures, protocol {settings['protocol']}, {kind}; "
     title += "spikes, SOPs, energy and seconds are means per picture"
     lines = [HEAD, *map(line_of, content["rows"])]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = ("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join([title, *aligned])
+    return f"{title}\n{aligned(lines, str.rjust)}"
 
 
 def line_of(row: dict) -> tuple[str, ...]:
@@ -64,15 +60,10 @@ def line_of(row: dict) -> tuple[str, ...]:
     )
 
 
-def write_csv(path: Path, content: dict) -> Path:
+def write_rows(path: Path, content: dict) -> Path:
     """The numbers of each row as CSV with the columns `COLUMNS`; empty where there is none."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in content["rows"]:
-        low, high = row.get("gap_95", (None, None))
-        writer.writerow(without_nan({**row, "gap_low": low, "gap_high": high}))
-    return write_text(path, text.getvalue())
+    gaps = [dict(zip(("gap_low", "gap_high"), row.get("gap_95", ()), strict=False)) for row in content["rows"]]
+    return write_csv(path, COLUMNS, [without_nan(row | gap) for row, gap in zip(content["rows"], gaps, strict=True)])
 
 
 def figures(
@@ -99,12 +90,8 @@ def figures(
         "confusion": lambda: plot_confusion(matrix(), truth.names, last),
     }
     problems = save_figures(folder, plots)
-    try:
-        write_image(folder / "examples.png", examples(truth, found))
-    except OutputError:
-        raise
-    except Exception as error:  # what is drawn comes from data; no example is worth the numbers
-        problems.append(f"examples: could not be drawn ({type(error).__name__}: {' '.join(str(error).split())})")
+    save_examples = lambda: write_image(folder / "examples.png", examples(truth, found))
+    attempt("examples: could not be drawn", save_examples, problems)
     return problems
 
 

@@ -13,7 +13,7 @@ from casc_det.evaluation.costs import add_costs, as_row
 from casc_det.evaluation.detection import Record, detect_batch
 from casc_det.evaluation.folder import RESULTS, TABLE, count_records, open_run, read_records, run_settings
 from casc_det.evaluation.networks import Networks
-from casc_det.evaluation.report import figures, write_csv
+from casc_det.evaluation.report import figures, write_rows
 from casc_det.evaluation.resume import data_settings, resumable
 from casc_det.evaluation.scores import score
 from casc_det.evaluation.settings import ValidationSettings
@@ -80,7 +80,7 @@ def evaluate(
         "images": [image.key for image in truth.images],
     }
     write_json(folder / RESULTS, content)
-    write_csv(folder / TABLE, content)
+    write_rows(folder / TABLE, content)
     if failed := figures(truth, records, networks.maps, outcomes, folder):
         content["problems"] = [*truth.problems, *failed]
         write_json(folder / RESULTS, content)

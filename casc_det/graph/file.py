@@ -24,7 +24,7 @@ from safetensors.torch import save
 
 from casc_det import graph as g
 from casc_det.base.files import hash_of, write_bytes
-from casc_det.errors import ArgumentError, ConversionError, WeightsError
+from casc_det.errors import ArgumentError, ConversionError, WeightsError, one_line
 from casc_det.graph.fields import shown
 from casc_det.graph.validate import check_structure, check_values, validate
 
@@ -147,8 +147,7 @@ def opened(path: str | Path) -> Iterator[safe_open]:
         with safe_open(path, "pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"weights: '{path}' is damaged or no safetensors file ({reason})") from error
+        raise WeightsError(f"weights: '{path}' is damaged or no safetensors file ({one_line(error, 200)})") from error
 
 
 def read_header(file: safe_open) -> dict:

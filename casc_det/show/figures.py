@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from casc_det.base.files import write_bytes
-from casc_det.errors import OutputError
+from casc_det.errors import OutputError, in_words
 
 WIDE_FONTS = (
     "NotoSansCJK",
@@ -53,34 +53,40 @@ def save_figures(
     """Draw each figure and write it as `folder/name` with each suffix; one that is None, or fails, is removed there.
 
     Returns:
-        A line for each figure that failed: matplotlib can raise anything, and a figure is never worth the numbers.
+        A line for each figure that failed, see `attempt`.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    problems = []
+
+    def save(draw: Callable[[], Figure | None], files: list[Path]) -> bool:
+        figure = draw()
+        return figure is not None and all(save_figure(figure, file) for file in files)
+
+    problems: list[str] = []
     for name, draw in figures.items():
         files = [folder / f"{name}{suffix}" for suffix in suffixes]
-        figure = None
-        try:
-            figure = draw()
-            if figure is not None:
-                for file in files:
-                    save_figure(figure, file)
-        except OutputError:
-            raise
-        except Exception as error:
-            figure = None
-            problems.append(f"{name}: could not be drawn ({in_words(error)})")
-        if figure is None:
+        if not attempt(f"{name}: could not be drawn", partial(save, draw, files), problems):
             for file in files:
                 file.unlink(missing_ok=True)
     return problems
 
 
-def in_words(error: Exception) -> str:
-    """An error of others in one line: its type and what it says."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def attempt(failed: str, make: Callable[[], object], problems: list[str]) -> bool:
+    """Make what people look at; whether there is something. Where that fails, the line `failed` says why.
+
+    What is drawn comes from data, and matplotlib can raise anything; nothing that is drawn is worth the numbers.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    try:
+        return bool(make())
+    except OutputError:
+        raise
+    except Exception as error:
+        problems.append(f"{failed} ({in_words(error)})")
+        return False
 
 
 def literal(text: str, longest: int = 200) -> str:

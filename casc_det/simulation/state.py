@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from casc_det import graph as g
 from casc_det.base.files import write_bytes
-from casc_det.errors import ArgumentError
+from casc_det.errors import ArgumentError, one_line
 from casc_det.graph.file import fingerprint
 from casc_det.neurons import NeuronState
 from casc_det.simulation.settings import SimulationSettings
@@ -89,8 +89,7 @@ def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSett
         neurons = {name: NeuronState(v, by_part["n"][name]) for name, v in by_part["v"].items()}
         fields = (t, values["pixels"], neurons, by_part["sums"], by_part["sent"], values["quiescent"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ArgumentError(f"state: '{path}' is no state of a simulation ({reason})") from error
+        raise ArgumentError(f"state: '{path}' is no state of a simulation ({one_line(error, 200)})") from error
     if version != VERSION:
         raise ArgumentError(f"state: '{path}' has version {version}, expected {VERSION}; update casc_det")
     if own != made_of(graph):

@@ -4,8 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from casc_det.base.files import write_json
-from casc_det.errors import OutputError
-from casc_det.show.figures import in_words, save_figures
+from casc_det.show.figures import attempt, save_figures
 from casc_det.studies.cells import CellLoader
 from casc_det.studies.figures import FIGURES, Drawn
 from casc_det.studies.neurons import NeuronPath, neuron_paths
@@ -34,13 +33,8 @@ def write_report(job: Study, loader: CellLoader, records: list[dict]) -> list[st
     drawn = Drawn(records, base, lambda: paths(job, loader, base), Path(job.examples[0].path).name)
     figures = {name: partial(figure.draw, drawn) for name, figure in FIGURES.items()}
     problems = save_figures(job.folder, figures, SUFFIXES)
-    try:
-        write_page(job, loader, records, summary)
-    except OutputError:
-        raise
-    except Exception as error:  # it shows what comes from data; no page is worth the numbers
+    if not attempt(f"{PAGE}: could not be made", lambda: write_page(job, loader, records, summary), problems):
         (job.folder / PAGE).unlink(missing_ok=True)
-        problems.append(f"{PAGE}: could not be made ({in_words(error)})")
     return problems
 
 

@@ -1,5 +1,6 @@
 """What a study says in words and in one table: how many time steps, at what price, and why."""
 
+from casc_det.base.terminal import aligned
 from casc_det.studies.curves import ENOUGH, LEAST_MAP, smallest_step
 from casc_det.studies.records import full_label, identity, network, plain, variant_of
 
@@ -64,11 +65,7 @@ def row_of(entry: dict) -> list[str]:
 
 def table(summary: list[dict]) -> str:
     """`rows` as plain text."""
-    cells = rows(summary)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
+    return aligned(rows(summary))
 
 
 def _point(result: dict, t: int | None) -> dict | None:

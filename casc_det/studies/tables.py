@@ -1,10 +1,8 @@
 """Tables of a study: `curves.csv`, a line for each cell and step, and `policies.csv`, one for each cell and policy."""
 
-import csv
-import io
 from pathlib import Path
 
-from casc_det.base.files import write_text
+from casc_det.base.files import write_csv
 
 CURVES, POLICIES = "curves.csv", "policies.csv"
 
@@ -12,13 +10,8 @@ CURVES, POLICIES = "curves.csv", "policies.csv"
 def write_tables(folder: Path, records: list[dict]) -> None:
     """Write both tables; one without rows is left out."""
     for file, rows in ((CURVES, curve_rows(records)), (POLICIES, policy_rows(records))):
-        if not rows:
-            continue
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(folder / file, text.getvalue())
+        if rows:
+            write_csv(folder / file, rows[0], rows)
 
 
 def curve_rows(records: list[dict]) -> list[dict]:

@@ -10,7 +10,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from casc_det.conversion.audit import REFUSED, audit
 from casc_det.conversion.integer import integer_problem
-from casc_det.errors import ConversionError, WeightsError
+from casc_det.errors import ConversionError, WeightsError, in_words
 from casc_det.yolo.architecture import read_architecture
 from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import read_checkpoint
@@ -29,7 +29,7 @@ def check_architecture(model: str | Path, trust: bool = False) -> None:
         try:
             network = DetectionModel(description, verbose=False)
         except Exception as error:  # the layers' own
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = in_words(error)
             raise WeightsError(f"model: '{model}' describes no network that can be built ({reason})") from error
     check_convertible(network, str(model))
 

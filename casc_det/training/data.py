@@ -9,7 +9,7 @@ import torch
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.patches import override_configs
 
-from casc_det.errors import SourceError
+from casc_det.errors import SourceError, one_line
 from casc_det.yolo.data import ImageDataset, is_yaml, read_data
 
 STRIDE = 32  # pixels of the largest cells of the networks that are trained
@@ -40,7 +40,7 @@ class DataTrainer(DetectionTrainer):
             try:
                 return super().build_dataset(img_path, mode, batch)
             except (RuntimeError, FileNotFoundError, AssertionError, ValueError) as error:  # no image can be used, ...
-                raise SourceError(f"data: '{self.args.data}': {' '.join(str(error).split())[:500]}") from error
+                raise SourceError(f"data: '{self.args.data}': {one_line(error, 500)}") from error
         settings = {"imgsz": self.args.imgsz, "cache": self.args.cache, "hyp": self.args, "batch_size": batch}
         return ImageDataset(img_path, data=self.data, augment=mode == "train", stride=STRIDE, **settings)
 

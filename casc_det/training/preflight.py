@@ -13,8 +13,8 @@ import torch
 from ultralytics.utils import DEFAULT_CFG_DICT
 from ultralytics.utils.files import get_latest_run
 
-from casc_det.base.arguments import check_texts, is_number
-from casc_det.errors import ArgumentError, CascError, UsageError, WeightsError, nearest
+from casc_det.base.arguments import check_flags, check_texts, is_number
+from casc_det.errors import ArgumentError, CascError, UsageError, WeightsError, nearest, one_line
 from casc_det.neurons.activation import check_levels
 from casc_det.training.arguments import OWN
 from casc_det.yolo.checkpoint import check_answer, read_checkpoint, read_state
@@ -69,13 +69,12 @@ def last_checkpoint(resume: str | Path) -> Path:
     raise WeightsError(f"resume: '{folder}' is no run folder of casc-det train (no weights/last.pt in it)")
 
 
-def check_files(arguments: dict, trust: object) -> None:
+def check_files(arguments: dict, trust: bool) -> None:
     """Raise WeightsError where an argument names a file of weights that is missing or cannot be used.
 
     `resume` becomes the checkpoint that it means, the newest one for true.
     """
-    if not isinstance(trust, bool):
-        raise ArgumentError(f"trust: expected true or false, got {trust!r}")
+    check_flags(trust=trust)
     if arguments.get("resume") is True:
         arguments["resume"] = get_latest_run() or None
         if arguments["resume"] is None:
@@ -126,9 +125,9 @@ def checks_of_ultralytics() -> Iterator[None]:
     except (TypeError, ValueError, RuntimeError, AssertionError, FileNotFoundError) as error:
         if isinstance(error, CascError):
             raise
-        text = " ".join(str(error).split())
+        text = one_line(error, 500)
         if device := re.match(r"Invalid CUDA 'device=(.*?)' requested", text):
             have = f"0..{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "none"
             text = f"device: '{device[1]}' cannot be used here (GPUs: {have}); use device=cpu"
             raise ArgumentError(text) from error
-        raise ArgumentError(f"train: {text[:500]}") from error
+        raise ArgumentError(f"train: {text}") from error

@@ -7,10 +7,11 @@ knows, or its rule refuses, becomes an `Unsupported` node, which conversion list
 from contextlib import suppress
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from casc_det import graph as g
-from casc_det.errors import ConversionError
+from casc_det.errors import ConversionError, in_words
 from casc_det.yolo.network import layers_of, names_of
 from casc_det.yolo.rules import FUNCTIONS, MODULES, Call, Refused, refuse_function
 from casc_det.yolo.trace import HEADS, modules_of, trace
@@ -34,7 +35,7 @@ class _Builder:
             except Refused as refused:
                 self.emit(g.Unsupported(call.name, sources, *refused.args))
             except (TypeError, ValueError, AttributeError, LookupError) as error:  # a layer that was tampered with
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                reason = in_words(error)
                 raise ConversionError(f"model: layer '{node.target}' cannot be read ({reason})") from error
         return self.nodes
 
@@ -64,7 +65,7 @@ class _Builder:
 
 
 def capture(model: nn.Module, imgsz: int = 640) -> g.Graph:
-    """Capture an Ultralytics `DetectionModel`, which is left unchanged, as a `Graph` in float64.
+    """Capture an Ultralytics `DetectionModel`, which is left unchanged, as a `Graph` in float64 on the CPU.
 
     Args:
         imgsz: longest side of the images in pixels that the network was trained for.
@@ -76,4 +77,4 @@ def capture(model: nn.Module, imgsz: int = 640) -> g.Graph:
     nodes = _Builder(trace(model)).build()  # tracing runs no layer, so BatchNorm statistics stay as they are
     head = layers_of(model)[-1]
     strides, reg_max = HEADS[type(head)].grid(head)
-    return g.Graph(nodes, names_of(model), strides, reg_max, imgsz)
+    return g.moved(g.Graph(nodes, names_of(model), strides, reg_max, imgsz), torch.float64)

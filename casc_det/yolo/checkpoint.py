@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 
-from casc_det.errors import CascError, WeightsError
+from casc_det.errors import CascError, WeightsError, in_words
 from casc_det.graph.file import opened
 from casc_det.yolo.guard import guarded
 from casc_det.yolo.network import head_of, raw_outputs
@@ -66,5 +66,5 @@ def check_answer(model: DetectionModel, path: str | Path, argument: str) -> None
         if shapes != [(1, 4 * head.reg_max, places), (1, head.nc, places)]:
             raise ValueError(f"its outputs have the shapes {shapes}")
     except Exception as error:  # the layers' own
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = in_words(error)
         raise WeightsError(f"{argument}: '{path}' holds no detector that answers ({reason})") from error

@@ -15,7 +15,7 @@ from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, exif_size
 from ultralytics.utils import LOGGER, YAML
 
 from casc_det.base.terminal import printable
-from casc_det.errors import ArgumentError, SourceError
+from casc_det.errors import ArgumentError, SourceError, one_line
 from casc_det.yolo import open_image
 from casc_det.yolo.checkpoint import read_checkpoint
 
@@ -80,7 +80,7 @@ def read_dataset(path: str | Path) -> dict:
         hint += f"; '{readme}' says how to get it" if readme.is_file() else ""
         raise SourceError(f"data: {str(error).splitlines()[0]}{hint}") from error
     except Exception as error:  # Ultralytics and the YAML parser fail in many ways at files of other kinds
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(error, 300)
         raise SourceError(f"data: '{path}' is no dataset YAML ({reason or type(error).__name__})") from error
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ultralytics.data import utils
 from ultralytics.data.dataset import YOLODataset
 
-from casc_det.errors import SourceError
+from casc_det.errors import SourceError, one_line
 from casc_det.yolo.data import quiet
 
 
@@ -100,7 +100,7 @@ def read_labels(data: dict, split: str) -> tuple[list[ImageLabels], list[str], i
         with quiet(logging.CRITICAL):
             reader = _Reader(img_path=source, data=data, task="detect", augment=False)
     except Exception as error:  # of Ultralytics, about files of any kind
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        reason = one_line(error.__cause__ or error, 300)
         raise SourceError(f"data: '{split}' of the dataset YAML cannot be read ({reason})") from error
     problems = [*_left_out_of_lists(source), *reader.problems]
     if not reader.labels:

@@ -20,7 +20,8 @@ from torch import nn
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 from ultralytics.nn.tasks import torch_safe_load
 
-from casc_det.errors import ArgumentError, WeightsError
+from casc_det.base.arguments import check_flags
+from casc_det.errors import WeightsError
 from casc_det.yolo.allow import FUNCTIONS, MOVED, Blocked, Dtype, allowed, known, sealed
 from casc_det.yolo.pickles import named
 
@@ -72,8 +73,7 @@ def load(path: str | Path, trust: bool = False, argument: str = "weights") -> An
         WeightsError: the file is missing or damaged; or it holds something that is not part of a detection model, and
             `trust` is false: nothing of it was run.
     """
-    if not isinstance(trust, bool):  # a text such as "no" would be true
-        raise ArgumentError(f"trust: expected True or False, got {trust!r}")
+    check_flags(trust=trust)
     if not Path(path).is_file():
         raise WeightsError(f"{argument}: '{path}' does not exist (nothing is downloaded); give a .pt file")
     try:

@@ -10,7 +10,7 @@ from casc_det.conversion.spiking import convert_graph
 from casc_det.heads import head_of
 from casc_det.heads.detect.boxes import overlaps
 from casc_det.heads.detect.decode import DetectHead
-from casc_det.heads.detect.detections import Detections, difference, same_boxes, unchanged
+from casc_det.heads.detect.detections import Detections, difference, same_boxes
 
 TWO = Detections(np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.9, 0.6]), np.array([1, 2]))
 NONE = Detections.of_table(np.zeros((0, 6)))
@@ -27,7 +27,7 @@ def test_same_boxes_are_in_the_same_order_within_a_hundredth_of_a_pixel():
     assert not same_boxes(TWO, replace(TWO, boxes=TWO.boxes + 0.011))
     assert not same_boxes(TWO, replace(TWO, scores=TWO.scores + 2e-4))
     turned = TWO[np.array([1, 0])]
-    assert not same_boxes(TWO, turned) and unchanged(TWO, turned)
+    assert not same_boxes(TWO, turned) and turned.unchanged(TWO)
 
 
 def test_detections_come_back_from_records_and_tables():

@@ -8,7 +8,7 @@ from conftest import live_yolo
 
 from casc_det import SpikingYOLO, convert
 from casc_det.errors import ArgumentError
-from casc_det.heads.detect.detections import Detections, unchanged
+from casc_det.heads.detect.detections import Detections
 from casc_det.heads.policies import Policy, read_policy
 
 TWO = Detections(np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.9, 0.6]), np.array([1, 2]))
@@ -45,10 +45,10 @@ def test_policies_that_make_no_sense_are_refused(text):
 
 def test_unchanged_boxes_are_the_same_objects_in_any_order():
     turned = TWO[np.array([1, 0])]
-    assert unchanged(TWO, TWO) and unchanged(TWO, turned) and unchanged(NONE, NONE)
-    assert unchanged(TWO, moved(TWO, 0.1, 0.015)) and not unchanged(TWO, moved(TWO, 0, 0.03))
-    assert not unchanged(TWO, moved(TWO, 1.0)) and not unchanged(TWO, NONE)
-    assert not unchanged(TWO, replace(TWO, labels=np.array([1, 3])))
+    assert TWO.unchanged(TWO) and turned.unchanged(TWO) and NONE.unchanged(NONE)
+    assert moved(TWO, 0.1, 0.015).unchanged(TWO) and not moved(TWO, 0, 0.03).unchanged(TWO)
+    assert not moved(TWO, 1.0).unchanged(TWO) and not NONE.unchanged(TWO)
+    assert not replace(TWO, labels=np.array([1, 3])).unchanged(TWO)
 
 
 def test_stable_boxes_stop_after_k_steps_but_not_in_wake():

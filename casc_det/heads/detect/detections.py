@@ -9,6 +9,9 @@ import numpy as np
 
 from casc_det.heads.detect.boxes import overlaps
 
+SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be called the ANN's
+UNCHANGED_IOU, UNCHANGED_SCORE = 0.95, 0.02
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:
@@ -50,16 +53,22 @@ class Detections:
         return cls(boxes, np.array(record["scores"], dtype=np.float64), labels)
 
     def unchanged(self, before: "Detections") -> bool:
-        """See `heads.detect.detections.unchanged`."""
-        return unchanged(before, self)
+        """Whether both show the same objects in any order: same classes, IoU above 0.95, scores within 0.02."""
+        if sorted(before.labels.tolist()) != sorted(self.labels.tolist()):
+            return False
+        free = list(range(len(self)))
+        overlap = overlaps(before.boxes, self.boxes)
+        for i, label in enumerate(before.labels):
+            near = [j for j in free if self.labels[j] == label and overlap[i, j] > UNCHANGED_IOU]
+            near = [j for j in near if abs(self.scores[j] - before.scores[i]) <= UNCHANGED_SCORE]
+            if not near:
+                return False
+            free.remove(max(near, key=lambda j: overlap[i, j]))
+        return True
 
     def certain(self, score: float) -> bool:
         """Whether there are detections, all of at least this score."""
         return len(self) > 0 and float(self.scores.min()) >= score
-
-
-SAME_PIXELS, SAME_SCORE = 1e-2, 1e-4  # what boxes may differ by and still be called the ANN's
-UNCHANGED_IOU, UNCHANGED_SCORE = 0.95, 0.02
 
 
 def difference(first: Detections, second: Detections) -> tuple[float, float] | None:
@@ -74,18 +83,3 @@ def same_boxes(first: Detections, second: Detections) -> bool:
     """Whether both are the same detections in the same order, within `SAME_PIXELS` and `SAME_SCORE`."""
     gap = difference(first, second)
     return gap is not None and gap[0] <= SAME_PIXELS and gap[1] <= SAME_SCORE
-
-
-def unchanged(first: Detections, second: Detections) -> bool:
-    """Whether both show the same objects in any order: same classes, IoU above 0.95, scores within 0.02."""
-    if sorted(first.labels.tolist()) != sorted(second.labels.tolist()):
-        return False
-    free = list(range(len(second)))
-    overlap = overlaps(first.boxes, second.boxes)
-    for i, label in enumerate(first.labels):
-        near = [j for j in free if second.labels[j] == label and overlap[i, j] > UNCHANGED_IOU]
-        near = [j for j in near if abs(second.scores[j] - first.scores[i]) <= UNCHANGED_SCORE]
-        if not near:
-            return False
-        free.remove(max(near, key=lambda j: overlap[i, j]))
-    return True
