@@ -39,7 +39,8 @@ from casc_det.base.files import write_json
 from casc_det.base.provenance import processor, provenance
 from casc_det.cli.parsing import script_options
 from casc_det.graph.file import load_graph
-from casc_det.neurons import NeuronParams, cif_step, initial_state
+from casc_det.neurons import cif_step
+from casc_det.neurons.rule import NeuronParams, initial_state
 from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.yolo.images import letterbox
 from casc_det.yolo.progress import demo_image

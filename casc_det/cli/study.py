@@ -7,6 +7,8 @@ from casc_det.base.kinds import INTEGERS, NUMBERS, PATH, STEP_RANGE, TEXT, choic
 from casc_det.cli.damage import exit_code, name_problems
 from casc_det.cli.options import DATA, DEVICE, ENERGY, IMGSZ, SAVING, THREADS, Option, Verb, taken
 from casc_det.evaluation.energy import EnergyModel
+from casc_det.neurons import NEURONS
+from casc_det.neurons.schedule import SCHEDULES
 
 
 def run(options: dict[str, Any]) -> int:
@@ -35,8 +37,8 @@ VERB = Verb(
         **DATA,
         "weights": Option(TEXT, None, "spiking graphs, files or names, comma-separated [yolov8n-cq16]"),
         "timesteps": Option(STEP_RANGE, "1..64", "time steps of the curves: 1..64, or 8,16,32"),
-        "neurons": Option(choices("cif", "if", "signed_if"), "cif", "neurons, see the page of the studies"),
-        "schedule": Option(choices("wsc", "constant"), "wsc", "when the image comes in, see the page of the studies"),
+        "neurons": Option(choices(*NEURONS), "cif", "neurons, see the page of the studies"),
+        "schedule": Option(choices(*SCHEDULES), "wsc", "when the image comes in, see the page of the studies"),
         "hysteresis": Option(
             NUMBERS, 0, "also CIF that takes back only below so many thresholds during wake: 0.25,0.5"
         ),

@@ -1,13 +1,12 @@
 """Neurons: the activation that is trained, the rule that follows it, its kinds, and when input comes.
 
-A kind of neuron is one file and one line here.
+A kind of neuron is one file and one line here. No torch is imported for their names.
 """
 # ruff: noqa: F401  what is imported is what there is
 
 from casc_det.neurons.cif import CIF, cif_step
 from casc_det.neurons.kind import Kind, Step
 from casc_det.neurons.plain_if import IF, if_step
-from casc_det.neurons.rule import NeuronParams, NeuronState, Table, initial_state, neuron_step
 from casc_det.neurons.signed_if import SIGNED_IF, signed_if_step
 
 NEURONS: dict[str, Kind | Step] = {kind.name: kind for kind in list(vars().values()) if isinstance(kind, Kind)}

@@ -1,13 +1,18 @@
-"""What makes a kind of neuron: parameters of the one rule (`casc_det.neurons.rule`), and what it is called."""
+"""What makes a kind of neuron: parameters of the one rule (`casc_det.neurons.rule`), and what it is called.
+
+No torch is imported for that, so that the command line knows the names of all kinds.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from casc_det.neurons.rule import NeuronParams, NeuronState, neuron_step
+    from casc_det.neurons.rule import NeuronParams, NeuronState
 
-Step = Callable[[torch.Tensor, NeuronState, NeuronParams], tuple[torch.Tensor, NeuronState]]
+Step = Callable[["torch.Tensor", "NeuronState", "NeuronParams"], tuple["torch.Tensor", "NeuronState"]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,10 @@ class Kind:
     rests: bool
 
     def __call__(
-        self, current: torch.Tensor, state: NeuronState, params: NeuronParams
-    ) -> tuple[torch.Tensor, NeuronState]:
+        self, current: "torch.Tensor", state: "NeuronState", params: "NeuronParams"
+    ) -> tuple["torch.Tensor", "NeuronState"]:
         """`neuron_step` of this kind; `low`, and `levels` where it is not limited, are its own."""
+        from casc_det.neurons.rule import neuron_step
+
         levels = params.levels if self.limited else None
         return neuron_step(current, state, params._replace(levels=levels, low=self.low))

@@ -9,7 +9,8 @@ from functools import cache
 import torch
 
 from casc_det import graph as g
-from casc_det.neurons import NEURONS, NeuronParams, NeuronState, initial_state, is_own, neuron_step
+from casc_det.neurons import NEURONS, is_own
+from casc_det.neurons.rule import NeuronParams, NeuronState, initial_state, neuron_step
 from casc_det.neurons.schedule import WAITING
 from casc_det.simulation.checks import depths, spiking_convolutions, synapses
 from casc_det.simulation.settings import SimulationSettings

@@ -8,7 +8,7 @@ import torch
 from casc_det import graph as g
 from casc_det.errors import ArgumentError
 from casc_det.graph.validate import check_simulation
-from casc_det.neurons import NeuronState
+from casc_det.neurons.rule import NeuronState
 from casc_det.simulation.checks import check_exact, check_images, check_timesteps
 from casc_det.simulation.fast.engine import FastEngine
 from casc_det.simulation.reference import ReferenceEngine

@@ -17,7 +17,7 @@ from casc_det import graph as g
 from casc_det.base.files import write_bytes
 from casc_det.errors import ArgumentError, one_line
 from casc_det.graph.file import fingerprint
-from casc_det.neurons import NeuronState
+from casc_det.neurons.rule import NeuronState
 from casc_det.simulation.settings import SimulationSettings
 
 KEY, VERSION = "casc_det_state", 1

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from casc_det import graph as g
-from casc_det.neurons import NeuronState
+from casc_det.neurons.rule import NeuronState
 from casc_det.simulation.checks import spiking_convolutions
 
 

@@ -14,6 +14,8 @@ from casc_det.cli.parsing import option_of
 from casc_det.cli.verbs import VERBS
 from casc_det.evaluation.energy import EnergyModel
 from casc_det.heads.detect.settings import DetectionSettings
+from casc_det.neurons import NEURONS
+from casc_det.neurons.schedule import SCHEDULES
 from casc_det.prediction.outputs import Saving
 from casc_det.simulation.settings import ENGINES, SimulationSettings
 from casc_det.studies.settings import StudySettings
@@ -64,6 +66,12 @@ def test_engines_are_those_of_the_simulation():
     assert ENERGY.keys() == {field.name for field in dataclasses.fields(EnergyModel)}
 
 
+def test_a_study_takes_every_kind_of_neuron_and_every_schedule():
+    for key, known in (("neurons", NEURONS), ("schedule", SCHEDULES)):
+        kind = VERBS["study"].options[key].kind
+        assert kind.value(key, ",".join(known)) == list(known) and kind.words == f"some of {', '.join(known)}"
+
+
 def test_taken_options_are_gone():
     options = {"weights": "w", "conf": 0.5}
     assert taken(options, {"weights": MODEL["weights"]}) == {"weights": "w"} and options == {"conf": 0.5}
@@ -83,9 +91,8 @@ def test_help_and_tables_name_every_option_with_its_default():
 def test_help_needs_no_large_package():
     large = "{'torch', 'numpy', 'ultralytics', 'cv2', 'matplotlib', 'numba'}"
     code = "import sys; from casc_det.cli.run import main\n"
-    code += (
-        "for words in (['--help'], ['predict', '--help'], ['train', '--help'], ['predict', 'conf=x']): main(words)\n"
-    )
+    verbs = "['--help'], ['predict', '--help'], ['train', '--help'], ['study', '--help'], ['predict', 'conf=x']"
+    code += f"for words in ({verbs}): main(words)\n"
     code += f"assert not {large} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

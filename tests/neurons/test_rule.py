@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casc_det.neurons import NEURONS, NeuronParams, NeuronState, cif_step, if_step, initial_state, neuron_step
+from casc_det.neurons import NEURONS, cif_step, if_step
+from casc_det.neurons.rule import NeuronParams, NeuronState, initial_state, neuron_step
 
 eighths = st.integers(-40, 40).map(lambda i: i / 8)
 currents = st.lists(eighths, max_size=24)

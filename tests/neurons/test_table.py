@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casc_det.errors import ArgumentError
-from casc_det.neurons import NeuronParams, NeuronState, Table, initial_state, neuron_step
+from casc_det.neurons.rule import NeuronParams, NeuronState, Table, initial_state, neuron_step
 
 CHANNELS = 3
 eighths = st.integers(-40, 40).map(lambda i: i / 8)

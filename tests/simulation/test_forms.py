@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casc_det.neurons import NeuronParams, NeuronState, neuron_step
+from casc_det.neurons.rule import NeuronParams, NeuronState, neuron_step
 from casc_det.simulation.fast import forms
 from casc_det.simulation.fast.compiling import compiled
 from casc_det.simulation.fast.forms import NO_LIMIT, Layer, events, scan, scan_torch, tile

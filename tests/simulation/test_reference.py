@@ -13,7 +13,8 @@ from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError
-from casc_det.neurons import NEURONS, NeuronState, neuron_step
+from casc_det.neurons import NEURONS
+from casc_det.neurons.rule import NeuronState, neuron_step
 from casc_det.neurons.schedule import SCHEDULES, Schedule
 from casc_det.simulation import SimulationSettings, auto_limit, depths
 from casc_det.simulation.twin import ann_forward

@@ -12,7 +12,7 @@ from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError
-from casc_det.neurons import NeuronState
+from casc_det.neurons.rule import NeuronState
 from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.simulation.fast import compiling
 from casc_det.simulation.state import made_of

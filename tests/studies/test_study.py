@@ -9,7 +9,8 @@ from casc_det import study
 from casc_det.cli.run import main
 from casc_det.errors import ArgumentError
 from casc_det.graph.file import load_graph, save_graph
-from casc_det.neurons import NEURONS, neuron_step
+from casc_det.neurons import NEURONS
+from casc_det.neurons.rule import neuron_step
 
 
 def test_own_neurons_are_refused_before_anything_is_made(tiny_weights, tiny_coco, tmp_path, monkeypatch):

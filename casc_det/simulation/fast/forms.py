@@ -1,4 +1,4 @@
-"""Layers of neurons over many time steps: forms of the one rule, `casc_det.neurons.neuron_step`.
+"""Layers of neurons over many time steps: forms of the one rule, `casc_det.neurons.rule.neuron_step`.
 
 `scan` runs a layer over the steps of a chunk, in its torch form (the rule itself, step by step), its compiled form
 (`loops`) or its Triton form (`cuda`). `events` is a compiled form that also adds up what few spikes bring. Tests
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from casc_det.neurons import NeuronParams, NeuronState, neuron_step
+from casc_det.neurons.rule import NeuronParams, NeuronState, neuron_step
 from casc_det.simulation import step
 from casc_det.simulation.fast.compiling import compiled, run_loop
 from casc_det.simulation.fast.loops import events_loop, gaps_loop, pool_loop, scan_loop, weigh_loop

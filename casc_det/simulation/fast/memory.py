@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from casc_det.neurons import NeuronState
+from casc_det.neurons.rule import NeuronState
 from casc_det.simulation.fast.forms import maps
 from casc_det.simulation.fast.signals import nhwc
 from casc_det.simulation.state import State

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from casc_det.neurons import CIF, IF, NeuronParams, initial_state
+from casc_det.neurons import CIF, IF
 from casc_det.neurons.activation import cqrelu_counts
+from casc_det.neurons.rule import NeuronParams, initial_state
 from casc_det.show.figures import Figure, literal, new_figure
 from casc_det.studies.figures.style import COLOURS, GREY, WAKE, legend_beside
 from casc_det.studies.neurons import NeuronPath
