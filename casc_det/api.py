@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from casc_det.base.arguments import check_counts, check_flags, check_steps, check_texts, shown
+from casc_det.base.arguments import check_counts, check_flags, check_one_of, check_steps, check_texts, shown
 from casc_det.base.device import check_device
 from casc_det.base.threads import check_threads, computing, stepwise
 from casc_det.errors import ArgumentError
@@ -70,8 +70,8 @@ class SpikingYOLO:
         delay: float = SimulationSettings.delay,
         threads: int | str = "auto",
     ) -> None:
-        if not isinstance(precision, str | None) or precision not in (*PRECISIONS, None):
-            raise ArgumentError(f"precision: expected one of {', '.join(PRECISIONS)}, got {shown(precision)}")
+        if precision is not None:
+            check_one_of(PRECISIONS, precision=precision)
         self.simulation = SimulationSettings(engine, hysteresis=hysteresis, delay=delay)
         self.threads = check_threads(threads)
         self.device = check_device(device)

@@ -29,7 +29,7 @@ from casc_det.evaluation.networks import scoring
 from casc_det.evaluation.truth import limited, read_truth
 from casc_det.graph import moved
 from casc_det.heads import head_of
-from casc_det.simulation import simulate
+from casc_det.simulation import Simulator
 from casc_det.simulation.cost import count_operations
 from casc_det.simulation.twin import ann_forward
 from casc_det.training.trainer import CascTrainer
@@ -52,7 +52,7 @@ BASE |= {
 BASE |= {"warmup_bias_lr": 0.0, "amp": "bf16", "mosaic": 0.3, "close_mosaic": 1, "cache": "ram", "seed": 0}
 BASE |= {"plots": False, "val": False, "model": "yolov8n.yaml", "exist_ok": True}
 
-SIMULATED = 20  # pictures whose energy is measured
+SIMULATED = 20  # images whose energy is measured
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -115,16 +115,17 @@ def score_ann(graph, truth, size: int, bar) -> dict:
     """mAP of the ANN of a spiking graph, its mean count per neuron, and energy at rest of the SNN in ANNs."""
     classes, found, counts, neurons = match_classes(graph.names, truth.names, None), [], 0.0, 0
     operations, model, spent = count_operations(graph, size, size), EnergyModel(), []
-    for i, picture in enumerate(truth.images):
-        frame = read_image(picture.path)
+    simulator = Simulator(graph) if graph.integer else None
+    for i, image in enumerate(truth.images):
+        frame = read_image(image.path)
         x = letterbox(frame.image, (size, size), max(graph.strides), False)[None]
         ann = ann_forward(graph, x.to(graph.dtype))
         (answer,) = head_of(graph).answers(ann.readout, scoring(classes))
         found.append(mapped(in_original(answer, x.shape[2:], frame.image.shape), classes))
         counts += sum(float(n.sum()) for n in ann.counts.values())
         neurons += sum(n.numel() for n in ann.counts.values())
-        if graph.integer and i < SIMULATED:
-            sops = [float(step.sops[0]) for step in simulate(graph, x.to(graph.dtype))]
+        if simulator and i < SIMULATED:
+            sops = [float(step.sops[0]) for step in simulator.run(x.to(graph.dtype))]
             spent.append(energy_mj(operations.snn_macs(len(sops), graph.levels), sum(sops), model))
         bar.images(i + 1, len(truth.images))
     scored = [i for i in range(len(truth.names)) if truth.names[i] not in classes.missing]

@@ -3,7 +3,7 @@
     python tools/compare_neurons.py source=coco-mini/images/val2017 [weights=...] [limit=50]
         [imgsz=320] [timesteps=8,16,24,32,48,64] [workers=2] [out=neurons.json]
 
-Error: |y(t) - y_ann| / |y_ann|, Euclidean norms over all readout values of a image, mean over images.
+Error: |y(t) - y_ann| / |y_ann|, Euclidean norms over all readout values of an image, mean over images.
 IF without sleep: constant input, plain integrate-and-fire. IF with sleep: the same under WSC. CIF without sleep:
 constant input. CIF with WSC: the method of casc_det; the only one that has to reach zero. Images are shared out among
 `workers` processes of one thread.
@@ -19,7 +19,7 @@ from casc_det import SpikingYOLO
 from casc_det.base.files import write_json
 from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
-from casc_det.simulation import SimulationSettings, simulate
+from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.images import letterbox, read_image
 from casc_det.yolo.sources import Source
@@ -41,20 +41,23 @@ WORKER = {}
 
 def start_worker(options):
     torch.set_num_threads(1)
-    WORKER["model"] = SpikingYOLO(options["weights"])
+    model = SpikingYOLO(options["weights"])
+    settings = {name: SimulationSettings(neuron=neuron, schedule=how) for name, (neuron, how) in VARIANTS.items()}
+    WORKER["model"] = model
+    WORKER["simulators"] = {name: Simulator(model.graph, one) for name, one in settings.items()}
 
 
 @torch.no_grad()
 def measure(task) -> dict:
-    """Relative errors of one picture, {variant: {step: error}}."""
+    """Relative errors of one image, {variant: {step: error}}."""
     file, size, steps = task
     model = WORKER["model"]
     x = letterbox(read_image(file).image, size, 32)[None].to(model.dtype)
     target = flat(ann_forward(model.graph, x, keep_counts=False).readout)
     errors = {}
-    for name, (neuron, schedule) in VARIANTS.items():
+    for name, simulator in WORKER["simulators"].items():
         errors[name] = {}
-        for step in simulate(model.graph, x, max(steps), SimulationSettings(neuron=neuron, schedule=schedule)):
+        for step in simulator.run(x, max(steps)):
             if step.t in steps:
                 errors[name][step.t] = float((flat(step.readout) - target).norm() / target.norm())
             if bool(step.quiescent.all()):  # later steps change nothing

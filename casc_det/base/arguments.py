@@ -5,7 +5,7 @@ Each raises ArgumentError with one line: the argument, what was expected, what c
 
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -20,7 +20,8 @@ def shown(value: object) -> str:
     if isinstance(value, list | tuple) and len(text := reprlib.repr(value)) <= 80:
         return text
     size = f" of {len(value)}" if isinstance(value, list | tuple | dict | set | bytes | bytearray) else ""
-    return f"{type(value).__name__}{size}"
+    shape = getattr(value, "shape", None)  # of a tensor or an array
+    return f"{type(value).__name__}{f' {tuple(shape)}' if isinstance(shape, tuple) else size}"
 
 
 def is_integer(value: object, low: float, high: float = math.inf) -> TypeGuard[int]:
@@ -45,6 +46,13 @@ def check_texts(**values: object) -> None:
     for name, value in values.items():
         if value is not None and (not isinstance(value, str | Path) or not str(value) or "\0" in str(value)):
             raise ArgumentError(f"{name}: expected a text, got {shown(value)}")
+
+
+def check_one_of(known: Collection[str], **values: object) -> None:
+    """Raise ArgumentError where a value is none of some words."""
+    for name, value in values.items():
+        if not isinstance(value, str) or value not in known:
+            raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}")
 
 
 def check_counts(**values: object) -> None:

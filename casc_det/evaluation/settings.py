@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from casc_det.base.arguments import check_counts, check_flags
+from casc_det.base.arguments import check_counts, check_flags, check_one_of
 from casc_det.base.kinds import STEPS_LIST
 from casc_det.base.threads import check_threads
 from casc_det.errors import ArgumentError
@@ -46,8 +46,8 @@ class ValidationSettings:
     def __post_init__(self) -> None:
         check_counts(batch=self.batch)
         check_flags(rect=self.rect)
-        if self.protocol not in (*PROTOCOLS, None):
-            raise ArgumentError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}")
+        if self.protocol is not None:
+            check_one_of(PROTOCOLS, protocol=self.protocol)
         check_draws(self.bootstrap)
         check_threads(self.threads)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 import torch
 
-from casc_det.base.arguments import is_integer, is_number
+from casc_det.base.arguments import is_integer, is_number, shown
 from casc_det.errors import ConversionError
 
 LARGEST = 64  # level, kernel, stride, padding, dilation, factor of an upsampling
@@ -86,17 +86,6 @@ Side = Annotated[int, integer(1, LARGEST_SIDE)]
 def one_of(*values: str) -> Rule:
     """One of some texts."""
     return Rule(f"one of {', '.join(values)}", lambda x: isinstance(x, str) and x in values)
-
-
-def shown(value: object) -> str:
-    """A value for an error message, in one short line."""
-    if isinstance(value, torch.Tensor):
-        return f"a tensor {tuple(value.shape)}"
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # integers of thousands of digits, deep lists
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_fields(owner: str, item: Any) -> None:

@@ -23,9 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from casc_det import graph as g
+from casc_det.base.arguments import shown
 from casc_det.base.files import hash_of, write_bytes
 from casc_det.errors import ArgumentError, ConversionError, WeightsError, one_line
-from casc_det.graph.fields import shown
 from casc_det.graph.validate import check_structure, check_values, validate
 
 FORMAT, VERSION, KEY = "casc_det.spiking_graph", 3, "casc_det"  # 1 had no integer graphs, 2 no checksum
@@ -42,7 +42,7 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
 
     Raises:
         ConversionError: the graph is no detector that can be simulated, see `casc_det.graph.validate`.
-        WeightsError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     validate(graph)
     kinds = {"weight": torch.int8, "bias": torch.int32, "theta": torch.int32} if graph.integer else {}
@@ -60,10 +60,7 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
     if not graph.integer and (lost := [key for key, value in values.items() if not bool(value.isfinite().all())]):
         raise ConversionError(f"out: values of '{lost[0]}' do not fit into {dtype}; save in a wider dtype")
     text = json.dumps(header, allow_nan=False)
-    try:
-        return write_bytes(path, save(values, {KEY: text, CHECKSUM: checksum(text, values)}))
-    except OSError as error:
-        raise WeightsError(f"out: '{path}' cannot be written ({error.strerror or error})") from error
+    return write_bytes(path, save(values, {KEY: text, CHECKSUM: checksum(text, values)}))
 
 
 def checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from casc_det.base.arguments import shown
 from casc_det.errors import ConversionError
 from casc_det.graph import fields as r
 from casc_det.graph.node import AnyNode, Node, Place, tensors, with_tensors
@@ -55,7 +56,7 @@ class Graph:
             node.check()
             for name in node.inputs:
                 if name not in seen:
-                    node.refuse(f"reads {r.shown(name)}, which is no earlier node; nodes must be in topological order")
+                    node.refuse(f"reads {shown(name)}, which is no earlier node; nodes must be in topological order")
             if node.name in seen:
                 raise ConversionError(f"graph: two nodes are named '{node.name}'; names must be unique")
             seen.add(node.name)

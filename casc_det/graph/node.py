@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 import torch
 
+from casc_det.base.arguments import shown
 from casc_det.errors import ConversionError
 from casc_det.graph import fields as r
 from casc_det.graph.extent import Extent
@@ -131,7 +132,7 @@ class Node:
         r.check_name(self.name, f"a node ({kind})")
         if type(self.inputs) is not tuple or not all(isinstance(name, str) for name in self.inputs):
             raise ConversionError(
-                f"graph: node '{self.name}' has inputs={r.shown(self.inputs)}, expected a tuple of names"
+                f"graph: node '{self.name}' has inputs={shown(self.inputs)}, expected a tuple of names"
             )
         fewest, most = self.arity
         if len(self.inputs) < fewest or (most is not None and len(self.inputs) > most):

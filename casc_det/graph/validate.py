@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from casc_det import graph as g
+from casc_det.base.arguments import shown
 from casc_det.errors import ConversionError
 from casc_det.graph.bounds import EXACT_BELOW, proved_range, real_range
 from casc_det.graph.extent import Extent
-from casc_det.graph.fields import MOST_CHANNELS, is_text, shown
+from casc_det.graph.fields import MOST_CHANNELS, is_text
 
 MOST_MAP = 2**28  # values of the largest map at imgsz
 MOST_MAPS = 2**32  # of all maps together

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from casc_det.base.arguments import is_number, shown
+from casc_det.base.arguments import check_one_of, is_number, shown
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS, is_own, kind_of
 from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
@@ -33,10 +33,9 @@ class SimulationSettings:
     delay: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, known in (("engine", ENGINES), ("neuron", NEURONS), ("schedule", SCHEDULES)):
-            value = getattr(self, name)
-            if not isinstance(value, str) or value not in known:
-                raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}")
+        check_one_of(ENGINES, engine=self.engine)
+        check_one_of(NEURONS, neuron=self.neuron)
+        check_one_of(SCHEDULES, schedule=self.schedule)
         for name in ("hysteresis", "delay"):
             value = getattr(self, name)
             if not is_number(value, 0, MOST_STEPS):

@@ -56,7 +56,7 @@ class State:
         """Write the state to a safetensors file, which appears whole or not at all.
 
         Raises:
-            ArgumentError: the file cannot be written.
+            OutputError: the file cannot be written.
         """
         tensors = {"pixels": self.pixels, "quiescent": self.quiescent}
         for name, neuron in self.neurons.items():
@@ -65,10 +65,7 @@ class State:
         tensors |= {f"sent/{name}": x for name, x in self.sent.items()}
         values = {key: x.detach().cpu().clone(memory_format=torch.contiguous_format) for key, x in tensors.items()}
         header = {"version": VERSION, "t": self.t, "settings": asdict(self.settings), "graph": made_of(self.graph)}
-        try:
-            return write_bytes(path, save(values, {KEY: json.dumps(header)}))
-        except OSError as error:
-            raise ArgumentError(f"out: '{path}' cannot be written ({error.strerror or error})") from error
+        return write_bytes(path, save(values, {KEY: json.dumps(header)}))
 
 
 def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSettings) -> State:

@@ -25,8 +25,9 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.utils.ops import scale_boxes
 from ultralytics.utils.patches import imread
 
-from casc_det.base.arguments import shown
+from casc_det.base.arguments import is_integer, shown
 from casc_det.errors import ArgumentError, SourceError
+from casc_det.graph.fields import LARGEST_SIDE
 from casc_det.heads.detect.detections import Detections
 from casc_det.yolo import open_image
 
@@ -223,7 +224,6 @@ def from_pil(image: Image.Image, name: str) -> np.ndarray:
 
 
 LOGGER = logging.getLogger("casc_det")
-LARGEST = 8192  # pixels of a side
 
 
 def check_imgsz(imgsz: object, stride: int) -> tuple[int, int]:
@@ -234,11 +234,9 @@ def check_imgsz(imgsz: object, stride: int) -> tuple[int, int]:
     """
     pair = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
     sizes = tuple(pair) if isinstance(pair, list | tuple) else ()
-    if len(sizes) != 2 or any(
-        isinstance(s, bool) or not isinstance(s, int) or not stride <= s <= LARGEST for s in sizes
-    ):
+    if len(sizes) != 2 or not all(is_integer(side, stride, LARGEST_SIDE) for side in sizes):
         raise ArgumentError(
-            f"imgsz: expected an int or [height, width], each from {stride} to {LARGEST}, got {shown(imgsz)}"
+            f"imgsz: expected an int or [height, width], each from {stride} to {LARGEST_SIDE}, got {shown(imgsz)}"
         )
     height, width = (-(-s // stride) * stride for s in sizes)
     if (height, width) != sizes:

@@ -129,7 +129,7 @@ def test_tensor_of_several_images_may_be_one_of_a_list():
 
 def test_shown_never_gives_the_data():
     assert len(shown("x" * 10**6)) < 80 and len(shown(list(range(10**6)))) < 80
-    assert shown(10**400).count("0") < 80 and shown(np.zeros(9)) == "ndarray"
+    assert shown(10**400).count("0") < 80 and shown(np.zeros(9)) == "ndarray (9,)"
 
 
 def png(width: int, height: int) -> bytes:

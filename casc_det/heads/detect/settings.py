@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casc_det.base.arguments import shown
+from casc_det.base.arguments import is_integer, is_number, shown
 from casc_det.errors import ArgumentError, nearest
 
 
@@ -27,9 +27,9 @@ class DetectionSettings:
     def __post_init__(self) -> None:
         for name in ("conf", "iou"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            if not is_number(value, 0, 1):
                 raise ArgumentError(f"{name}: expected a number from 0 to 1, got {shown(value)}")
-        if isinstance(self.max_det, bool) or not isinstance(self.max_det, int) or self.max_det < 1:
+        if not is_integer(self.max_det, 1):
             raise ArgumentError(f"max_det: expected a whole number above 0, got {shown(self.max_det)}")
 
 
@@ -64,7 +64,7 @@ def read_classes(text: str, names: Sequence[str]) -> list[int | str]:
 
 def check_classes(classes: tuple[int, ...], count: int) -> tuple[int, ...]:
     """Return `classes`, or raise ArgumentError when one is no label of a detector with `count` classes."""
-    wrong = [c for c in classes if type(c) is not int or not 0 <= c < count]
+    wrong = [c for c in classes if not is_integer(c, 0, count - 1)]
     if wrong:
         raise ArgumentError(f"classes: expected indices from 0 to {count - 1}, got {shown(wrong[0])}")
     return classes
