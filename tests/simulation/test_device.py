@@ -13,7 +13,6 @@ from casc_det import graph as g
 from casc_det import simulation
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
-from casc_det.evaluation import shard
 from casc_det.graph import moved
 from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.simulation import PLAIN, State
@@ -110,14 +109,3 @@ def test_study_brings_everything_home_before_numpy(monkeypatch):
     for field in fields(traces.Trace):
         if field.name != "seconds":
             assert np.array_equal(getattr(found, field.name), getattr(want, field.name)), field.name
-
-
-def test_processes_exchange_results_over_the_cpu(monkeypatch):
-    """Results are Python objects; NCCL would need a GPU of its own for each process."""
-    backends = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(shard.dist, "is_initialized", lambda: False)
-    monkeypatch.setattr(shard.dist, "init_process_group", lambda backend, **_: backends.append(backend))
-    monkeypatch.setattr(shard.dist, "get_rank", lambda: 1)
-    monkeypatch.setattr(shard.dist, "get_world_size", lambda: 2)
-    assert shard.Shard.join() == shard.Shard(1, 2) and backends == ["gloo"]

@@ -1,4 +1,5 @@
-from dataclasses import replace
+"""The reference engine: laws of neurons, of rest and of the ANN that it comes to."""
+
 from functools import partial
 
 import conftest
@@ -7,14 +8,14 @@ import torch
 from conftest import EXACT_OPS, OPS, small_graph, small_images
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from simulated import OddSteps, silent_step, spiking
 from torch.nn import functional as F
 
 from casc_det import graph as g
-from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
-from casc_det.neurons.rule import NeuronState, neuron_step
+from casc_det.neurons.rule import neuron_step
 from casc_det.neurons.schedule import SCHEDULES, Schedule
 from casc_det.simulation import SimulationSettings, auto_limit, depths
 from casc_det.simulation.twin import ann_forward
@@ -28,10 +29,6 @@ graphs = st.builds(
     st.integers(0, 1000),
 )
 seeds = st.integers(0, 1000)
-
-
-def spiking(*ops, **options) -> g.SpikingGraph:
-    return convert_graph(small_graph(*ops, **options))[0]
 
 
 def last_step(*args, **kwargs):
@@ -112,67 +109,6 @@ def test_batch_equals_single_runs(graph, seed):
                 torch.testing.assert_close(step.readout[name][i], value[0], rtol=0, atol=1e-12)
 
 
-def test_spikes_sent_and_taken_back_are_the_changes_of_the_counts():
-    graph, images = spiking("add", "conv", "max"), small_images()
-    before, taken_back = dict.fromkeys((n.name for n in graph.of_type(g.Neuron)), 0), 0
-    for step in simulate(graph, images):
-        for name, n in step.counts.items():
-            change = n - before[name]
-            assert step.positive[name].tolist() == (change == 1).sum((1, 2, 3)).tolist()
-            assert step.negative[name].tolist() == (change == -1).sum((1, 2, 3)).tolist()
-            assert change.abs().max() <= 1
-            taken_back += int(step.negative[name].sum())
-        before = step.counts
-    assert taken_back > 10  # otherwise this network would be too tame to test anything
-
-
-def plain_sops(node: g.Conv, spikes: torch.Tensor, outputs: torch.Size) -> float:
-    """Spikes times synapses of one picture (C, H, W), synapse by synapse."""
-    total = 0.0
-    channels_out, _, kernel_h, kernel_w = node.weight.shape
-    for _, y, x in spikes.nonzero().tolist():
-        for ky in range(kernel_h):
-            for kx in range(kernel_w):
-                row, left = divmod(y + node.padding[0] - ky * node.dilation[0], node.stride[0])
-                column, above = divmod(x + node.padding[1] - kx * node.dilation[1], node.stride[1])
-                if not left and not above and 0 <= row < outputs[0] and 0 <= column < outputs[1]:
-                    total += channels_out // node.groups
-    return total
-
-
-@pytest.mark.parametrize("ops", [("conv",), ("groups",), ("conv", "groups")])
-def test_sops_equal_a_brute_force_count(ops):
-    """Convolution after convolution, so that the spikes are the changes of the counts; the first has no spikes."""
-    graph, images = spiking(*ops), small_images(1)
-    convs = [node for node in graph.of_type(g.Conv) if node.inputs[0] != "image"]
-    before, seen = {}, 0.0
-    for step in simulate(graph, images, 8):
-        expected = 0.0
-        for node in convs:
-            n = step.counts[node.inputs[0]]
-            outputs = node.compute(n).shape[2:]
-            expected += plain_sops(node, (n - before.get(node.inputs[0], 0))[0], outputs)
-        assert step.sops.tolist() == [expected]
-        before, seen = step.counts, seen + expected
-    assert seen > 100
-
-
-def test_sops_count_graded_signals_by_magnitude():
-    weight = torch.ones(4, 3, 1, 1).double()
-    nodes = [
-        g.Input("image", ()),
-        g.Conv("first", ("image",), weight, torch.zeros(4).double()),
-        g.Neuron("fire", ("first",), 1.0, 2),
-        g.AvgPool("mean", ("fire",), (2, 2), (2, 2)),
-        g.Conv("head", ("mean",), torch.ones(5, 4, 1, 1).double(), torch.zeros(5).double()),
-        g.Readout("boxes0", ("head",)),
-    ]
-    graph = g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, 2)
-    images = torch.zeros(1, 3, 2, 2).double()
-    images[..., 0, 0] = 1  # one of four pixels: four neurons fire at once, a mean of 1/4 in each of four channels
-    assert next(simulate(graph, images, 1)).sops.tolist() == [4 * 0.25 * 5]
-
-
 @given(st.lists(st.lists(st.integers(-1, 1), min_size=12, max_size=12), max_size=12))
 def test_max_pool_of_spikes_is_a_spike(steps):
     """What the max pool sends is maxpool(count at t) - maxpool(count at t-1), in {-1, 0, 1}."""
@@ -236,17 +172,6 @@ def test_another_wake_length_does_not_reach_the_ann(wake, monkeypatch):
     assert any(not torch.equal(last.counts[name], value) for name, value in ann.counts.items())
 
 
-class OddSteps(Schedule):
-    """Input at steps 1, 3, 5, ... for ever."""
-
-    def awake(self, t: int) -> bool:
-        return t % 2 == 1
-
-
-def silent_step(current, state, params):
-    return torch.zeros_like(current), NeuronState(state.v + current, state.n)
-
-
 def double_step(current, state, params):
     """CIF with twice the threshold."""
     return neuron_step(current, state, params._replace(theta=2 * params.theta))
@@ -282,29 +207,6 @@ def test_own_neuron_gets_the_parameters_of_cif(monkeypatch):
     assert not torch.equal(last_step(graph, images, 3, "mine").fired, last_step(graph, images, 3).fired)
 
 
-@pytest.mark.parametrize("integer", [False, True])
-def test_own_neurons_and_schedules_are_refused_where_they_cannot_be_run(integer, monkeypatch):
-    graph, images = spiking("conv"), small_images()
-    graph = to_integer(graph) if integer else graph
-    images = images.to(graph.dtype)
-    list(conftest.simulate(graph, images, 5, "if"))  # what was prepared and checked does not count for another
-    monkeypatch.setitem(NEURONS, "mine", silent_step)
-    monkeypatch.setitem(NEURONS, "if", silent_step)
-    monkeypatch.setitem(SCHEDULES, "odd", lambda levels, *_: OddSteps(levels, None))
-    monkeypatch.setitem(SCHEDULES, "wake3", lambda levels, *_: Schedule(levels, 3))
-    for kind in ("mine", "if"):
-        with pytest.raises(ArgumentError, match=f"^neuron: '{kind}' is an own kind.*use engine='reference'$"):
-            conftest.simulate(graph, images, 5, kind)
-    with pytest.raises(ArgumentError, match="^schedule: 'odd' is an own OddSteps.*use engine='reference'$"):
-        conftest.simulate(graph, images, 5, "cif", "odd")
-    for kind, plan in (("mine", "wsc"), ("cif", "odd"), ("cif", "wake3")):
-        with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs"):
-            simulate(graph, images, "auto", kind, plan)
-    monkeypatch.setitem(SCHEDULES, "wsc", SCHEDULES["wake3"])
-    with pytest.raises(ArgumentError, match="^timesteps: 'auto' needs neuron='cif' and schedule='wsc' of casc_det"):
-        simulate(graph, images, "auto")
-
-
 @pytest.mark.parametrize("wake", [0, -1, 2.0, True, "4"])
 def test_a_schedule_without_a_wake_step_is_refused(wake):
     with pytest.raises(ArgumentError, match="^wake: expected an integer of at least 1, or None"):
@@ -330,13 +232,6 @@ def test_waiting_layers_send_nothing_and_silence_is_not_rest():
         assert step.t > 5 * (max(reached.values()) - 1) or not step.quiescent.any()
 
 
-@pytest.mark.parametrize("name", ["hysteresis", "delay"])
-@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), True, "much"])
-def test_variants_that_cannot_work_are_refused(name, value):
-    with pytest.raises(ArgumentError, match=f"{name}: expected a number"):
-        simulate(spiking("conv"), small_images(), **{name: value})
-
-
 def test_silence_during_wake_is_not_quiescence():
     graph, images = overshoot_graph(), torch.full((1, 3, 1, 1), 0.25).double()
     steps = list(simulate(graph, images))
@@ -347,50 +242,6 @@ def test_silence_during_wake_is_not_quiescence():
 def test_constant_input_never_rests():
     graph, images = spiking("conv"), small_images()
     assert not any(step.quiescent.any() for step in simulate(graph, images, 20, schedule="constant"))
-
-
-def test_depth_is_the_longest_path():
-    def depth(graph):
-        return max(depths(graph).values())
-
-    assert depth(spiking()) == 1
-    assert depth(spiking("conv", "max", "conv")) == 3
-    assert depth(spiking("add")) == 3  # through both activations, not around the second
-    assert auto_limit(spiking("conv", levels=8)) == 8 * 3 + 1
-
-
-@pytest.mark.parametrize("timesteps", [0, -1, True, "x", 2.0, None])
-def test_timesteps_that_cannot_work_are_refused_at_once(timesteps):
-    with pytest.raises(ArgumentError) as caught:
-        simulate(spiking(), small_images(), timesteps)
-    assert str(caught.value) == f"timesteps: expected an integer from 1 to 32767 or 'auto', got {timesteps!r}"
-
-
-@pytest.mark.parametrize(("neuron", "schedule"), [("if", "wsc"), ("cif", "constant"), ("if", "constant")])
-def test_auto_needs_cif_and_wsc(neuron, schedule):
-    with pytest.raises(ArgumentError, match="timesteps: 'auto' needs neuron='cif' and schedule='wsc'"):
-        simulate(spiking(), small_images(), "auto", neuron, schedule)
-
-
-@pytest.mark.parametrize(("name", "choices"), [("neuron", "cif, if, signed_if"), ("schedule", "wsc, constant")])
-def test_unknown_neuron_or_schedule_is_refused(name, choices):
-    with pytest.raises(ArgumentError, match=f"^{name}: expected one of {choices}, got 'lif'$"):
-        simulate(spiking(), small_images(), 4, **{name: "lif"})
-
-
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 3, 8, 12), (1, 3, 12, 8)])
-def test_images_of_another_shape_are_refused(shape):
-    graph = replace(spiking(), strides=[4, 8])
-    with pytest.raises(ArgumentError, match="images: expected a tensor .* multiples of 8, got .*; letterbox"):
-        simulate(graph, torch.zeros(shape).double())
-
-
-@pytest.mark.parametrize("values", [255.0, -0.1, float("nan"), float("inf")])
-def test_images_of_another_range_are_refused(values):
-    images = small_images()
-    images[0, 0, 0, 0] = values
-    with pytest.raises(ArgumentError, match="images: expected values from 0 to 1, got"):
-        simulate(spiking(), images, 4)
 
 
 def test_simulation_leaves_graph_and_images_alone():
@@ -422,18 +273,3 @@ def test_yolo_batch_equals_single_runs(yolo):
         assert all(torch.equal(both.counts[name][i], n[0]) for name, n in one.counts.items())
         for name, value in one.readout.items():
             torch.testing.assert_close(both.readout[name][i], value[0], rtol=0, atol=1e-12)
-
-
-def test_pixels_are_no_spikes_even_behind_a_pad():
-    nodes = [g.Input("image", ()), g.ZeroPad("pad", ("image",), (1, 1, 1, 1))]
-    nodes += [g.Conv("conv", ("pad",), torch.ones(2, 3, 3, 3), torch.zeros(2)), g.Neuron("n", ("conv",), 1.0, 4)]
-    graph = g.SpikingGraph([*nodes, g.Readout("boxes0", ("n",))], ["thing"], [1], 1, 64, {}, 4)
-    assert float(next(simulate(graph, torch.ones(1, 3, 4, 4), 1)).sops) == 0
-
-
-@pytest.mark.parametrize(
-    "images", [small_images().float(), small_images()[:0], small_images()[:, :, :0], small_images()[0]]
-)
-def test_images_of_another_kind_are_refused(images):
-    with pytest.raises(ArgumentError, match="^images: expected"):
-        simulate(spiking("conv"), images, 1)
