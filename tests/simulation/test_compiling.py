@@ -50,7 +50,7 @@ def test_several_python_threads_at_once():
 
 @pytest.mark.skipif(compiling.numba is None, reason="these are numba's threads")
 def test_several_python_threads_at_once_without_openmp():
-    code = "import test_fast; test_fast.at_once(); print(test_fast.compiling.numba.threading_layer())"
+    code = "import test_compiling; test_compiling.at_once(); print(test_compiling.compiling.numba.threading_layer())"
     tests = str(Path(__file__).parents[1])  # conftest.py
     paths = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "PYTHONPATH": paths}
