@@ -28,7 +28,7 @@ from casc_det.evaluation.energy import EnergyModel, energy_mj
 from casc_det.evaluation.networks import scoring
 from casc_det.evaluation.truth import limited, read_truth
 from casc_det.graph import moved
-from casc_det.heads import head_of
+from casc_det.heads.detect.decode import DetectHead
 from casc_det.simulation import Simulator
 from casc_det.simulation.cost import count_operations
 from casc_det.simulation.twin import ann_forward
@@ -120,7 +120,7 @@ def score_ann(graph, truth, size: int, bar) -> dict:
         frame = read_image(image.path)
         x = letterbox(frame.image, (size, size), max(graph.strides), False)[None]
         ann = ann_forward(graph, x.to(graph.dtype))
-        (answer,) = head_of(graph).answers(ann.readout, scoring(classes))
+        (answer,) = DetectHead.of(graph).answers(ann.readout, scoring(classes))
         found.append(mapped(in_original(answer, x.shape[2:], frame.image.shape), classes))
         counts += sum(float(n.sum()) for n in ann.counts.values())
         neurons += sum(n.numel() for n in ann.counts.values())

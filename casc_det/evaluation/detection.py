@@ -14,7 +14,7 @@ from casc_det.base.threads import computing
 from casc_det.evaluation.networks import Networks
 from casc_det.evaluation.settings import ValidationSettings
 from casc_det.evaluation.truth import LabelledImage
-from casc_det.heads import head_of
+from casc_det.heads.detect.decode import DetectHead
 from casc_det.heads.detect.detections import Detections, same_boxes
 from casc_det.simulation import Step, spiking_convolutions
 from casc_det.simulation.step import Tally
@@ -88,9 +88,8 @@ class Batch:
         """Add the detections of a row, and its seconds for each image."""
         from casc_det.yolo.images import in_original
 
-        head = head_of(self.networks.graph)
-        if row == "float" and self.networks.floats is not None:
-            head = head.of(self.networks.floats)
+        floats = self.networks.floats
+        head = DetectHead.of(floats if row == "float" and floats is not None else self.networks.graph)
         answers = head.answers(readout, self.networks.scoring(row))
         for record, frame, found in zip(self.records, self.frames, answers, strict=True):
             record["rows"][row] = in_original(found, self.images.shape[2:], frame.image.shape).record()

@@ -16,6 +16,7 @@ from casc_det.errors import ConversionError
 from casc_det.graph import fields as r
 from casc_det.graph.node import AnyNode, Node, Place, tensors, with_tensors
 from casc_det.graph.ops import Conv, Input, Neuron, Readout
+from casc_det.graph.ops.readout import KINDS
 
 PIXEL_LEVELS = 255
 MOST_NODES = 4096
@@ -84,6 +85,11 @@ class Graph:
     def device(self) -> torch.device:
         """The device of its weights."""
         return self.of_type(Conv)[0].weight.device
+
+    @property
+    def task(self) -> str:
+        """What the network is for, which is what it is read out in: "detect"."""
+        return KINDS[self.of_type(Readout)[0].kind].task
 
     def consumers(self) -> dict[str, list[Node]]:
         """The nodes that read each node, by name."""

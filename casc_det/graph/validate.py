@@ -19,6 +19,7 @@ from casc_det.errors import ConversionError
 from casc_det.graph.bounds import EXACT_BELOW, proved_range, real_range
 from casc_det.graph.extent import Extent
 from casc_det.graph.fields import MOST_CHANNELS, is_text
+from casc_det.graph.ops.readout import KINDS
 
 MOST_MAP = 2**28  # values of the largest map at imgsz
 MOST_MAPS = 2**32  # of all maps together
@@ -107,21 +108,20 @@ def channels(graph: g.SpikingGraph) -> dict[str, int]:
 
 
 def check_readouts(graph: g.SpikingGraph, counts: dict[str, int]) -> None:
-    """Raise ConversionError unless every level has boxes and scores of the right number of channels, once."""
-    expected = {"boxes": 4 * graph.reg_max, "scores": len(graph.names)}
+    """Raise ConversionError unless each level has the readouts of the task, of the right number of channels, once."""
+    expected = [kind for kind in KINDS if KINDS[kind].task == graph.task]
     wanted = {f"{kind}{level}" for level in range(len(graph.strides)) for kind in expected}
     found = {node.name for node in graph.of_type(g.Readout)}
     if found != wanted:
         raise ConversionError(
-            f"graph: its readouts are {shown(sorted(found))}, expected boxes and scores of each of its "
-            f"{len(graph.strides)} strides, named boxes0, scores0, ..."
+            f"graph: its readouts are {shown(sorted(found))}, expected {' and '.join(expected)} of each of its "
+            f"{len(graph.strides)} strides, named {', '.join(f'{kind}0' for kind in expected)}, ..."
         )
     for node in graph.of_type(g.Readout):
         if node.name != f"{node.kind}{node.level}":
             node.refuse(f"is of kind {node.kind} and level {node.level}; name and these must agree")
-        if counts[node.name] != expected[node.kind]:
-            what = "4 * reg_max" if node.kind == "boxes" else "the number of class names"
-            node.refuse(f"has {counts[node.name]} channels, expected {expected[node.kind]}, {what}")
+        if counts[node.name] != (channels := KINDS[node.kind].channels(graph)):
+            node.refuse(f"has {counts[node.name]} channels, expected {channels}, {KINDS[node.kind].words}")
 
 
 def check_sizes(graph: g.SpikingGraph) -> None:

@@ -4,8 +4,7 @@ from time import perf_counter
 
 import torch
 
-from casc_det.heads import head_of
-from casc_det.heads.detect.detections import Detections
+from casc_det.heads import Answer, head_of
 from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.heads.policies import Policy
 from casc_det.simulation import Simulator, first_answer
@@ -18,14 +17,14 @@ def run_batch(
     timesteps: int | str,
     settings: DetectionSettings,
     policy: Policy,
-) -> tuple[list[Detections], list[SpikingInfo], float]:
+) -> tuple[list[Answer], list[SpikingInfo], float]:
     """The answer and `SpikingInfo` of each image, and the seconds spent on answers.
 
     Args:
         images: (B, 3, H, W) in 0..1. policy: looked at with timesteps="auto" only; "quiescent" needs no answers.
     """
     head, tally, deciding = head_of(simulator.graph), Tally(len(images)), 0.0
-    answers: dict[int, Detections] = {}
+    answers: dict[int, Answer] = {}
     infos: dict[int, SpikingInfo] = {}
     going = list(range(len(images)))
     watches = []

@@ -10,22 +10,12 @@ at the earliest), and stop at rest in any case.
 
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from casc_det.base.arguments import shown
 from casc_det.errors import ArgumentError
+from casc_det.heads import Answer
 
 KINDS: dict[str, float | None] = {"quiescent": None, "boxes-stable": 3, "confident": 0.5}
-
-
-class Answer(Protocol):
-    """What a head gives for an image, as far as policies look at it."""
-
-    def unchanged(self, before: Any) -> bool:
-        """Whether it shows the same as an earlier answer to the image."""
-
-    def certain(self, score: float) -> bool:
-        """Whether it shows something, all of it with at least this score."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ And images as the network takes them: resized, their aspect kept, and centred on
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -254,12 +255,12 @@ def letterbox(image: np.ndarray, imgsz: tuple[int, int], stride: int, rect: bool
     return torch.from_numpy(np.ascontiguousarray(padded[..., ::-1].transpose(2, 0, 1))).float() / 255
 
 
-def original_boxes(boxes: np.ndarray, shape: tuple[int, ...], original: tuple[int, ...]) -> torch.Tensor:
+def original_boxes(boxes: np.ndarray, shape: tuple[int, ...], original: tuple[int, ...]) -> np.ndarray:
     """Boxes (N, 4) of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W), clipped to it."""
     there = torch.tensor(boxes, dtype=torch.float64)
-    return torch.as_tensor(scale_boxes((shape[0], shape[1]), there, (original[0], original[1])))
+    return np.asarray(scale_boxes((shape[0], shape[1]), there, (original[0], original[1])))
 
 
 def in_original(found: Detections, shape: tuple[int, ...], original: tuple[int, ...]) -> Detections:
     """Detections of a letterboxed image of `shape` (H, W) in pixels of the `original` (H, W, ...)."""
-    return replace(found, boxes=original_boxes(found.boxes, shape, original).numpy())
+    return found.placed(partial(original_boxes, shape=shape, original=original))

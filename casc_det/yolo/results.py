@@ -1,6 +1,7 @@
 """Ultralytics `Results` with one attribute more: `spiking`."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from ultralytics.utils.plotting import save_one_box
 
 from casc_det.base.files import safe_name
 from casc_det.base.terminal import printable
-from casc_det.heads.detect.detections import Detections
+from casc_det.heads import Answer
 from casc_det.simulation.step import SpikingInfo
-from casc_det.yolo.images import Frame, in_original
+from casc_det.yolo.images import Frame, original_boxes
 
 LONGEST = 200  # characters of a class name that are drawn
 
@@ -92,19 +93,20 @@ def crops(result: Results) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def make_results(
-    found: Detections,
+    answer: Answer,
     frame: Frame,
     names: list[str],
     shape: tuple[int, ...],
     spiking: SpikingInfo | None,
     speed: dict[str, float] | None = None,
 ) -> SpikingResults:
-    """Results in pixels of the original image from detections in its letterboxed form of `shape` (H, W).
+    """Results in pixels of the original image from the answer to its letterboxed form of `shape` (H, W).
 
     speed: milliseconds of each stage, as Ultralytics has them.
     """
-    boxes = torch.from_numpy(in_original(found, shape, frame.image.shape).table())
-    results = SpikingResults(frame.image, frame.path, dict(enumerate(names)), boxes=boxes, speed=speed)
+    place = partial(original_boxes, shape=shape, original=frame.image.shape)
+    fields: dict[str, Any] = {name: torch.from_numpy(values) for name, values in answer.fields(place).items()}
+    results = SpikingResults(frame.image, frame.path, dict(enumerate(names)), speed=speed, **fields)
     results.spiking, results.frame, results.fps = spiking, frame.frame, frame.fps
     results.time, results.number = frame.time, frame.number
     return results

@@ -1,12 +1,14 @@
 """Same answers: to the last digits and in order, or for the eye and in any order."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 from conftest import small_graph
 
 from casc_det.conversion.spiking import convert_graph
+from casc_det.graph.ops.readout import KINDS
 from casc_det.heads import head_of
 from casc_det.heads.detect.boxes import overlaps
 from casc_det.heads.detect.decode import DetectHead
@@ -43,4 +45,16 @@ def test_overlaps_of_boxes_without_extent_are_0():
 
 def test_a_graph_that_is_read_out_in_boxes_and_scores_has_the_head_of_detectors():
     graph = convert_graph(small_graph())[0]
-    assert head_of(graph) == DetectHead(graph.strides, graph.reg_max)
+    assert graph.task == "detect" and head_of(graph) == DetectHead(graph.strides, graph.reg_max)
+
+
+def test_fields_are_those_of_results_where_they_are_shown():
+    found = Detections(np.array([[0.0, 1, 2, 3]]), np.array([0.5]), np.array([7]))
+    fields = found.fields(lambda boxes: 2 * boxes)
+    assert {name: values.tolist() for name, values in fields.items()} == {"boxes": [[0, 2, 4, 6, 0.5, 7]]}
+    assert found.boxes.tolist() == [[0, 1, 2, 3]]
+
+
+def test_each_task_that_readouts_know_has_a_head_of_its_name():
+    for task in {kind.task for kind in KINDS.values()}:
+        assert callable(import_module(f"casc_det.heads.{task}").head)

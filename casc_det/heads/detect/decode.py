@@ -73,8 +73,13 @@ def detect(boxes: torch.Tensor, scores: torch.Tensor, settings: DetectionSetting
 class Levels(Protocol):
     """What the head must know of a network, such as a `SpikingGraph` or a `FloatNetwork`."""
 
-    strides: list[int]
-    reg_max: int
+    @property
+    def strides(self) -> Sequence[int]:
+        """Pixels per cell of each level."""
+
+    @property
+    def reg_max(self) -> int:
+        """Bins of the box distribution."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 `yolo.results` makes Ultralytics' `Results` of them at the border.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,6 +52,14 @@ class Detections:
         boxes = np.array(record["boxes"], dtype=np.float64).reshape(-1, 4)
         labels = np.array(record["labels"], dtype=np.int64)
         return cls(boxes, np.array(record["scores"], dtype=np.float64), labels)
+
+    def fields(self, place: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+        """See `heads.Answer`."""
+        return {"boxes": self.placed(place).table()}
+
+    def placed(self, place: Callable[[np.ndarray], np.ndarray]) -> "Detections":
+        """The same with other boxes: `place` of them, (N, 4) each."""
+        return replace(self, boxes=place(self.boxes))
 
     def unchanged(self, before: "Detections") -> bool:
         """Whether both show the same objects in any order: same classes, IoU above 0.95, scores within 0.02."""
