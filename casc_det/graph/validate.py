@@ -120,8 +120,8 @@ def check_readouts(graph: g.SpikingGraph, counts: dict[str, int]) -> None:
     for node in graph.of_type(g.Readout):
         if node.name != f"{node.kind}{node.level}":
             node.refuse(f"is of kind {node.kind} and level {node.level}; name and these must agree")
-        if counts[node.name] != (channels := KINDS[node.kind].channels(graph)):
-            node.refuse(f"has {counts[node.name]} channels, expected {channels}, {KINDS[node.kind].words}")
+        if counts[node.name] != (needed := KINDS[node.kind].channels(graph)):
+            node.refuse(f"has {counts[node.name]} channels, expected {needed}, {KINDS[node.kind].words}")
 
 
 def check_sizes(graph: g.SpikingGraph) -> None:

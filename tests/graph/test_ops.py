@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from casc_det import graph as g
 from casc_det.errors import ConversionError
+from casc_det.graph import ops
 
 X = torch.randn(2, 6, 9, 11, generator=torch.Generator().manual_seed(0))
 MODULES = {
@@ -48,3 +51,9 @@ def test_convolve_leaves_the_bias_out():
 def test_node_without_rule_is_an_error():
     with pytest.raises(ConversionError, match=r"node 'x' \(Readout\) has no rule 'compute'"):
         g.Readout("x", ("a",)).compute(X)
+
+
+def test_each_op_is_a_file():
+    files = {path.stem for path in Path(ops.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {kind.__module__.rpartition(".")[2] for kind in g.NODE_TYPES.values()} == files
+    assert len(files) == len(g.NODE_TYPES)
