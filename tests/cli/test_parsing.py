@@ -10,6 +10,7 @@ from casc_det.cli.absent import ABSENT
 from casc_det.cli.parsing import option_of, parse_pairs, parse_value
 from casc_det.cli.run import main
 from casc_det.cli.verbs import VERBS
+from casc_det.neurons import NEURONS
 
 
 def test_values_are_python_where_they_can_be():
@@ -80,7 +81,7 @@ def test_values_have_the_type_of_their_argument():
         ("predict", "imgsz=big", "imgsz: expected an integer or height,width, got 'big'"),
         ("predict", "batch=99999999999999999999", "batch: expected an integer, got '99999999999999999999'"),
         ("predict", "engine=fats", "engine: expected one of fast, reference, got 'fats' (did you mean 'fast'?)"),
-        ("study", "neurons=cif,lif", "neurons: expected some of cif, if, signed_if, got 'cif,lif'"),
+        ("study", "neurons=cif,lif", f"neurons: expected some of {', '.join(NEURONS)}, got 'cif,lif'"),
         ("study", "levels=4,x", "levels: expected integers, comma-separated, got '4,x'"),
         ("train", "epochs=many", "epochs: expected an integer, got 'many'"),
         ("train", "cos_lr=perhaps", "cos_lr: expected true or false, got 'perhaps'"),

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from casc_det.errors import ArgumentError
+from casc_det.neurons import NEURONS
 from casc_det.simulation import SimulationSettings
 from casc_det.studies.settings import StudySettings
 from casc_det.studies.variants import Variant, make_grid
@@ -37,7 +38,7 @@ def test_grid_has_corrections_and_corruptions_for_cif_with_wsc_only():
     ("options", "message"),
     [
         ({"weights": ""}, "weights: expected at least one"),
-        ({"neurons": "cif,lif"}, "neurons: expected some of cif, if, signed_if, got 'lif'"),
+        ({"neurons": "cif,lif"}, f"neurons: expected some of {', '.join(NEURONS)}, got 'lif'"),
         ({"schedule": []}, "schedule: expected at least one"),
         ({"hysteresis": "-1"}, "hysteresis: expected a number from 0"),
         ({"hysteresis": "0,1e9"}, "hysteresis: expected a number from 0"),
