@@ -130,7 +130,7 @@ def simulate(graph, images, timesteps="auto", neuron="cif", schedule="wsc", engi
 
 
 def small_images(batch: int = 2, size: int = 6, seed: int = 0) -> torch.Tensor:
-    """Random pictures (batch, 3, size, size + 1) whose values are multiples of 1/8."""
+    """Random images (batch, 3, size, size + 1) whose values are multiples of 1/8."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 9, (batch, 3, size, size + 1), generator=generator).double() / 8
 
@@ -180,7 +180,7 @@ def weights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
+def image_file(tmp_path) -> Path:
     """The file of an image of noise, 90 x 60 pixels."""
     values = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     Image.fromarray(values).save(tmp_path / "picture.png")

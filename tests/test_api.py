@@ -1,4 +1,4 @@
-"""SpikingYOLO: from a picture to Ultralytics Results."""
+"""SpikingYOLO: from an image to Ultralytics Results."""
 
 import json
 import os
@@ -96,9 +96,9 @@ def test_predict_at_quiescence_equals_the_ann(detector):
 
 
 def test_predict_in_batches_equals_one_by_one(detector):
-    pictures = list(RANDOM)
-    single = [record(r) for r in detector.predict(pictures, conf=0)]
-    together = [record(r) for r in detector.predict(pictures, conf=0, batch=3)]
+    images = list(RANDOM)
+    single = [record(r) for r in detector.predict(images, conf=0)]
+    together = [record(r) for r in detector.predict(images, conf=0, batch=3)]
     assert [r["spiking"] for r in single] == [r["spiking"] for r in together]
     assert all(box_difference(a, b) < 1e-9 for a, b in zip(single, together, strict=True))
 

@@ -19,7 +19,7 @@ NAMES = ["人", "собака", "été $x_^$"]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data set of two pictures whose classes are not ASCII, and a network that finds them everywhere."""
+    """A data set of two images whose classes are not ASCII, and a network that finds them everywhere."""
     folder = tmp_path_factory.mktemp("data")
     for part in ("images", "labels"):
         (folder / part).mkdir()

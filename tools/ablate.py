@@ -65,8 +65,8 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 class FoldedTrainer(CascTrainer):
     """BatchNorm stays folded: a bias and a scale per channel, nothing is normalised."""
 
-    def load_weights(self, pictures):
-        super().load_weights(pictures)
+    def load_weights(self, images):
+        super().load_weights(images)
         for norm in self.model.modules():
             if isinstance(norm, nn.BatchNorm2d):
                 norm.bias.data -= norm.running_mean

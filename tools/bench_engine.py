@@ -148,15 +148,15 @@ RUNS = {
 }
 
 
-def load_pictures(source, count: int, size: int, turn: int = 0) -> torch.Tensor:
+def load_images(source, count: int, size: int, turn: int = 0) -> torch.Tensor:
     """(count, 3, size, size): those after the first `turn * count`; behind the last one they begin again, mirrored."""
     files = Source(source or demo_image()).files
-    pictures = []
+    images = []
     for i in range(turn * count, (turn + 1) * count):
         image = next(iter(Source(files[i % len(files)]))).image
-        picture = letterbox(image, (size, size), 32, False)
-        pictures.append(picture.flip(2) if i // len(files) % 2 else picture)
-    return torch.stack(pictures)
+        image = letterbox(image, (size, size), 32, False)
+        images.append(image.flip(2) if i // len(files) % 2 else image)
+    return torch.stack(images)
 
 
 def graph_of(what: str, options: dict) -> g.SpikingGraph:
@@ -171,15 +171,15 @@ class Worker:
         self.pool = ProcessPoolExecutor(1, context, initializer=prepare_worker, initargs=(what, options))
 
     def __call__(self, *job) -> float:
-        """Milliseconds of one run; job: size, batch, steps, turn (0, 1, ...: which pictures)."""
+        """Milliseconds of one run; job: size, batch, steps, turn (0, 1, ...: which images)."""
         return self.pool.submit(run_once, *job).result()
 
 
 def prepare_worker(what: str, options: dict) -> None:
     global run_job
     torch.set_num_threads(options["threads"])
-    graph, pictures = graph_of(what, options), cache(partial(load_pictures, options["source"]))
-    run_job = lambda size, batch, steps, turn: timed(RUNS[what], graph, pictures(batch, size, turn), steps)
+    graph, images = graph_of(what, options), cache(partial(load_images, options["source"]))
+    run_job = lambda size, batch, steps, turn: timed(RUNS[what], graph, images(batch, size, turn), steps)
 
 
 def run_once(*job) -> float:
@@ -197,7 +197,7 @@ def timed(run, *arguments) -> float:
 def measure_memory(what: str, size: int, batch: int, steps: int, options: dict) -> float:
     """Largest resident memory (MB) of this process after one run."""
     torch.set_num_threads(options["threads"])
-    RUNS[what](graph_of(what, options), load_pictures(options["source"], batch, size), steps)
+    RUNS[what](graph_of(what, options), load_images(options["source"], batch, size), steps)
     status = Path("/proc/self/status")
     if not status.exists():  # no Linux
         return float("nan")

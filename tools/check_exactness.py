@@ -31,8 +31,8 @@ from casc_det.yolo.network import DetectionModel
 from casc_det.yolo.sources import Source
 
 
-def random_network(name: str, levels: int, pictures: torch.Tensor) -> DetectionModel:
-    """A CQReLU detector in float64 whose layers are all alive on `pictures`."""
+def random_network(name: str, levels: int, images: torch.Tensor) -> DetectionModel:
+    """A CQReLU detector in float64 whose layers are all alive on `images`."""
     torch.manual_seed(0)
     model = DetectionModel(f"{name}.yaml", verbose=False).double()
     for module in model.modules():
@@ -44,7 +44,7 @@ def random_network(name: str, levels: int, pictures: torch.Tensor) -> DetectionM
     for site in cqrelu_sites(model):
         torch.nn.init.uniform_(site.lam, 1.5, 2.5)
     model.train()
-    model(pictures)
+    model(images)
     return model.eval()
 
 

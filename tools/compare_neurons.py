@@ -72,14 +72,14 @@ def main():
     options |= {"workers": 2, "out": "neurons.json"} | script_options(sys.argv[1:], __doc__, "source")
     steps = options["timesteps"]
     steps = [int(t) for t in (steps.split(",") if isinstance(steps, str) else steps)]
-    size, pictures = (options["imgsz"], options["imgsz"]), Source(options["source"]).files[: options["limit"]]
+    size, images = (options["imgsz"], options["imgsz"]), Source(options["source"]).files[: options["limit"]]
     results = []
     with multiprocessing.get_context("spawn").Pool(options["workers"], start_worker, (options,)) as pool:
-        for result in pool.imap_unordered(measure, [(file, size, steps) for file in pictures]):
+        for result in pool.imap_unordered(measure, [(file, size, steps) for file in images]):
             results.append(result)
-            print(f"\r{len(results)}/{len(pictures)} pictures", end="", flush=True)
+            print(f"\r{len(results)}/{len(images)} pictures", end="", flush=True)
     table = {name: {str(t): sum(r[name][t] for r in results) / len(results) for t in steps} for name in VARIANTS}
-    same = {"source": Path(options["source"]).name, "pictures": len(pictures), "imgsz": options["imgsz"]}
+    same = {"source": Path(options["source"]).name, "pictures": len(images), "imgsz": options["imgsz"]}
     content = {"settings": same, "relative_error": table, "made": provenance("compare_neurons 1")}
     write_json(options["out"], content)
     print("\n| neuron and schedule | " + " | ".join(f"T = {t}" for t in steps) + " |")

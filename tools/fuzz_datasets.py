@@ -117,15 +117,15 @@ class Kind:
             return "nan", "boxes of the data set"
         protocol = chance.choice(("coco", "voc07", "voc12"))
         maps = {"snn": match_classes(NAMES, truth.names, None)}
-        records = [{"rows": {row: detections(picture, chance) for row in ("ann", "auto")}} for picture in truth.images]
+        records = [{"rows": {row: detections(image, chance) for row in ("ann", "auto")}} for image in truth.images]
         (folder / "run").mkdir()
         rows, _ = score(truth, records, maps, protocol, 3, folder / "run")
         return check_rows(rows, f"{len(truth.images)} images, {len(truth.problems)} problems")
 
 
-def detections(picture, chance: random.Random) -> dict:
-    """Boxes near those of a picture, in labels of the model, and one at random."""
-    boxes = [[v + chance.uniform(-1, 1) for v in box] for box in picture.boxes.tolist()[:20]] + [[1, 2, 20, 22]]
+def detections(image, chance: random.Random) -> dict:
+    """Boxes near those of an image, in labels of the model, and one at random."""
+    boxes = [[v + chance.uniform(-1, 1) for v in box] for box in image.boxes.tolist()[:20]] + [[1, 2, 20, 22]]
     return {
         "boxes": boxes,
         "scores": sorted((chance.random() for _ in boxes), reverse=True),

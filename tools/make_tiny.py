@@ -12,8 +12,8 @@ import numpy as np
 from casc_det.cli.parsing import script_options
 
 
-def make_picture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple]]:
-    """A BGR picture and its objects as (class, x, y, width, height) in 0..1."""
+def make_image(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple]]:
+    """A BGR image and its objects as (class, x, y, width, height) in 0..1."""
     base = rng.integers(60, 196, 3)
     image = np.clip(base + rng.normal(0, 12, (size, size, 3)), 0, 255).astype(np.uint8)
     objects = []
@@ -39,7 +39,7 @@ def make_tiny(out: Path, train: int = 64, val: int = 16, size: int = 160, seed: 
         for folder in ("images", "labels"):
             (out / folder / split).mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            image, objects = make_picture(rng, size)
+            image, objects = make_image(rng, size)
             cv2.imwrite(str(out / "images" / split / f"{i:04d}.png"), image)
             lines = [f"{label} " + " ".join(f"{v:.6f}" for v in box) for label, *box in objects]
             (out / "labels" / split / f"{i:04d}.txt").write_text("\n".join(lines) + "\n")

@@ -98,10 +98,10 @@ def main(words: list[str]) -> None:
                 [f"resume={project / name}"] if (project / name).exists() else [f"project={project}", f"name={name}"]
             )
             run([sys.executable, "-m", "casc_det", "study", *arguments, *where])
-    pictures = f"source={options['coco']}/images/val2017"
+    images = f"source={options['coco']}/images/val2017"
     for name, words in (
-        ("exactness", [tools / "check_exactness.py", pictures, "engine=fast,reference", "sizes=320"]),
-        ("neurons", [tools / "compare_neurons.py", pictures, "limit=30"]),
+        ("exactness", [tools / "check_exactness.py", images, "engine=fast,reference", "sizes=320"]),
+        ("neurons", [tools / "compare_neurons.py", images, "limit=30"]),
     ):
         if asked(name):
             if not (project / f"{name}.json").exists():

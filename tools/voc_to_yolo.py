@@ -13,13 +13,13 @@ from casc_det.cli.parsing import script_options
 from casc_det.evaluation.truth import LabelledImage, read_truth
 
 
-def label_lines(picture: LabelledImage) -> list[str]:
+def label_lines(image: LabelledImage) -> list[str]:
     """`class x y width height` in 0..1 of each object."""
     lines = []
-    for (x1, y1, x2, y2), label, difficult in zip(picture.boxes, picture.labels, picture.difficult, strict=True):
+    for (x1, y1, x2, y2), label, difficult in zip(image.boxes, image.labels, image.difficult, strict=True):
         if not difficult:
-            values = ((x1 + x2) / 2 / picture.width, (y1 + y2) / 2 / picture.height)
-            values += ((x2 - x1) / picture.width, (y2 - y1) / picture.height)
+            values = ((x1 + x2) / 2 / image.width, (y1 + y2) / 2 / image.height)
+            values += ((x2 - x1) / image.width, (y2 - y1) / image.height)
             lines.append(f"{label} " + " ".join(f"{v:.6f}" for v in values))
     return lines
 
@@ -36,11 +36,11 @@ def main():
             print(problem)
         for folder in ("images", "labels"):
             (out / folder / split).mkdir(parents=True, exist_ok=True)
-        for picture in truth.images:
-            link = out / "images" / split / Path(picture.path).name
+        for image in truth.images:
+            link = out / "images" / split / Path(image.path).name
             link.unlink(missing_ok=True)
-            link.symlink_to(Path(picture.path).resolve())
-            (out / "labels" / split / f"{link.stem}.txt").write_text("\n".join(label_lines(picture)) + "\n")
+            link.symlink_to(Path(image.path).resolve())
+            (out / "labels" / split / f"{link.stem}.txt").write_text("\n".join(label_lines(image)) + "\n")
     lines = [f"path: {out.resolve()}", "train: images/train", "val: images/val", "names:"]
     yaml = out / f"{out.name}.yaml"
     yaml.write_text("\n".join([*lines, *(f"  {i}: {json.dumps(name)}" for i, name in enumerate(names))]) + "\n")

@@ -7,8 +7,8 @@ from calls import clip, fails, run
 from PIL import Image
 
 
-def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, picture, tmp_path):
-    code, out, _ = run(capsys, "demo", f"weights={weights}", f"source={picture}", "conf=0", f"project={tmp_path}")
+def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, image_file, tmp_path):
+    code, out, _ = run(capsys, "demo", f"weights={weights}", f"source={image_file}", "conf=0", f"project={tmp_path}")
     assert code == 0 and "equal to the ANN's" in out and "quiescent" in out
     content = json.loads((tmp_path / "demo" / "demo.json").read_text())
     assert [s["spiking"]["timesteps"] for s in content["steps"]] == list(range(1, len(content["steps"]) + 1))
@@ -16,8 +16,8 @@ def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, picture, tmp_path)
         assert drawn.size[0] > 900
 
 
-def test_demo_refuses_what_is_not_one_image(capsys, weights, picture, tmp_path):
-    shutil.copy(picture, tmp_path / "second.png")
+def test_demo_refuses_what_is_not_one_image(capsys, weights, image_file, tmp_path):
+    shutil.copy(image_file, tmp_path / "second.png")
     for source in (tmp_path, clip(tmp_path / "clip.avi", 2)):
         assert "source: demo looks at one image, got" in fails(capsys, "demo", f"weights={weights}", f"source={source}")
 

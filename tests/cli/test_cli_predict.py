@@ -11,8 +11,8 @@ from PIL import Image
 from casc_det.graph.file import load_graph
 
 
-def test_predict_writes_pictures_and_json(capsys, weights, picture, tmp_path):
-    words = ("predict", f"weights={weights}", f"source={picture}", "conf=0", f"project={tmp_path}/runs")
+def test_predict_writes_images_and_json(capsys, weights, image_file, tmp_path):
+    words = ("predict", f"weights={weights}", f"source={image_file}", "conf=0", f"project={tmp_path}/runs")
     code, out, _ = run(capsys, *words)
     folder = tmp_path / "runs" / "predict"
     assert code == 0 and str(folder) in out
@@ -40,8 +40,8 @@ def test_predict_on_a_video_writes_a_video(capsys, weights, tmp_path):
     assert int(read.get(cv2.CAP_PROP_FRAME_COUNT)) == 3
 
 
-def test_predict_saves_labels_and_crops_and_takes_class_names(capsys, weights, picture, tmp_path):
-    words = ("predict", f"weights={weights}", f"source={picture}", "conf=0", "max_det=3", f"project={tmp_path}/r")
+def test_predict_saves_labels_and_crops_and_takes_class_names(capsys, weights, image_file, tmp_path):
+    words = ("predict", f"weights={weights}", f"source={image_file}", "conf=0", "max_det=3", f"project={tmp_path}/r")
     names = load_graph(weights).names
     more = ("save=false", "save_txt=true", "save_conf=true", "save_crop=true", f"classes={names[0]},{names[1]}")
     code, out, _ = run(capsys, *words, *more)
@@ -53,10 +53,10 @@ def test_predict_saves_labels_and_crops_and_takes_class_names(capsys, weights, p
     assert "has no class 'zebra'" in fails(capsys, *words, "classes=zebra")
 
 
-def test_predict_keeps_what_was_done_when_interrupted(capsys, weights, picture, tmp_path, monkeypatch):
+def test_predict_keeps_what_was_done_when_interrupted(capsys, weights, image_file, tmp_path, monkeypatch):
     import casc_det.prediction.outputs
 
-    (tmp_path / "second.png").write_bytes(picture.read_bytes())
+    (tmp_path / "second.png").write_bytes(image_file.read_bytes())
     real, calls = casc_det.prediction.outputs.write_image, []
 
     def interrupt(path, image):
@@ -76,10 +76,10 @@ def predicted(folder) -> dict:
     return json.loads((folder / "predictions.json").read_text())
 
 
-def test_full_disk_ends_predict_and_keeps_what_was_done(capsys, weights, picture, tmp_path, monkeypatch):
+def test_full_disk_ends_predict_and_keeps_what_was_done(capsys, weights, image_file, tmp_path, monkeypatch):
     import casc_det.prediction.outputs
 
-    (tmp_path / "second.png").write_bytes(picture.read_bytes())
+    (tmp_path / "second.png").write_bytes(image_file.read_bytes())
     real, calls = casc_det.prediction.outputs.write_image, []
 
     def full(path, image):
@@ -95,21 +95,21 @@ def test_full_disk_ends_predict_and_keeps_what_was_done(capsys, weights, picture
     assert content["interrupted"] and [r["saved"] for r in content["results"]] == ["picture.jpg", None]
 
 
-def test_results_that_have_no_place_go_to_the_temporary_folder(capsys, weights, picture, tmp_path, monkeypatch):
+def test_results_that_have_no_place_go_to_the_temporary_folder(capsys, weights, image_file, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "r" / "p" / "predictions.json").mkdir(parents=True)  # stands for a disk that is full
-    words = ("predict", f"weights={weights}", f"source={picture}", "timesteps=2", f"project={tmp_path}/r", "name=p")
+    words = ("predict", f"weights={weights}", f"source={image_file}", "timesteps=2", f"project={tmp_path}/r", "name=p")
     line = fails(capsys, *words, "exist_ok=true")
     assert "predictions.json' cannot be written" in line and "the results are in" in line
     (spare,) = tmp_path.glob("casc_det-*-predictions.json")
     assert str(spare) in line and len(json.loads(spare.read_text())["results"]) == 1
 
 
-def test_one_file_that_cannot_be_written_does_not_end_predict(capsys, weights, picture, tmp_path, monkeypatch):
+def test_one_file_that_cannot_be_written_does_not_end_predict(capsys, weights, image_file, tmp_path, monkeypatch):
     import casc_det.prediction.outputs
 
     long = tmp_path / f"{'x' * 246}.png"
-    long.write_bytes(picture.read_bytes())
+    long.write_bytes(image_file.read_bytes())
     words = ("predict", f"weights={weights}", "timesteps=2", f"project={tmp_path}/r", "save_txt=true", "conf=0")
     code, _, _ = run(capsys, *words, f"source={tmp_path}/*.png", "save_crop=true", "max_det=2")
     content = predicted(tmp_path / "r" / "predict")
@@ -138,13 +138,13 @@ def test_cut_video_has_its_frames_and_exit_code_1(capsys, caplog, weights, tmp_p
     assert frames_of(tmp_path / "r" / "predict" / "cut.mp4") == len(content["results"])
 
 
-def test_every_result_says_which_files_are_its_own(capsys, weights, picture, tmp_path):
+def test_every_result_says_which_files_are_its_own(capsys, weights, image_file, tmp_path):
     from ultralytics.engine.results import Results
 
     from casc_det import SpikingYOLO
 
-    (tmp_path / "clip_2.png").write_bytes(picture.read_bytes())
-    Image.open(picture).save(tmp_path / "picture.bmp")
+    (tmp_path / "clip_2.png").write_bytes(image_file.read_bytes())
+    Image.open(image_file).save(tmp_path / "picture.bmp")
     for folder, shade in (("a", 60), ("b", 90)):
         clip(tmp_path / folder / "clip.avi", 4, shade)
     (tmp_path / "list.txt").write_text("picture.png\npicture.bmp\nclip_2.png\na/clip.avi\nb/clip.avi\n")
@@ -169,7 +169,7 @@ def test_every_result_says_which_files_are_its_own(capsys, weights, picture, tmp
         for result in results:
             lines = (tmp_path / "r" / "predict" / result["labels"]).read_text().splitlines()
             assert [int(line.split()[0]) for line in lines] == [box["class"] for box in result["boxes"]]
-    (result,) = SpikingYOLO(weights).predict(picture, 5, conf=0, max_det=3)
+    (result,) = SpikingYOLO(weights).predict(image_file, 5, conf=0, max_det=3)
     Results.save_txt(result, tmp_path / "theirs.txt", save_conf=True)
     ours = (tmp_path / "r" / "predict" / labels[0]).read_text()
     assert (tmp_path / "theirs.txt").read_text() == ours
@@ -180,11 +180,11 @@ def test_every_result_says_which_files_are_its_own(capsys, weights, picture, tmp
     )
 
 
-def test_results_never_take_the_place_of_their_own_inputs(capsys, weights, picture, tmp_path):
+def test_results_never_take_the_place_of_their_own_inputs(capsys, weights, image_file, tmp_path):
     folder = tmp_path / "own"
     (folder / "labels").mkdir(parents=True)
-    Image.open(picture).save(folder / "a.jpg")
-    shutil.copy(picture, folder / "a.png")
+    Image.open(image_file).save(folder / "a.jpg")
+    shutil.copy(image_file, folder / "a.png")
     before = {path.name: path.read_bytes() for path in folder.glob("a.*")}
     words = [f"weights={weights}", f"project={tmp_path}", "name=own", "exist_ok=true", "timesteps=2", "imgsz=64"]
     (tmp_path / "link").symlink_to(folder)
@@ -196,20 +196,20 @@ def test_results_never_take_the_place_of_their_own_inputs(capsys, weights, pictu
     assert sorted(path.name for path in folder.glob("*.jpg")) == ["a.jpg", "a2.jpg", "a3.jpg"]
 
 
-def test_predict_names_what_it_skips(capsys, weights, picture, tmp_path):
+def test_predict_names_what_it_skips(capsys, weights, image_file, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"x")
     words = ("predict", f"weights={weights}", f"source={tmp_path}", "timesteps=2", f"project={tmp_path}/r")
     code, out, _ = run(capsys, *words)
     content = json.loads((tmp_path / "r" / "predict" / "predictions.json").read_text())
     assert code == 0 and "1 skipped" in out
     assert content["skipped"][0]["path"].endswith("broken.jpg") and content["settings"]["precision"] == "float32"
-    picture.unlink()
+    image_file.unlink()
     fails(capsys, *words)
     assert not (tmp_path / "r" / "predict-2").exists()
 
 
-def test_predict_refuses_wrong_values_before_it_writes(capsys, weights, picture, tmp_path):
-    base = ("predict", f"source={picture}", f"project={tmp_path}/r")
+def test_predict_refuses_wrong_values_before_it_writes(capsys, weights, image_file, tmp_path):
+    base = ("predict", f"source={image_file}", f"project={tmp_path}/r")
     assert "timesteps" in fails(capsys, *base, f"weights={weights}", "timesteps=0")
     assert "timesteps" in fails(capsys, *base, f"weights={weights}", "timesteps=-1")
     assert "conf" in fails(capsys, *base, f"weights={weights}", "conf=2")

@@ -41,7 +41,7 @@ def tiny(tmp_path_factory):
     return yaml
 
 
-def test_train_with_labels_then_convert_then_predict(capsys, tiny, picture, tmp_path):
+def test_train_with_labels_then_convert_then_predict(capsys, tiny, image_file, tmp_path):
     words = ("train", "model=yolov8n.yaml", f"data={tiny}", "levels=4", "epochs=2", "imgsz=64", "batch=4")
     code, out, _ = run(capsys, *words, "plots=false", f"project={tmp_path}", "name=t")
     best = tmp_path / "t" / "weights" / "best.pt"
@@ -52,7 +52,8 @@ def test_train_with_labels_then_convert_then_predict(capsys, tiny, picture, tmp_
     assert code == 0 and "57 x Activation" in out and "exact" in out
     graph = load_graph(tmp_path / "m.safetensors")
     assert graph.levels == 4 and graph.imgsz == 64 and graph.names == ["disc", "square", "triangle"]
-    code, _, _ = run(capsys, "predict", f"weights={tmp_path}/m.safetensors", f"source={picture}", f"project={tmp_path}")
+    words = (f"weights={tmp_path}/m.safetensors", f"source={image_file}", f"project={tmp_path}")
+    code, _, _ = run(capsys, "predict", *words)
     assert code == 0
     words = ("train", f"model={best}", f"data={tiny}", "epochs=1", "imgsz=64", "batch=4", "sparsity=1")
     assert run(capsys, *words, "plots=false", f"project={tmp_path}", "name=fine")[0] == 0
@@ -77,17 +78,17 @@ def test_train_starts_from_a_spiking_graph(capsys, weights, tiny, tmp_path):
             assert (state[key] - value).norm() <= tolerance * value.norm() + 1e-6, key
 
 
-def test_train_distils_unlabelled_pictures_and_resumes(capsys, tiny, tmp_path):
+def test_train_distils_unlabelled_images_and_resumes(capsys, tiny, tmp_path):
     from casc_det.neurons.activation import CQReLU
 
     teacher = float_yolo("yolov8n").half()
     teacher.args = {"imgsz": 64}
     torch.save({"model": teacher, "train_args": {}}, tmp_path / "teacher.pt")
-    pictures = tiny.parent / "images" / "train"
+    images = tiny.parent / "images" / "train"
     words = (
         "train",
         "model=yolov8n.yaml",
-        f"data={pictures}",
+        f"data={images}",
         f"weights={tmp_path}/teacher.pt",
         "levels=8",
         "amp=bf16",

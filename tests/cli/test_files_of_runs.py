@@ -76,9 +76,9 @@ def test_text_reaches_every_terminal(place):
     graph = load_graph(place / "net.safetensors")
     graph.names[:] = ["\u732b", "\U0001f408"]
     save_graph(graph, place / "net.safetensors")
-    picture = place / os.fsdecode(b"p\xff.png")
-    shutil.copy(place / "images" / "0.png", picture)
-    asked = ["predict", f"source={picture}", f"weights={place / 'net.safetensors'}", "imgsz=32", "conf=0", "save=false"]
+    image = place / os.fsdecode(b"p\xff.png")
+    shutil.copy(place / "images" / "0.png", image)
+    asked = ["predict", f"source={image}", f"weights={place / 'net.safetensors'}", "imgsz=32", "conf=0", "save=false"]
     command = [sys.executable, "-m", "casc_det", *asked, f"project={place / 'runs'}", "json=true"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, env=environment, check=False)

@@ -12,10 +12,10 @@ from casc_det.evaluation.truth import Truth, make_image
 from casc_det.heads.detect.detections import Detections
 
 
-def random_truth(seed=0, pictures=15):
+def random_truth(seed=0, images=15):
     rng = np.random.default_rng(seed)
     made, found = [], []
-    for i in range(pictures):
+    for i in range(images):
         corners = rng.uniform(0, 50, (rng.integers(0, 5), 2))
         rows = [(x, y, x + 30, y + 30, rng.integers(0, 3), rng.uniform() < 0.1, False, None) for x, y in corners]
         made.append(make_image(i, f"{i}.jpg", (100, 100), rows, []))
@@ -33,8 +33,8 @@ def test_map_of_the_whole_set_equals_pycocotools(seed):
     assert np.nanmean(list(by_class.values())) == pytest.approx(numbers["mAP50-95"], abs=1e-12)
 
 
-def test_weighted_map_equals_repeated_pictures():
-    truth, found = random_truth(1, pictures=6)
+def test_weighted_map_equals_repeated_images():
+    truth, found = random_truth(1, images=6)
     _, _, outcomes = evaluate_coco(truth, to_results(truth, found), [0, 1, 2])
     order = [0, 0, 2, 3, 3, 3]
     repeated = Truth("coco", "again", truth.names, truth.category_ids, [])
@@ -45,8 +45,8 @@ def test_weighted_map_equals_repeated_pictures():
     )
 
 
-def make_copy(picture, key):
-    return replace(picture, key=key)
+def make_copy(image, key):
+    return replace(image, key=key)
 
 
 def test_bootstrap_of_equal_rows_is_zero_and_brackets_a_real_gap():

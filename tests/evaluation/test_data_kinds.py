@@ -12,7 +12,7 @@ def coco(tmp_path):
     return coco_file(tmp_path)
 
 
-def test_coco_file_is_read_with_crowds_and_empty_pictures(coco):
+def test_coco_file_is_read_with_crowds_and_empty_images(coco):
     truth = read_truth(coco)
     assert truth.names == ["cat", "dog", "tv", "bird"] and truth.category_ids == [1, 3, 7, 9]
     assert [p.key for p in truth.images] == [10, 11, 12, 13]
@@ -40,7 +40,7 @@ def test_broken_and_absent_files_are_named_and_counted(tmp_path):
     assert "broken" in truth.problems[0] and "unlabelled" in truth.problems[1] and "absent" in truth.problems[-1]
 
 
-def test_yaml_labels_are_scaled_to_the_picture(tmp_path):
+def test_yaml_labels_are_scaled_to_the_image(tmp_path):
     save_images(tmp_path / "images" / "val", 2)
     (tmp_path / "labels" / "val").mkdir(parents=True)
     (tmp_path / "labels" / "val" / "000.txt").write_text("1 0.5 0.5 0.25 0.5\n")

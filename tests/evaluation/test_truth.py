@@ -357,9 +357,9 @@ def test_voc_folders_as_people_have_them(tmp_path, form):
         options = {"image": f"{options['stem']}.jpg"} | options
     truth = read_truth(voc(tmp_path, **options))
     assert truth.problems == [] and truth.damaged == 0 and truth.names == ["cat"]
-    (picture,) = truth.images
-    assert picture.boxes.tolist() == [[10, 5, 50, 45]] and (picture.width, picture.height) == (80, 64)
-    assert picture.path == str(tmp_path / "JPEGImages" / options.get("image", "img.jpg"))
+    (image,) = truth.images
+    assert image.boxes.tolist() == [[10, 5, 50, 45]] and (image.width, image.height) == (80, 64)
+    assert image.path == str(tmp_path / "JPEGImages" / options.get("image", "img.jpg"))
 
 
 def test_filename_decides_between_images_of_one_stem(tmp_path):

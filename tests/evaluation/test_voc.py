@@ -10,7 +10,7 @@ from casc_det.heads.detect.boxes import overlaps
 from casc_det.heads.detect.detections import Detections
 
 
-def picture(*rows, key="a"):
+def image(*rows, key="a"):
     """rows: (x1, y1, x2, y2, label, crowd, difficult)."""
     return make_image(key, f"{key}.jpg", (100, 100), [(*row, None) for row in rows], [])
 
@@ -24,36 +24,36 @@ def found(*rows):
 BOX, FAR = (0, 0, 10, 10), (50, 50, 60, 60)
 
 
-def voc12(pictures, detections):
-    return evaluate_voc(pictures, detections, [0])[0]["voc12"][0]
+def voc12(images, detections):
+    return evaluate_voc(images, detections, [0])[0]["voc12"][0]
 
 
 def test_one_hit_is_1_and_one_miss_is_0():
-    assert voc12([picture((*BOX, 0, 0, 0))], [found((*BOX, 0.9, 0))]) == 1
-    assert voc12([picture((*BOX, 0, 0, 0))], [found((*FAR, 0.9, 0))]) == 0
-    assert voc12([picture((*BOX, 0, 0, 0))], [found()]) == 0
+    assert voc12([image((*BOX, 0, 0, 0))], [found((*BOX, 0.9, 0))]) == 1
+    assert voc12([image((*BOX, 0, 0, 0))], [found((*FAR, 0.9, 0))]) == 0
+    assert voc12([image((*BOX, 0, 0, 0))], [found()]) == 0
 
 
 def test_second_detection_of_an_object_is_a_false_alarm():
-    pictures = [picture((*BOX, 0, 0, 0), (*FAR, 0, 0, 0))]
+    images = [image((*BOX, 0, 0, 0), (*FAR, 0, 0, 0))]
     detections = [found((*BOX, 0.9, 0), (0, 0, 10, 9, 0.8, 0), (*FAR, 0.7, 0))]
-    assert voc12(pictures, detections) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert voc12(images, detections) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
 def test_difficult_object_is_neither_hit_nor_miss():
-    pictures = [picture((*BOX, 0, 0, 1), (*FAR, 0, 0, 0))]
-    assert voc12(pictures, [found((*BOX, 0.9, 0), (*FAR, 0.8, 0))]) == 1
-    assert voc12(pictures, [found((*FAR, 0.8, 0))]) == 1
+    images = [image((*BOX, 0, 0, 1), (*FAR, 0, 0, 0))]
+    assert voc12(images, [found((*BOX, 0.9, 0), (*FAR, 0.8, 0))]) == 1
+    assert voc12(images, [found((*FAR, 0.8, 0))]) == 1
 
 
 def test_detection_belongs_to_the_object_it_overlaps_most():
-    objects = picture((0, 0, 10, 10, 0, 0, 0), (0, 2, 10, 12, 0, 0, 0))
+    objects = image((0, 0, 10, 10, 0, 0, 0), (0, 2, 10, 12, 0, 0, 0))
     boxes = np.array([[0, 0, 10, 10], [0, 0.5, 10, 10.5]], dtype=np.float64)
     assert match_image(objects, 0, boxes)[0].tolist() == [1, 0]  # the second prefers the first object, too
 
 
 def test_overlap_equal_to_the_threshold_is_a_hit():
-    assert match_image(picture((0, 0, 10, 10, 0, 0, 0)), 0, np.array([[0, 0, 10, 5.0]]))[0].tolist() == [1]
+    assert match_image(image((0, 0, 10, 10, 0, 0, 0)), 0, np.array([[0, 0, 10, 5.0]]))[0].tolist() == [1]
 
 
 def test_eleven_points_by_hand():
@@ -63,19 +63,19 @@ def test_eleven_points_by_hand():
 
 
 def test_class_without_objects_has_no_ap():
-    assert np.isnan(voc12([picture()], [found((*BOX, 0.9, 0))]))
+    assert np.isnan(voc12([image()], [found((*BOX, 0.9, 0))]))
 
 
-def plain_ap(pictures, detections, threshold):
+def plain_ap(images, detections, threshold):
     """VOC12 AP of class 0 as a plain loop."""
     ranked = sorted(
         ((s, i, b) for i, one in enumerate(detections) for b, s in zip(one.boxes, one.scores, strict=True)),
         key=lambda entry: -entry[0],
     )
     taken, curve, hits = set(), [], 0
-    positives = sum(len(p.boxes) for p in pictures)
+    positives = sum(len(p.boxes) for p in images)
     for rank, (_, i, box) in enumerate(ranked, 1):
-        ious = overlaps(box[None], pictures[i].boxes)[0] if len(pictures[i].boxes) else np.zeros(0)
+        ious = overlaps(box[None], images[i].boxes)[0] if len(images[i].boxes) else np.zeros(0)
         if len(ious) and ious.max() >= threshold and (i, int(ious.argmax())) not in taken:
             taken.add((i, int(ious.argmax())))
             hits += 1
@@ -90,28 +90,28 @@ def plain_ap(pictures, detections, threshold):
 def random_set(seed, separate):
     """Pictures of class 0 and detections with distinct scores; `separate` objects never overlap each other."""
     rng = np.random.default_rng(seed)
-    pictures, detections = [], []
+    images, detections = [], []
     for i in range(12):
         corners = rng.uniform(0, 20, (rng.integers(0, 4), 2))
         boxes = [(x + 30 * separate * k, y, x + 30 * separate * k + 12, y + 12) for k, (x, y) in enumerate(corners)]
-        pictures.append(picture(*((*b, 0, 0, 0) for b in boxes), key=f"p{i}"))
+        images.append(image(*((*b, 0, 0, 0) for b in boxes), key=f"p{i}"))
         shifted = [tuple(np.array(b) + rng.normal(0, 2, 4)) for b in boxes for _ in range(2)]
         noise = [(x, y, x + 8, y + 8) for x, y in rng.uniform(0, 90, (2, 2))]
         detections.append(found(*((*b, rng.uniform(), 0) for b in [*shifted, *noise])))
-    return pictures, detections
+    return images, detections
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ap_equals_a_plain_loop(seed):
-    pictures, detections = random_set(seed, separate=False)
-    assert voc12(pictures, detections) == pytest.approx(plain_ap(pictures, detections, 0.5), abs=1e-12)
+    images, detections = random_set(seed, separate=False)
+    assert voc12(images, detections) == pytest.approx(plain_ap(images, detections, 0.5), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_outcomes_equal_pycocotools_where_objects_do_not_overlap(seed):
-    pictures, detections = random_set(seed, separate=True)
-    truth = Truth("voc", "x", ["thing"], [1], pictures)
-    _, mine = evaluate_voc(pictures, detections, [0])
+    images, detections = random_set(seed, separate=True)
+    truth = Truth("voc", "x", ["thing"], [1], images)
+    _, mine = evaluate_voc(images, detections, [0])
     _, _, theirs = evaluate_coco(truth, to_results(truth, detections), [0])
     assert mine[0].outcome[0].tolist() == theirs[0].outcome[0].tolist()
     assert mine[0].positives.tolist() == theirs[0].positives.tolist()

@@ -15,7 +15,7 @@ def save_images(folder: Path, count=4, size=(80, 64)):
 
 
 def coco_file(tmp_path: Path) -> Path:
-    """A COCO data set of 4 images: objects, a crowd, a picture without objects, a box without extent."""
+    """A COCO data set of 4 images: objects, a crowd, an image without objects, a box without extent."""
     save_images(tmp_path / "images" / "val")
     images = [{"id": 10 + i, "file_name": f"{i:03d}.jpg", "width": 80, "height": 64} for i in range(4)]
     boxes = [(10, 1, [5, 5, 40, 30], 0), (10, 3, [20, 10, 50, 50], 0), (11, 7, [0, 0, 80, 64], 1)]

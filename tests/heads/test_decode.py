@@ -21,11 +21,11 @@ def random_readout(reg_max, strides=(8, 16), classes=3, batch=2):
     return readout
 
 
-def plain_decode(readout, strides, reg_max, picture):
-    """Boxes and scores of one picture, cell by cell in plain Python."""
+def plain_decode(readout, strides, reg_max, image):
+    """Boxes and scores of one image, cell by cell in plain Python."""
     boxes, scores = [], []
     for level, stride in enumerate(strides):
-        raw, logits = readout[f"boxes{level}"][picture], readout[f"scores{level}"][picture]
+        raw, logits = readout[f"boxes{level}"][image], readout[f"scores{level}"][image]
         for row in range(raw.shape[1]):
             for column in range(raw.shape[2]):
                 values, distances = raw[:, row, column].tolist(), []
@@ -44,10 +44,10 @@ def plain_decode(readout, strides, reg_max, picture):
 def test_decode_equals_plain_loop(reg_max):
     readout = random_readout(reg_max)
     boxes, scores = decode_maps(readout, [8, 16], reg_max)
-    for picture in range(2):
-        expected_boxes, expected_scores = plain_decode(readout, [8, 16], reg_max, picture)
-        np.testing.assert_allclose(boxes[picture].numpy(), expected_boxes, atol=1e-10)
-        np.testing.assert_allclose(scores[picture].numpy(), expected_scores, atol=1e-12)
+    for image in range(2):
+        expected_boxes, expected_scores = plain_decode(readout, [8, 16], reg_max, image)
+        np.testing.assert_allclose(boxes[image].numpy(), expected_boxes, atol=1e-10)
+        np.testing.assert_allclose(scores[image].numpy(), expected_scores, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -71,20 +71,20 @@ def test_rest_stops_every_policy(text):
     assert read_policy(text).watch(100).stop(1, NONE, True)
 
 
-def test_predict_stops_each_picture_by_itself():
+def test_predict_stops_each_image_by_itself():
     graph = convert(live_yolo("yolov8n")[0], imgsz=64).graph
     model, random = SpikingYOLO(graph), np.random.default_rng(0)
-    pictures = [random.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
-    whole = model.predict(pictures, batch=3)
-    early = model.predict(pictures, batch=3, policy="boxes-stable(1)")
-    alone = [model.predict(picture, policy="boxes-stable(1)")[0] for picture in pictures]
+    images = [random.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
+    whole = model.predict(images, batch=3)
+    early = model.predict(images, batch=3, policy="boxes-stable(1)")
+    alone = [model.predict(image, policy="boxes-stable(1)")[0] for image in images]
     for a, b, c in zip(whole, early, alone, strict=True):
         assert b.spiking == c.spiking and b.boxes.data.equal(c.boxes.data)
         assert b.spiking.timesteps <= a.spiking.timesteps and b.spiking.spikes <= a.spiking.spikes
         assert b.spiking.timesteps >= graph.levels
         step = next(r for r in model.anytime(b.orig_img) if r.spiking.timesteps == b.spiking.timesteps)
         assert b.boxes.data.equal(step.boxes.data)
-    same = model.predict(pictures, batch=3, policy="quiescent")
+    same = model.predict(images, batch=3, policy="quiescent")
     assert [r.spiking for r in same] == [r.spiking for r in whole]
     with pytest.raises(ArgumentError, match="needs timesteps=auto"):
-        model.predict(pictures, timesteps=8, policy="boxes-stable")
+        model.predict(images, timesteps=8, policy="boxes-stable")

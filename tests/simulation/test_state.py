@@ -28,7 +28,7 @@ def simulator(*ops: str, engine: str = "fast", **fields) -> Simulator:
     return Simulator(spiking(*ops), SimulationSettings(engine, **fields))
 
 
-def pictured(batch: int = 2) -> torch.Tensor:
+def imaged(batch: int = 2) -> torch.Tensor:
     images = small_images(batch).float()
     images[0] /= 8  # comes to rest at another step
     return images
@@ -55,7 +55,7 @@ def tensors(state) -> list[torch.Tensor]:
 @given(st.lists(st.sampled_from(EXACT_OPS), max_size=3), st.lists(st.integers(1, 6), min_size=1, max_size=6))
 @example(list(EXACT_OPS), [1, 5, 2, 9])
 def test_a_state_that_is_forked_anywhere_gives_the_same_steps(engine, compiled, ops, cuts):
-    ours, images = simulator(*ops, engine=engine), pictured()
+    ours, images = simulator(*ops, engine=engine), imaged()
     wanted = {name: state.n for name, state in ours.advance(ours.start(images), 9)[1][-1].states.items()}
     watch = {"record": True, "compare": wanted}
     with pytest.MonkeyPatch.context() as patch:
@@ -76,7 +76,7 @@ def test_a_state_that_is_forked_anywhere_gives_the_same_steps(engine, compiled, 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("t", [0, 2, 7, 40])
 def test_a_state_that_was_saved_goes_on(engine, t, tmp_path):
-    ours, images = simulator("conv", "max", "add", engine=engine, hysteresis=0.25, delay=1.0), pictured()
+    ours, images = simulator("conv", "max", "add", engine=engine, hysteresis=0.25, delay=1.0), imaged()
     state = ours.advance(ours.start(images), t)[0] if t else ours.start(images)
     loaded = simulator("conv", "max", "add", engine=engine, hysteresis=0.25, delay=1.0).load(state.save(tmp_path / "x"))
     assert loaded.t == t and all(map(torch.equal, tensors(state), tensors(loaded)))
@@ -91,7 +91,7 @@ def test_a_state_that_was_saved_goes_on(engine, t, tmp_path):
 def test_what_the_fast_engine_noted_says_nothing_of_another_state():
     """Other pixels or potentials in a state: nothing that was computed of the old ones is used."""
     ours, slow = simulator("conv", "conv"), simulator("conv", "conv", engine="reference")
-    fast, reference = (s.advance(s.start(pictured()), 30)[0] for s in (ours, slow))
+    fast, reference = (s.advance(s.start(imaged()), 30)[0] for s in (ours, slow))
     assert fast.quiescent.all()
     raised = lambda state: {name: NeuronState(x.v + 1000, x.n) for name, x in state.neurons.items()}
     again = lambda state: replace(state, t=0, quiescent=~state.quiescent, pixels=255 - state.pixels)
@@ -102,7 +102,7 @@ def test_what_the_fast_engine_noted_says_nothing_of_another_state():
 
 
 def test_states_of_others_are_refused(tmp_path):
-    ours, images = simulator("conv"), pictured()
+    ours, images = simulator("conv"), imaged()
     state = ours.advance(ours.start(images), 3)[0]
     path = state.save(tmp_path / "state.safetensors")
     other = Simulator(spiking("conv", seed=1))

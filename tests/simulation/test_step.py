@@ -28,7 +28,7 @@ def test_spikes_sent_and_taken_back_are_the_changes_of_the_counts():
 
 
 def plain_sops(node: g.Conv, spikes: torch.Tensor, outputs: torch.Size) -> float:
-    """Spikes times synapses of one picture (C, H, W), synapse by synapse."""
+    """Spikes times synapses of one image (C, H, W), synapse by synapse."""
     total = 0.0
     channels_out, _, kernel_h, kernel_w = node.weight.shape
     for _, y, x in spikes.nonzero().tolist():

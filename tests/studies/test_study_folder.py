@@ -29,7 +29,7 @@ def test_finished_cells_are_kept_and_new_ones_added(tiny_study, tiny_weights, ti
         progress=lambda done, total, text: calls.append(total),
     )[1]
     assert (folder / "cells.jsonl").read_bytes().startswith(before)
-    assert calls == [6] * 6  # two cells of three pictures
+    assert calls == [6] * 6  # two cells of three images
     assert again[0] == records[0] and len(read_cells(folder)) == len(records) + 2
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 
 
-def test_held_out_pictures_keep_their_size_under_multi_scale():
+def test_held_out_images_keep_their_size_under_multi_scale():
     """Else the losses by which the best checkpoint is chosen would depend on the sizes that chance gave them."""
     from casc_det.training.trainer import CascTrainer
 

@@ -42,7 +42,7 @@ def spiking(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def dataset(tmp_path) -> Path:
-    """Two pictures with a box each."""
+    """Two images with a box each."""
     from PIL import Image
 
     for name in ("a", "b"):

@@ -39,8 +39,8 @@ def test_video_and_image_of_a_url(tmp_path, server):
     cv2.imwrite(str(tmp_path / "b.png"), np.full((8, 9, 3), 7, np.uint8))
     frames = list(Source([f"{server}/a.avi", f"{server}/b.png"]))
     assert sorted(f.frame or 0 for f in frames) == [0, 1, 2, 3, 4, 5]
-    (picture,) = [f for f in frames if f.frame is None]
-    assert picture.image.shape == (8, 9, 3) and picture.image.max() == 7 and picture.path.endswith("b.png")
+    (image,) = [f for f in frames if f.frame is None]
+    assert image.image.shape == (8, 9, 3) and image.image.max() == 7 and image.path.endswith("b.png")
     with pytest.raises(SourceError, match="none.png' cannot be opened"):
         list(Source(f"{server}/none.png"))
 

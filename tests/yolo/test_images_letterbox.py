@@ -11,7 +11,7 @@ from casc_det.yolo.images import check_imgsz, letterbox, original_boxes
 from casc_det.yolo.sources import Source
 
 
-def picture(path, mode="RGB", size=(40, 30)):
+def image(path, mode="RGB", size=(40, 30)):
     values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
     image = (
         Image.fromarray(values, "RGBA") if mode != "I;16" else Image.fromarray(values[..., 0].astype(np.uint16) * 257)
@@ -21,7 +21,7 @@ def picture(path, mode="RGB", size=(40, 30)):
 
 
 def test_image_of_one_pixel_is_letterboxed(tmp_path):
-    (frame,) = Source(str(picture(tmp_path / "a.png", size=(1, 1))))
+    (frame,) = Source(str(image(tmp_path / "a.png", size=(1, 1))))
     assert letterbox(frame.image, (64, 64), 32).shape == (3, 64, 64)
 
 

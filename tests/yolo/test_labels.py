@@ -128,15 +128,15 @@ def test_oddities_are_read_as_ultralytics_trains_on_them(corpus, capfd):
     assert capfd.readouterr() == ("", "")
     expected = trained(corpus / "d.yaml")
     assert len(expected) > 20 and [p.path for p in truth.images] == list(expected)
-    for picture, ((height, width), classes, boxes) in zip(truth.images, expected.values(), strict=True):
-        assert (picture.width, picture.height) == (width, height)
+    for image, ((height, width), classes, boxes) in zip(truth.images, expected.values(), strict=True):
+        assert (image.width, image.height) == (width, height)
         wanted = [
             ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
             for x, y, w, h in boxes.tolist()
             if w > 0 and h > 0
         ]
-        assert picture.boxes == pytest.approx(np.array(wanted).reshape(-1, 4), abs=1e-9), picture.path
-        assert picture.labels.tolist() == [c for c, (_, _, w, h) in zip(classes, boxes, strict=True) if w > 0 and h > 0]
+        assert image.boxes == pytest.approx(np.array(wanted).reshape(-1, 4), abs=1e-9), image.path
+        assert image.labels.tolist() == [c for c, (_, _, w, h) in zip(classes, boxes, strict=True) if w > 0 and h > 0]
     every = {str(f) for f in [*(corpus / "images/val").rglob("*"), corpus / "images/val/linked/0.jpg"]}
     images = {f for f in every if f.rpartition(".")[-1].lower() in ("png", "jpg", "bmp", "webp")}
     dropped = images - set(expected)
@@ -156,18 +156,18 @@ def test_oddities_are_read_as_ultralytics_trains_on_them(corpus, capfd):
 
 
 def test_boxes_of_polygons_and_turned_images_by_hand(corpus):
-    pictures = {picture.key: picture for picture in read_truth(corpus / "d.yaml").images}
-    assert pictures["polygon.png"].boxes[0] == pytest.approx([6.4, 4.8, 57.6, 43.2], abs=1e-4)
-    assert pictures["box.png"].boxes.tolist()[0] == [24, 12, 40, 36] and pictures["box.png"].labels.tolist() == [1, 0]
-    assert (pictures["turned.jpg"].width, pictures["turned.jpg"].height) == (48, 64)
-    assert pictures["turned.jpg"].boxes[0] == pytest.approx([18, 16, 30, 48])
+    images = {image.key: image for image in read_truth(corpus / "d.yaml").images}
+    assert images["polygon.png"].boxes[0] == pytest.approx([6.4, 4.8, 57.6, 43.2], abs=1e-4)
+    assert images["box.png"].boxes.tolist()[0] == [24, 12, 40, 36] and images["box.png"].labels.tolist() == [1, 0]
+    assert (images["turned.jpg"].width, images["turned.jpg"].height) == (48, 64)
+    assert images["turned.jpg"].boxes[0] == pytest.approx([18, 16, 30, 48])
     from casc_det.yolo.images import read_image
 
-    assert read_image(pictures["turned.jpg"].path).image.shape == (64, 48, 3)
+    assert read_image(images["turned.jpg"].path).image.shape == (64, 48, 3)
 
 
 def test_keys_are_paths_from_the_common_folder(corpus):
-    keys = [picture.key for picture in read_truth(corpus / "d.yaml").images]
+    keys = [image.key for image in read_truth(corpus / "d.yaml").images]
     assert len(keys) == len(set(keys)) and {"day/0.jpg", "night/0.jpg", "linked/0.jpg", "box.png"} <= set(keys)
 
 
@@ -195,8 +195,8 @@ def test_entries_of_every_kind_are_those_of_ultralytics(small, entry, keys, name
     (small / "list.txt").write_text(f"\ufeff./images/a/0.jpg\n{small}/images/b/0.jpg\n", encoding="utf-8")
     (small / "d.yaml").write_text(f"train: images/a\nval: {entry}\nnames: {names}\n")
     truth = read_truth(small / "d.yaml")
-    assert truth.names == ["cat", "dog"] and [picture.key for picture in truth.images] == keys
-    assert list(dict.fromkeys(trained(small / "d.yaml"))) == [picture.path for picture in truth.images]
+    assert truth.names == ["cat", "dog"] and [image.key for image in truth.images] == keys
+    assert list(dict.fromkeys(trained(small / "d.yaml"))) == [image.path for image in truth.images]
     twice = entry.startswith("[list")
     assert truth.problems == (["0.jpg: listed twice; counted once"] if twice else []) and truth.damaged == 0
 
