@@ -13,8 +13,6 @@ from casc_det.graph.file import load_graph, save_graph
 from casc_det.studies.run import study
 
 VAL = ("timesteps=4,auto", "bootstrap=10")
-
-
 STUDY = ("timesteps=2,4,12", "policies=quiescent,boxes-stable(2)")
 
 
@@ -23,12 +21,20 @@ def words(place: Path, verb: str, *more) -> list[str]:
     return [verb, *common, "imgsz=32", f"project={place / 'runs'}", *(VAL if verb == "val" else STUDY), *more]
 
 
-def fails(capsys, *arguments) -> str:
+def run(capsys, *words) -> tuple[int, str, str]:
+    """A call of the command line: its exit code, standard output and error."""
     capsys.readouterr()
-    assert main(list(map(str, arguments))) == 1
-    error = capsys.readouterr().err.strip().splitlines()
-    assert not any("Traceback" in line for line in error)
-    return error[-1]
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def fails(capsys, *words, code=1) -> str:
+    """The one-line message of a call that must fail."""
+    got, _, error = run(capsys, *words)
+    line = error.strip().splitlines()[-1]
+    assert got == code and line.startswith("casc-det: ") and "Traceback" not in error
+    return line
 
 
 def numbers(folder: Path):

@@ -19,7 +19,7 @@ OFFICIAL = (
 
 def user_ids(truth: Truth) -> list:
     """The image id of each image as the user's files have it: that of a COCO file, else 1, 2, ... in order."""
-    return [p.key for p in truth.images] if truth.kind == "coco" else list(range(1, len(truth.images) + 1))
+    return [image.key for image in truth.images] if truth.kind == "coco" else list(range(1, len(truth.images) + 1))
 
 
 def numbered(ids: list) -> list[int]:

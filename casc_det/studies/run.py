@@ -126,7 +126,7 @@ def check_cell(cell: Cell, last: int, truth: Truth) -> None:
     check_exact(cell.graph, last, simulation)
     label_of = match(cell, truth).label_of
     known = np.unique(label_of[label_of >= 0])
-    if not any((np.isin(p.labels, known) & ~p.crowd & ~p.difficult).any() for p in truth.images):
+    if not any((np.isin(image.labels, known) & ~image.crowd & ~image.difficult).any() for image in truth.images):
         raise SourceError(
             f"data: '{truth.name}' has no object of a class that the network knows, so no accuracy can be studied; "
             "give a data set with objects (casc-det val runs without, too)"

@@ -3,8 +3,9 @@
 import json
 import shutil
 
-from calls import clip, fails, run
+from clips import clip
 from PIL import Image
+from runs import fails, run
 
 
 def test_demo_draws_ann_and_snn_side_by_side(capsys, weights, image_file, tmp_path):

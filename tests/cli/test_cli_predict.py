@@ -5,8 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from calls import clip, fails, frames_of, run
+from clips import clip, frames_of
 from PIL import Image
+from runs import fails, run
 
 from casc_det.graph.file import load_graph
 

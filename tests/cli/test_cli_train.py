@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from calls import fails, run
 from conftest import float_yolo, live_yolo
+from runs import fails, run
 
 from casc_det import convert
 from casc_det.errors import ArgumentError

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from calls import run
+from runs import run
 
 import casc_det
 

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from calls import fails
+from runs import fails
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from casc_det.cli.absent import ABSENT

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import live_yolo
 from PIL import Image
+from runs import run
 from tiny_sets import coco_file, voc_folder
 
 from casc_det import SpikingYOLO, convert
@@ -43,12 +44,6 @@ def test_no_detection_at_all_scores_zero(coco):
     assert numbers["mAP50-95"] == 0
 
 
-def run(capsys, *words):
-    code = main(["val", *map(str, words)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def rows_of(folder: Path) -> list[dict]:
     """The rows without what depends on the clock."""
     rows = json.loads((folder / "results.json").read_text())["rows"]
@@ -61,7 +56,7 @@ def words(weights, coco, folder, *more):
 
 
 def test_val_scores_every_row_and_auto_equals_the_ann(capsys, weights, coco, tmp_path):
-    code, out, error = run(capsys, *words(weights, coco, tmp_path))
+    code, out, error = run(capsys, "val", *words(weights, coco, tmp_path))
     assert code == 0 and "mAP50-95" in out and "bird" in error and "couch" in error
     rows = rows_of(tmp_path / "v")
     assert [(r["network"], r["timesteps"]) for r in rows] == [("ann", None), ("snn", 4), ("snn", "auto")]
@@ -77,7 +72,7 @@ def test_predictions_scored_by_bare_pycocotools_are_the_same(capsys, weights, co
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    run(capsys, *words(weights, coco, tmp_path))
+    run(capsys, "val", *words(weights, coco, tmp_path))
     folder = tmp_path / "v"
     truth = COCO(str(coco))
     evaluation = COCOeval(truth, truth.loadRes(str(folder / "predictions_ann.json")), "bbox")
@@ -89,20 +84,20 @@ def test_predictions_scored_by_bare_pycocotools_are_the_same(capsys, weights, co
 
 
 def test_val_goes_on_after_a_kill(capsys, weights, coco, tmp_path):
-    run(capsys, *words(weights, coco, tmp_path))
+    run(capsys, "val", *words(weights, coco, tmp_path))
     whole, folder = rows_of(tmp_path / "v"), tmp_path / "v"
     lines = (folder / "detections.0.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "detections.0.jsonl").write_bytes(lines[0] + lines[1] + lines[2][:50])
     (folder / "results.json").unlink()
-    code, _, _ = run(capsys, *words(weights, coco, tmp_path)[:-2], f"resume={folder}")
+    code, _, _ = run(capsys, "val", *words(weights, coco, tmp_path)[:-2], f"resume={folder}")
     assert code == 0 and rows_of(folder) == whole
     assert (folder / "detections.0.jsonl").read_bytes().splitlines()[0] == lines[0].strip()
-    code, _, error = run(capsys, *words(weights, coco, tmp_path)[:-2], f"resume={folder}", "imgsz=96")
+    code, _, error = run(capsys, "val", *words(weights, coco, tmp_path)[:-2], f"resume={folder}", "imgsz=96")
     assert code == 1 and "resume" in error and "imgsz" in error
 
 
 def test_val_on_several_processes_gives_the_same_numbers(capsys, weights, coco, tmp_path):
-    run(capsys, *words(weights, coco, tmp_path))
+    run(capsys, "val", *words(weights, coco, tmp_path))
     command = [
         sys.executable,
         "-m",
@@ -125,9 +120,9 @@ def test_val_on_voc_maps_names_and_counts_problems(capsys, weights, tmp_path):
     root = voc_folder(tmp_path / "voc")
     (root / "Annotations" / "000.xml").write_text("broken")
     more = (f"weights={weights}", f"data={root}", "timesteps=3", "bootstrap=0", f"project={tmp_path}")
-    code, _, error = run(capsys, *more, "name=a")
+    code, _, error = run(capsys, "val", *more, "name=a")
     assert code == 1 and "000.xml: broken" in error and "strict=false" in error
-    code, _, _ = run(capsys, *more, "name=b", "strict=false")
+    code, _, _ = run(capsys, "val", *more, "name=b", "strict=false")
     rows = rows_of(tmp_path / "b")
     assert code == 0 and set(rows[0]["classes"]) == {"sofa", "tvmonitor"} and "mAP50 VOC07" in rows[0]
 
@@ -135,9 +130,9 @@ def test_val_on_voc_maps_names_and_counts_problems(capsys, weights, tmp_path):
 def test_val_names_the_wrong_argument(capsys, weights, coco, tmp_path):
     base = (f"weights={weights}", f"data={coco}", f"project={tmp_path}/r")
     for word in ("timesteps=0", "timesteps=4,x", "protocol=voc", "batch=0", "limit=0", "map=a", "against=none.pt"):
-        code, _, error = run(capsys, *base, word)
+        code, _, error = run(capsys, "val", *base, word)
         assert code == 1 and error.strip().splitlines()[-1].startswith(f"casc-det: {word.split('=')[0]}"), error
-    assert run(capsys, *base, f"resume={tmp_path}/none")[0] == 1
+    assert run(capsys, "val", *base, f"resume={tmp_path}/none")[0] == 1
     assert not (tmp_path / "r").exists()
 
 
@@ -155,7 +150,7 @@ def test_data_without_objects_has_null_and_not_minus_one(capsys, weights, coco, 
     coco.write_text(json.dumps(content | {"annotations": []}))
     for name, protocol in (("c", "coco"), ("v", "voc07")):
         more = (f"protocol={protocol}", f"name={name}", "bootstrap=20", "timesteps=3", f"project={tmp_path}")
-        code, _, error = run(capsys, f"weights={weights}", f"data={coco}", *more)
+        code, _, error = run(capsys, "val", f"weights={weights}", f"data={coco}", *more)
         assert code == 0, error
         for row in rows_of(tmp_path / name):
             scores = {key: value for key, value in row.items() if key.startswith(("mAP", "AR", "gap"))}
@@ -176,17 +171,17 @@ def test_rect_batches_are_put_together_by_letterboxed_size(capsys, weights, coco
         Image.open(file).resize(size).save(file)
     coco.write_text(json.dumps(content))
     for batch in (1, 4):
-        code, _, error = run(capsys, *words(weights, coco, tmp_path / str(batch), "rect=true", f"batch={batch}"))
+        code, _, error = run(capsys, "val", *words(weights, coco, tmp_path / str(batch), "rect=true", f"batch={batch}"))
         assert code == 0, error
     one, four = (rows_of(tmp_path / str(batch) / "v") for batch in (1, 4))
     assert one == four
-    assert run(capsys, *words(weights, coco, tmp_path / "square", "batch=4"))[0] == 0
+    assert run(capsys, "val", *words(weights, coco, tmp_path / "square", "batch=4"))[0] == 0
     for name, last in (("1", [32, 64]), ("4", [32, 64]), ("square", [64, 64])):
         records = read_lines(tmp_path / name / "v" / "detections.0.jsonl")
         inputs = {record["key"]: record["input"] for record in records}
         assert inputs == {10: [64, 64], 11: [64, 64], 12: [64, 64], 13: last}
     resumed = words(weights, coco, tmp_path, "batch=4", "rect=true", f"resume={tmp_path / 'square' / 'v'}")
-    assert "has rect False, not True" in run(capsys, *resumed)[2]
+    assert "has rect False, not True" in run(capsys, "val", *resumed)[2]
 
 
 @pytest.mark.parametrize("bad", ["bootstrap=-5", "map=cat:unicorn", "protocol=voc", "data=none.json"])
@@ -196,7 +191,7 @@ def test_an_argument_that_cannot_be_leaves_older_results_alone(capsys, weights, 
     folder.mkdir()
     for name in ("results.json", "results.csv", "settings.json", "detections.3.jsonl", "predictions_float.json"):
         (folder / name).write_text("old")
-    assert run(capsys, *[word for word in asked if word.split("=")[0] != bad.split("=")[0]], bad)[0] == 1
+    assert run(capsys, "val", *[word for word in asked if word.split("=")[0] != bad.split("=")[0]], bad)[0] == 1
     assert {file.read_text() for file in folder.iterdir()} == {"old"} and len(list(folder.iterdir())) == 5
 
 
@@ -205,7 +200,7 @@ def test_a_new_run_takes_the_place_of_an_old_one(capsys, weights, coco, tmp_path
     for name in ("settings.json", "detections.3.jsonl", "predictions_float.json"):
         (tmp_path / "v" / name).write_text("old")
     (tmp_path / "images/val/001.jpg").write_bytes(b"none")
-    code, out, error = run(capsys, *words(weights, coco, tmp_path, "exist_ok=true", "strict=false"))
+    code, out, error = run(capsys, "val", *words(weights, coco, tmp_path, "exist_ok=true", "strict=false"))
     assert code == 0 and "damaged" not in error and "001.jpg" in error and out.startswith("3 pictures")
     content = json.loads((tmp_path / "v/results.json").read_text())
     assert content["settings"]["pictures"] == len(content["images"]) == 3 and content["damaged"] == 1
@@ -226,8 +221,8 @@ def test_ids_and_order_of_a_coco_file_change_no_score(capsys, weights, coco, tmp
     }
     (coco.parent / "instances_changed.json").write_text(json.dumps(changed))
     more = ("imgsz=96", "images=" + str(tmp_path / "images/val"))
-    run(capsys, *words(weights, coco, tmp_path / "plain", *more))
-    run(capsys, *words(weights, coco.parent / "instances_changed.json", tmp_path / "changed", *more))
+    run(capsys, "val", *words(weights, coco, tmp_path / "plain", *more))
+    run(capsys, "val", *words(weights, coco.parent / "instances_changed.json", tmp_path / "changed", *more))
     plain, other = (json.loads((tmp_path / name / "v/results.json").read_text()) for name in ("plain", "changed"))
     assert plain["images"] == [10, 11, 12, 13] and other["images"] == [2**60, 0, -5, "ten"]
     for first, second in zip(plain["rows"], other["rows"], strict=True):

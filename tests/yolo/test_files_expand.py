@@ -3,25 +3,15 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from noise import noise
 
 from casc_det.errors import SourceError
 from casc_det.yolo.sources import Source
 
 
-def image(path, mode="RGB", size=(40, 30)):
-    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-    image = (
-        Image.fromarray(values, "RGBA") if mode != "I;16" else Image.fromarray(values[..., 0].astype(np.uint16) * 257)
-    )
-    (image if mode == "I;16" else image.convert(mode)).save(path)
-    return path
-
-
 def test_folder_names_and_counts_what_it_skips(tmp_path):
-    image(tmp_path / "good.jpg", size=(400, 300))
+    noise(tmp_path / "good.jpg", size=(400, 300))
     data = (tmp_path / "good.jpg").read_bytes()
     (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
     (tmp_path / "empty.png").write_bytes(b"")
@@ -45,7 +35,7 @@ def test_missing_source_says_so(tmp_path):
 
 def test_list_file_and_glob_give_the_images(tmp_path):
     for name in ("b.png", "a.png"):
-        image(tmp_path / name)
+        noise(tmp_path / name)
     (tmp_path / "list.txt").write_text("b.png\na.png\nmissing.png\n")
     source = Source(str(tmp_path / "list.txt"))
     assert [f.path.rsplit("/", 1)[-1] for f in source] == ["b.png", "a.png"]
@@ -54,7 +44,7 @@ def test_list_file_and_glob_give_the_images(tmp_path):
 
 
 def test_everything_in_a_folder_but_folders_is_named(tmp_path):
-    image(tmp_path / "good.png")
+    noise(tmp_path / "good.png")
     (tmp_path / "sub").mkdir()
     (tmp_path / "dangling.png").symlink_to("nothing.png")
     (tmp_path / "loop.png").symlink_to("loop.png")
@@ -67,7 +57,7 @@ def test_everything_in_a_folder_but_folders_is_named(tmp_path):
 
 def test_cells_of_a_csv_are_files(tmp_path):
     for name in ("a.png", "b, c.png", "d.png"):
-        image(tmp_path / name)
+        noise(tmp_path / name)
     (tmp_path / "list.csv").write_text('source\na.png,"b, c.png"\n\nd.png,\n')
     source = Source(str(tmp_path / "list.csv"))
     assert [Path(f.path).name for f in source] == ["a.png", "b, c.png", "d.png"] and not source.skipped
@@ -80,7 +70,7 @@ def test_name_in_a_message_stands_there_once(tmp_path):
 
 
 def test_list_of_files_skips_what_cannot_be_read(tmp_path):
-    good, bad = image(tmp_path / "good.png"), tmp_path / "bad.png"
+    good, bad = noise(tmp_path / "good.png"), tmp_path / "bad.png"
     bad.write_bytes(b"x")
     source = Source([str(bad), good])
     assert [frame.path for frame in source] == [str(good)] and source.skipped[0][0] == str(bad)

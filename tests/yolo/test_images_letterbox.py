@@ -4,24 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from noise import noise
 
 from casc_det.errors import ArgumentError
 from casc_det.yolo.images import check_imgsz, letterbox, original_boxes
 from casc_det.yolo.sources import Source
 
 
-def image(path, mode="RGB", size=(40, 30)):
-    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-    image = (
-        Image.fromarray(values, "RGBA") if mode != "I;16" else Image.fromarray(values[..., 0].astype(np.uint16) * 257)
-    )
-    (image if mode == "I;16" else image.convert(mode)).save(path)
-    return path
-
-
 def test_image_of_one_pixel_is_letterboxed(tmp_path):
-    (frame,) = Source(str(image(tmp_path / "a.png", size=(1, 1))))
+    (frame,) = Source(str(noise(tmp_path / "a.png", size=(1, 1))))
     assert letterbox(frame.image, (64, 64), 32).shape == (3, 64, 64)
 
 

@@ -2,24 +2,15 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from noise import noise
 
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.yolo.sources import Source
 
 
-def image(path, mode="RGB", size=(40, 30)):
-    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-    image = (
-        Image.fromarray(values, "RGBA") if mode != "I;16" else Image.fromarray(values[..., 0].astype(np.uint16) * 257)
-    )
-    (image if mode == "I;16" else image.convert(mode)).save(path)
-    return path
-
-
 @pytest.mark.parametrize(("mode", "suffix"), [("RGB", ".jpg"), ("L", ".png"), ("RGBA", ".png"), ("I;16", ".png")])
 def test_image_of_any_depth_is_read_as_bgr(tmp_path, mode, suffix):
-    (frame,) = Source(str(image(tmp_path / f"a{suffix}", mode)))
+    (frame,) = Source(str(noise(tmp_path / f"a{suffix}", mode)))
     assert frame.image.shape == (30, 40, 3) and frame.image.dtype == np.uint8 and frame.frame is None
 
 
@@ -44,7 +35,7 @@ def test_number_is_a_camera_only_where_nothing_is_called_so(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert not Source("7000").is_path
     (tmp_path / "7000").mkdir()
-    image(tmp_path / "7000" / "a.png")
+    noise(tmp_path / "7000" / "a.png")
     (frame,) = Source("7000")
     assert frame.image.shape == (30, 40, 3)
 
