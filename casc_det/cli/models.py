@@ -16,11 +16,7 @@ def run(options: dict[str, Any]) -> int:
     found = shipped()
     if options["json"]:
         facts = [
-            {
-                **entry._asdict(),
-                "path": str(entry.path),
-                "sha256": hash_of([entry.path.read_bytes()]),
-            }
+            {**entry._asdict(), "path": str(entry.path), "sha256": hash_of([entry.path.read_bytes()])}
             for entry in found
         ]
         print(json.dumps(facts, indent=1))

@@ -67,11 +67,7 @@ def write_rows(path: Path, content: dict) -> Path:
 
 
 def figures(
-    truth: Truth,
-    records: Sequence[dict],
-    maps: dict[str, ClassMap],
-    outcomes: dict[str, list[Outcomes]],
-    folder: Path,
+    truth: Truth, records: Sequence[dict], maps: dict[str, ClassMap], outcomes: dict[str, list[Outcomes]], folder: Path
 ) -> list[str]:
     """Precision-recall curves, confusion matrix of the last row, and a page of example images.
 

@@ -4,13 +4,7 @@
 """
 # ruff: noqa: F401, F403  what is imported is what `g` has
 
-from casc_det.graph.graph import (
-    MOST_NODES,
-    PIXEL_LEVELS,
-    Graph,
-    SpikingGraph,
-    moved,
-)
+from casc_det.graph.graph import MOST_NODES, PIXEL_LEVELS, Graph, SpikingGraph, moved
 from casc_det.graph.node import Node, Spiking, lacking, on_meta, settings, tensors, with_tensors
 from casc_det.graph.ops import *
 from casc_det.graph.walk import Rules, walk

@@ -14,12 +14,7 @@ Value = TypeVar("Value")
 Rules = Mapping[type[Node], Callable[..., Value]]
 
 
-def walk(
-    graph: Graph,
-    rules: Rules[Value],
-    otherwise: Callable[..., Value],
-    keep: bool = False,
-) -> dict[str, Value]:
+def walk(graph: Graph, rules: Rules[Value], otherwise: Callable[..., Value], keep: bool = False) -> dict[str, Value]:
     """Evaluate the nodes of a graph in its order.
 
     Args:

@@ -85,14 +85,7 @@ def test_train_distils_unlabelled_images_and_resumes(capsys, tiny, tmp_path):
     teacher.args = {"imgsz": 64}
     torch.save({"model": teacher, "train_args": {}}, tmp_path / "teacher.pt")
     images = tiny.parent / "images" / "train"
-    words = (
-        "train",
-        "model=yolov8n.yaml",
-        f"data={images}",
-        f"weights={tmp_path}/teacher.pt",
-        "levels=8",
-        "amp=bf16",
-    )
+    words = ("train", "model=yolov8n.yaml", f"data={images}", f"weights={tmp_path}/teacher.pt", "levels=8", "amp=bf16")
     words += (f"teacher={tmp_path}/teacher.pt", "epochs=3", "imgsz=64", "batch=4", "optimizer=AdamW", "plots=false")
     code, _, _ = run(capsys, *words, f"project={tmp_path}", "name=d", "patience=1", "progressive=0.5", *FEWER)
     assert code == 0

@@ -10,10 +10,7 @@ from casc_det.graph import ops
 
 X = torch.randn(2, 6, 9, 11, generator=torch.Generator().manual_seed(0))
 MODULES = {
-    "max": (
-        g.MaxPool("x", ("a",), (3, 2), (2, 1), (1, 0), (1, 2)),
-        nn.MaxPool2d((3, 2), (2, 1), (1, 0), (1, 2)),
-    ),
+    "max": (g.MaxPool("x", ("a",), (3, 2), (2, 1), (1, 0), (1, 2)), nn.MaxPool2d((3, 2), (2, 1), (1, 0), (1, 2))),
     "max ceil": (g.MaxPool("x", ("a",), (2, 2), (2, 2), ceil_mode=True), nn.MaxPool2d(2, 2, ceil_mode=True)),
     "average": (g.AvgPool("x", ("a",), (3, 2), (2, 1), (1, 0)), nn.AvgPool2d((3, 2), (2, 1), (1, 0))),
     "upsample": (g.Upsample("x", ("a",), (3, 2)), nn.Upsample(scale_factor=(3.0, 2.0))),

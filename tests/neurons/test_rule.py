@@ -49,12 +49,7 @@ def test_potential_is_start_plus_inputs_minus_theta_times_counts(step, inputs, p
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@given(
-    floats,
-    st.floats(0.1, 2),
-    st.sampled_from([1, 4, 16, None]),
-    st.sampled_from([0.0, -0.3, -1.0, -math.inf]),
-)
+@given(floats, st.floats(0.1, 2), st.sampled_from([1, 4, 16, None]), st.sampled_from([0.0, -0.3, -1.0, -math.inf]))
 def test_the_rule_is_the_neuron_of_the_paper_bit_for_bit(dtype, inputs, theta, levels, low):
     """Written as a plain loop over numbers of one dtype; sums are rounded, so that any other order would show."""
     theta = dtype(theta)

@@ -61,8 +61,7 @@ def test_captured_op_computes_what_torch_computes(module):
 
 
 @pytest.mark.parametrize(
-    ("module", "op"),
-    [(nn.GELU(), "activation GELU"), (nn.LayerNorm(6), "module LayerNorm"), (Roll(), "function roll")],
+    ("module", "op"), [(nn.GELU(), "activation GELU"), (nn.LayerNorm(6), "module LayerNorm"), (Roll(), "function roll")]
 )
 def test_unsupported_op_is_listed_and_the_others_too(module, op):
     model = live_yolo("yolov8n")[0]

@@ -13,12 +13,7 @@ from casc_det.yolo.unpickle import load
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [
-        (b"", "empty"),
-        (b"# a text", "no file that torch.save"),
-        (b"PK\x03\x04 half a zip", "no"),
-        (b"\x80\x02", ""),
-    ],
+    [(b"", "empty"), (b"# a text", "no file that torch.save"), (b"PK\x03\x04 half a zip", "no"), (b"\x80\x02", "")],
 )
 def test_damaged_files_are_no_question_of_trust(tmp_path, content, reason):
     (tmp_path / "x.pt").write_bytes(content)
