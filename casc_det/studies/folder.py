@@ -1,6 +1,5 @@
 """The folder of a study: `study.json` says which study it is, `cells.jsonl` holds its cells, `traces` what is begun."""
 
-import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.resume import check_settings, read_settings
 from casc_det.studies.cells import Cell
 from casc_det.studies.settings import StudySettings
+from casc_det.yolo.images import LOGGER
 
-LOGGER = logging.getLogger("casc_det")
 SETTINGS, CELLS, TRACES = "study.json", "cells.jsonl", "traces"
 
 

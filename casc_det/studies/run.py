@@ -1,6 +1,5 @@
 """`casc-det study`: run the grid, resumably; then the figures, tables and the page."""
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,9 +18,7 @@ from casc_det.studies.folder import fresh_folder, read_cells, resumed_folder
 from casc_det.studies.runner import VERSION, Study, match
 from casc_det.studies.settings import StudySettings, settings_of
 from casc_det.studies.variants import make_grid
-from casc_det.yolo.images import check_imgsz, read_image
-
-LOGGER = logging.getLogger("casc_det")
+from casc_det.yolo.images import LOGGER, check_imgsz, read_image
 
 
 def study(

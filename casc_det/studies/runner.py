@@ -1,6 +1,5 @@
 """Running the cells of a study: every image is traced once in each of them, then the cell is scored."""
 
-import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,9 +29,8 @@ from casc_det.studies.folder import CELLS, TRACES, trace_file
 from casc_det.studies.settings import StudySettings
 from casc_det.studies.traces import Trace
 from casc_det.studies.tracing import trace_image
-from casc_det.yolo.images import letterbox, read_image
+from casc_det.yolo.images import LOGGER, letterbox, read_image
 
-LOGGER = logging.getLogger("casc_det")
 VERSION = 5  # of the records in `cells.jsonl`
 EXAMPLES = 6
 VISIBLE = 0.02  # share of an image

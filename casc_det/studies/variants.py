@@ -37,10 +37,10 @@ class Variant:
 
     def values(self) -> dict:
         """As JSON values: `variant` in the records of a study, and columns of its tables."""
-        s = self.simulation
-        corrections = {"hysteresis": float(s.hysteresis), "delay": float(s.delay)}
+        how = self.simulation
+        corrections = {"hysteresis": float(how.hysteresis), "delay": float(how.delay)}
         disturbance = {"corruption": self.corruption, "severity": self.severity}
-        network = {"weights": self.weights, "neuron": s.neuron, "schedule": s.schedule}
+        network = {"weights": self.weights, "neuron": how.neuron, "schedule": how.schedule}
         return {**network, **corrections, **disturbance, "levels": self.levels}
 
     def key(self, graph: str) -> str:
@@ -67,10 +67,10 @@ class Variant:
     @property
     def method(self) -> str:
         """Neuron, schedule and corrections in words."""
-        s = self.simulation
-        text = f"{kind_of(s.neuron).title} + {SCHEDULES.get(s.schedule, s.schedule)}"
-        text += f", hysteresis {s.hysteresis:g}" if s.hysteresis else ""
-        return text + (f", delay {s.delay:g}" if s.delay else "")
+        how = self.simulation
+        text = f"{kind_of(how.neuron).title} + {SCHEDULES.get(how.schedule, how.schedule)}"
+        text += f", hysteresis {how.hysteresis:g}" if how.hysteresis else ""
+        return text + (f", delay {how.delay:g}" if how.delay else "")
 
     @property
     def disturbance(self) -> str:

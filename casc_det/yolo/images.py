@@ -32,6 +32,7 @@ from casc_det.graph.fields import LARGEST_SIDE
 from casc_det.heads.detect.detections import Detections
 from casc_det.yolo import open_image
 
+LOGGER = logging.getLogger("casc_det")  # to stderr; that of Ultralytics prints to stdout, between JSON
 MOST_PIXELS = 178_956_970  # as Pillow; more are taken for a bomb
 MOST_SIDE = 65_500  # of a JPEG
 DRAWN = ("EPS", "WMF")  # Pillow has other programs run what is in them, such as PostScript
@@ -222,9 +223,6 @@ def from_pil(image: Image.Image, name: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"))[..., ::-1]
     except Exception as error:  # a lazily opened file may be damaged in any way
         raise ArgumentError(f"{name}: the PIL image cannot be read ({reason_of(error)})") from error
-
-
-LOGGER = logging.getLogger("casc_det")
 
 
 def check_imgsz(imgsz: object, stride: int) -> tuple[int, int]:

@@ -4,7 +4,6 @@ What cannot be read is never dropped in silence: it is kept in `skipped` with it
 nothing can be read is an error.
 """
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,11 +18,10 @@ from casc_det.base.terminal import printable
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.yolo.address import Address
 from casc_det.yolo.files import expand, is_address, is_video, lines_of
-from casc_det.yolo.images import Frame, as_bgr, check_size, plain, read_image, reason_of
+from casc_det.yolo.images import LOGGER, Frame, as_bgr, check_size, plain, read_image, reason_of
 from casc_det.yolo.stream import Stream
 from casc_det.yolo.video import VideoReader
 
-LOGGER = logging.getLogger("casc_det")  # to stderr; that of Ultralytics prints to stdout, between JSON
 KINDS = "picture, folder, glob, .txt list, video, webcam index or URL"
 
 
