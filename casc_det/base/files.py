@@ -15,6 +15,11 @@ from typing import Any
 from casc_det.errors import OutputError
 
 
+def temporary_beside(path: Path, suffix: str = "") -> Path:
+    """Another name in the folder of a file, for as long as it is written; its own may be as long as names can be."""
+    return path.with_name(f".{hash_of([os.fsencode(path.name)])[:16]}.{os.getpid()}.tmp{suffix}")
+
+
 def write_bytes(path: str | Path, data: bytes) -> Path:
     """Write a file under another name and rename it; its folder is made. Whatever goes wrong leaves no trace.
 
@@ -22,8 +27,7 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
         OutputError: it cannot be written.
     """
     path = Path(path)
-    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the name itself may be as long as names can be
-    temporary = path.with_name(f".{short}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
@@ -60,7 +64,7 @@ def safe_name(text: object, most: int = 150) -> str:
     marked = re.search(r"(^|-)[0-9a-f]{16}$", text)  # looks like one with a hash
     if name == text and len(name.encode()) <= most and not marked:
         return name
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    digest = hash_of([text.encode("utf-8", "surrogatepass")])[:16]
     return f"{name.encode()[: most - 17].decode(errors='ignore')}-{digest}".lstrip("-")
 
 

@@ -1,6 +1,5 @@
 """Videos that are written, by OpenCV (FFmpeg): files that hold every frame, or do not appear; read by `yolo.video`."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what cannot be decoded 
 import cv2
 import numpy as np
 
+from casc_det.base.files import temporary_beside
 from casc_det.errors import SourceError
 
 if "OPENCV_LOG_LEVEL" not in os.environ:
@@ -42,8 +42,7 @@ class VideoFile:
     def __init__(self, path: str | Path, fps: float | None) -> None:
         self.path, self.fps, self.written = Path(path), encodable(fps), 0
         self.writer: cv2.VideoWriter | None = None
-        short = hashlib.sha256(os.fsencode(self.path.name)).hexdigest()[:16]  # streams take turns
-        self.temporary = self.path.with_name(f".{short}.{os.getpid()}.tmp.mp4")
+        self.temporary = temporary_beside(self.path, ".mp4")  # streams take turns
 
     def write(self, image: np.ndarray) -> None:
         """Add a frame.

@@ -10,7 +10,7 @@ from typing import Any
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from casc_det.base.files import write_bytes, write_text
+from casc_det.base.files import temporary_beside, write_bytes, write_text
 
 PLAIN: Any = type(Path())  # of this system
 
@@ -27,7 +27,7 @@ class WholePath(PLAIN):
 def strip_whole(file: str | Path, s: str = "", updates: dict | None = None) -> dict:
     """Ultralytics' `strip_optimizer`; where the result cannot be written, the file stays as it is."""
     file = Path(file)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(file)
     try:
         stripped = strip_optimizer(file, str(temporary), updates)
         if stripped:

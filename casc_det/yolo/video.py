@@ -101,18 +101,13 @@ class VideoReader:
         reading, path = self.reading, Path(self.file)
         missing, cut = reading.count - reading.frames + reading.unseen, is_cut(path)
         timed = reading.forward and reading.frames > 1 and reading.rate > 0
-        even = (
-            reading.jumps <= reading.frames / 10
-        )  # else the frames are of uneven distance and some headers' count is a guess
+        even = reading.jumps <= reading.frames / 10  # else some headers' count is a guess
         early = timed and reading.last < (reading.count - 2.5) / reading.rate and not is_edited(path)
         gaps = timed and even and reading.jumps > 0
         if not (cut or reading.holes or reading.unseen or (missing > 0 and (early or gaps))):
             return None
         if missing > 0 and even:
             return f"is damaged or cut: {missing} of its {reading.count} frames cannot be read"
-        where = (
-            f", {reading.holes} {'place' if reading.holes == 1 else 'places'} cannot be decoded"
-            if reading.holes
-            else ""
-        )
+        places = f"{reading.holes} {'place' if reading.holes == 1 else 'places'}"
+        where = f", {places} cannot be decoded" if reading.holes else ""
         return f"is damaged or cut: {reading.frames} frames can be read{where}"
