@@ -68,11 +68,10 @@ def measure(task) -> dict:
 
 
 def main():
-    options = {"weights": None, "limit": 50, "imgsz": 320, "timesteps": "8,16,24,32,48,64"}
+    options = {"weights": None, "limit": 50, "imgsz": 320, "timesteps": (8, 16, 24, 32, 48, 64)}
     options |= {"workers": 2, "out": "neurons.json"} | script_options(sys.argv[1:], __doc__, "source")
-    steps = options["timesteps"]
-    steps = [int(t) for t in (steps.split(",") if isinstance(steps, str) else steps)]
-    size, images = (options["imgsz"], options["imgsz"]), Source(options["source"]).files[: options["limit"]]
+    steps, size = list(options["timesteps"]), (options["imgsz"], options["imgsz"])
+    images = Source(options["source"]).files[: options["limit"]]
     results = []
     with multiprocessing.get_context("spawn").Pool(options["workers"], start_worker, (options,)) as pool:
         for result in pool.imap_unordered(measure, [(file, size, steps) for file in images]):

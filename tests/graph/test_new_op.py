@@ -76,8 +76,11 @@ def test_an_op_with_all_its_rules_is_converted_and_rests_at_the_ann(kind):
     site = next(node for node in graph.nodes if node.inputs == (reader.name,))
     counts = torch.floor(site.levels * expected / site.lam + 0.5).clamp(0, site.levels)
     assert torch.equal(ann.counts[site.name], counts)
-    for engine in ("fast", "reference"):
-        *_, last = simulate(spiking, images, engine=engine)
+    fast, reference = (list(simulate(spiking, images, engine=engine)) for engine in ("fast", "reference"))
+    for a, b in zip(fast, reference, strict=True):
+        assert torch.equal(a.fired, b.fired) and torch.equal(a.sops_by_layer, b.sops_by_layer)
+        assert all(torch.equal(y, b.readout[name]) for name, y in a.readout.items())
+    for last in (fast[-1], reference[-1]):
         assert last.quiescent.all() and all(torch.equal(last.counts[name], n) for name, n in ann.counts.items())
 
 
