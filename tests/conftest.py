@@ -171,6 +171,18 @@ def float_yolo(name: str, classes: int = 5):
     return DetectionModel(f"{name}.yaml", nc=classes, verbose=False).eval()
 
 
+def untrained(name: str, levels: int = 8):
+    """(model, images): a float network of random weights with CQReLU, whose clips are fitted to these images."""
+    from casc_det.yolo.calibrate import calibrate_clips
+    from casc_det.yolo.install import install_cqrelu
+
+    torch.manual_seed(0)
+    model, images = float_yolo(name), torch.rand(4, 3, 96, 96)
+    install_cqrelu(model, levels)
+    calibrate_clips(model, [images])
+    return model, images
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
     """The file of an integer graph that finds boxes."""

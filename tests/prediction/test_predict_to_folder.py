@@ -2,8 +2,8 @@
 
 import json
 
+import clips
 import cv2
-import numpy as np
 import pytest
 from conftest import live_yolo
 
@@ -13,12 +13,7 @@ from casc_det.prediction.predict import inside, predict_to_folder
 
 @pytest.fixture
 def clip(tmp_path):
-    """A video of 6 frames of 64 x 48 pixels."""
-    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
-    for k in range(6):
-        writer.write(np.full((48, 64, 3), 60 * k % 256, np.uint8))
-    writer.release()
-    return tmp_path / "clip.avi"
+    return clips.clip(tmp_path / "clip.avi", 6, shade=60)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError(28, "No space left on device")])

@@ -4,21 +4,12 @@ import math
 
 import pytest
 import torch
-from conftest import float_yolo
+from conftest import untrained
 
 from casc_det.errors import TrainingError
 from casc_det.training import health
 from casc_det.training.health import Health
-from casc_det.yolo.calibrate import calibrate_clips
-from casc_det.yolo.install import cqrelu_sites, install_cqrelu
-
-
-def untrained(name: str, levels: int = 8):
-    torch.manual_seed(0)
-    model, images = float_yolo(name), torch.rand(4, 3, 96, 96)
-    install_cqrelu(model, levels)
-    calibrate_clips(model, [images])
-    return model, images
+from casc_det.yolo.install import cqrelu_sites
 
 
 @pytest.fixture

@@ -7,21 +7,11 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from clips import clip
 
 import casc_det.yolo.stream
 from casc_det.errors import SourceError
 from casc_det.yolo.sources import Source
-
-CODES = {"avi": "MJPG", "mp4": "mp4v", "mkv": "mp4v"}
-
-
-def clip(path, frames=20, fps=25.0, size=(64, 48)):
-    """A video whose frame k is gray of 10 k (within a few levels)."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODES[path.suffix[1:]]), fps, size)
-    for k in range(frames):
-        writer.write(np.full((size[1], size[0], 3), 10 * k, np.uint8))
-    writer.release()
-    return path
 
 
 @pytest.fixture

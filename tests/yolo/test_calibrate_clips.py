@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import float_yolo
+from conftest import float_yolo, untrained
 from torch import nn
 
 from casc_det.errors import TrainingError
@@ -29,14 +29,6 @@ def test_calibration_fits_each_clip_to_the_inputs_of_its_sites():
         z = torch.cat([seen[other.bn] for other in convs if other.act.lam is conv.act.lam])
         lam = conv.act.lam.item()
         assert error(z, lam) <= 1.05 * min(error(z, lam * factor) for factor in (0.5, 0.7, 0.85, 1.2, 1.5, 2.0))
-
-
-def untrained(name: str, levels: int = 8):
-    torch.manual_seed(0)
-    model, images = float_yolo(name), torch.rand(4, 3, 96, 96)
-    install_cqrelu(model, levels)
-    calibrate_clips(model, [images])
-    return model, images
 
 
 @pytest.mark.parametrize("name", ["yolov3-tiny", "yolov5n", "yolov8n"])
