@@ -227,10 +227,10 @@ def study(content: dict) -> str:
         ratio = f"{rest['energy_mJ'] / ann['energy_mJ']:.2f}" if rest and rest["pictures"] == cell["pictures"] else ""
         lines.append([*row, ratio])
     return grid(
-        [*(head.replace("a picture", "an image") for head in heads), "at quiescence / ANN"],
+        [*heads, "at quiescence / ANN"],
         lines,
         "Time steps, in brackets mJ an image; the ANN's mAP50-95 and mJ at the right. "
-        f"{content['cells'][0]['pictures']} images of coco-mini val2017. 99 %, 100 %: the mAP has that share of the "
+        f"{content['cells'][0]['pictures']} images of coco-mini\nval2017. 99 %, 100 %: the mAP has that share of the "
         "ANN's for the first time; kept: it does not fall below again.",
     )
 

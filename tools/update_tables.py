@@ -91,16 +91,19 @@ def kinds() -> str:
 
 
 def tools() -> str:
-    """Name, purpose and usage of each script in tools/, from its docstring."""
-    parts = []
+    """Name, purpose and usage of each script in tools/, from its docstring; those without a command are parts."""
+    scripts, parts = [], []
     for path in sorted((ROOT / "tools").glob("*.py")):
         text = ast.get_docstring(ast.parse(path.read_text()))
         first, *rest = text.split("\n\n")
+        purpose = " ".join(first.split())
         usage = [part for part in rest if part.lstrip().startswith("python tools/")]
-        lines = re.sub(r"^    ", "", usage[0], flags=re.MULTILINE) if usage else ""
-        block = f"\n\n```text\n{lines}\n```" if usage else ""
-        parts.append(f"### {path.name}\n\n{' '.join(first.split())}{block}")
-    return "\n\n".join(parts)
+        if usage:
+            lines = re.sub(r"^    ", "", usage[0], flags=re.MULTILINE)
+            scripts.append(f"### {path.name}\n\n{purpose}\n\n```text\n{lines}\n```")
+        else:
+            parts.append(f"* `{path.name}`: {purpose}")
+    return "\n\n".join([*scripts, "### Parts of these scripts, without a command of their own", "\n".join(parts)])
 
 
 def weight_file(name: str) -> str:

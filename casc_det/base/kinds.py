@@ -131,7 +131,7 @@ def step_range(text: str) -> list[int]:
         raise ValueError("expected <first>..<last>, for example 1..64")
     first, last = map(int, ends)
     if first > last:
-        raise ValueError(f"expected first..last in rising order; write {last}..{first}")
+        raise ValueError(f"a range is first..last in rising order; write {last}..{first}")
     return list(range(first, last + 1))
 
 

@@ -45,7 +45,7 @@ def predict(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     made_with["precision"] = str(model.dtype).removeprefix("torch.")
     source, timesteps = options.pop("source"), options["timesteps"]
     if isinstance(timesteps, int) and 0 < timesteps < model.graph.levels:
-        note = f"the picture is still being injected before T = {model.graph.levels}; expect few boxes"
+        note = f"the image is still being injected before T = {model.graph.levels}; expect few boxes"
         print(f"note: {note}", file=sys.stderr)
     saving = Saving(**taken(options, FILES))
     with Progress("predict") as bar:
@@ -62,7 +62,7 @@ def summary(content: dict[str, Any], folder: Path) -> list[str]:
         rest = ", at rest" if info["quiescent"] else ""
         seen = printable(f"{result['path']}: {result['summary']}")
         lines.append(f"{seen}, T = {info['timesteps']}{rest}, {info['spikes'] / 1e6:.1f} M spikes")
-    kind = "frame" if any(r["frame"] for r in results) else "picture"
+    kind = "frame" if any(r["frame"] for r in results) else "image"
     done = f"{'interrupted after ' if content['interrupted'] else ''}{len(results)} {kind}{'s' * (len(results) != 1)}"
     boxes = count_boxes(sum(len(r["boxes"]) for r in results))
     return [*lines, f"{done}, {boxes}{f', {skipped} skipped' if skipped else ''}; written to {folder}"]

@@ -53,7 +53,7 @@ def read_voc(path: Path, split: str) -> Truth:
         try:
             parsed[stem] = _voc_objects(_annotation(path / "Annotations", stem))
         except FileNotFoundError:
-            problems.append(f"{stem}.xml: absent, so picture {stem} is unlabelled; skipped")
+            problems.append(f"{stem}.xml: absent, so image {stem} is unlabelled; skipped")
             damaged += 1
         except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
             problems.append(f"{stem}.xml: broken ({one_line(error)}); skipped")

@@ -59,7 +59,7 @@ def evaluate(
     if shard.rank:
         return None
     if not records:
-        raise SourceError("data: none of the pictures could be read")
+        raise SourceError("data: none of the images could be read")
     rows, outcomes = score(truth, records, networks.maps, protocol, settings.bootstrap, folder)
     add_costs(rows, records, graph, settings.energy)
     machine = {"device": str(graph.device), "processes": shard.size, "processor": platform.machine()}

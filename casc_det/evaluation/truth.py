@@ -113,7 +113,7 @@ def read_truth(data: str | Path, images: str | Path | None = None, split: str = 
     present = [os.path.isfile(image.path) for image in truth.images]
     if not any(present):
         first, remedy = truth.images[0].path, "give images=<folder>" if coco else "its folder is JPEGImages"
-        raise SourceError(f"data: none of the {len(present)} pictures is there, for example '{first}'; {remedy}")
+        raise SourceError(f"data: none of the {len(present)} images is there, for example '{first}'; {remedy}")
     for image, there in zip(truth.images, present, strict=True):
         if not there:
             truth.problems.append(f"{Path(image.path).name}: listed, but the picture is absent; skipped")

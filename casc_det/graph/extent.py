@@ -35,7 +35,7 @@ class Window(NamedTuple):
         if before.slope % self.stride:
             return f"has stride {self.stride} on a map of {before}, which it does not divide"
         if self.over(before).at(1) < 1 or before.slope + self._room(before) < 0:
-            return f"leaves nothing of the map of a picture of one stride ({before} with kernel {self._reach})"
+            return f"leaves nothing of the map of an image of one stride ({before} with kernel {self._reach})"
         return None
 
     def padding_problem(self, before: Extent) -> str | None:

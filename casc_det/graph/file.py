@@ -140,7 +140,7 @@ def opened(path: str | Path) -> Iterator[safe_open]:
         with Path(path).open("rb") as raw:
             length = int.from_bytes(raw.read(8), "little")
             if length > LONGEST_HEADER:
-                raise WeightsError(f"weights: '{path}' is damaged or no safetensors file (a header of {length} bytes)")
+                raise WeightsError(f"weights: '{path}' is no safetensors file (it does not begin as one), or damaged")
         with safe_open(path, "pt") as file:
             yield file
     except (SafetensorError, OSError) as error:

@@ -139,7 +139,7 @@ def check_sizes(graph: g.SpikingGraph) -> None:
         if isinstance(node, g.Readout):
             stride = graph.strides[node.level]
             if largest % stride or extent != (Extent(largest // stride, 0),) * 2:
-                node.refuse(f"has maps of {_sizes(extent)} for pictures of {largest}m; strides say {stride}")
+                node.refuse(f"has maps of {_sizes(extent)} for images of {largest}m; strides say {stride}")
         values = counts[node.name] * extent[0].at(steps) * extent[1].at(steps)
         total += values
         work += values * node.work()

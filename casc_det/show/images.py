@@ -49,9 +49,10 @@ def draw_boxes(
         text = drawable(names[label]) + ("" if scores is None else f" {scores[i]:.2f}")
         size = width * 0.28
         (w, h), _ = cv2.getTextSize(text, FONT, size, max(width // 2, 1))
-        top = max(y1 - h - 6, 0)
-        cv2.rectangle(drawn, (x1, top), (x1 + w + 4, top + h + 6), colour, -1)
-        cv2.putText(drawn, text, (x1 + 2, top + h + 2), FONT, size, PAPER, max(width // 2, 1), cv2.LINE_AA)
+        left = max(min(x1, image.shape[1] - w - 4), 0)  # the text stays inside the image where it fits into it
+        top = max(min(y1 - h - 6, image.shape[0] - h - 6), 0)
+        cv2.rectangle(drawn, (left, top), (left + w + 4, top + h + 6), colour, -1)
+        cv2.putText(drawn, text, (left + 2, top + h + 2), FONT, size, PAPER, max(width // 2, 1), cv2.LINE_AA)
     return drawn
 
 

@@ -128,7 +128,7 @@ def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:
     if images.ndim != 4 or images.shape[1] != 3 or not len(images) or any(s < 1 or s % stride for s in sizes):
         raise ArgumentError(
             f"images: expected a tensor (B, 3, H, W) with H and W multiples of {stride}, got {tuple(images.shape)}; "
-            "letterbox the pictures first"
+            "letterbox the images first"
         )
     low, high = (float(v) for v in images.aminmax())
     if not (low >= 0 and high <= 1):  # NaN is neither

@@ -20,6 +20,8 @@ from casc_det.studies.settings import StudySettings, settings_of
 from casc_det.studies.variants import make_grid
 from casc_det.yolo.images import LOGGER, check_imgsz, read_image
 
+OF_DATA = (".json", ".yaml", ".yml")  # files that are given as data=, never as weights=
+
 
 def study(
     weights: object = None,
@@ -46,6 +48,8 @@ def study(
         ArgumentError, SourceError, WeightsError: an argument cannot work, or the folder holds another study.
     """
     if data is None:
+        if isinstance(weights, str | Path) and (Path(weights).suffix in OF_DATA or Path(weights).is_dir()):
+            raise ArgumentError(f"data: missing; '{weights}' is given as weights= but looks like data: write data=...")
         raise ArgumentError("data: missing; give a COCO instances_*.json, a VOC folder or a dataset YAML")
     settings = settings_of(settings, fields)
     grid = make_grid(weights or find(None).stem, settings)

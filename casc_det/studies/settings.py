@@ -63,7 +63,7 @@ def read_timesteps(value: object) -> tuple[int, ...]:
         try:
             steps = tuple(step_range(text))
         except ValueError as error:
-            raise ArgumentError(f"timesteps: {error}, got {value!r}") from None
+            raise ArgumentError(f"timesteps: got {value!r}; {error}") from None
     elif "auto" in text:
         raise ArgumentError(
             f"timesteps: expected <first>..<last> such as 1..64, or integers, comma-separated, got {value!r}; the "
@@ -75,7 +75,7 @@ def read_timesteps(value: object) -> tuple[int, ...]:
         if isinstance(given, list | tuple) and len(given) != len(steps):
             raise ArgumentError(f"timesteps: expected each step once, got {value!r}")
     if not steps or steps[0] < 1 or list(steps) != sorted(steps):
-        raise ArgumentError(f"timesteps: expected whole numbers above 0 in rising order, got {value!r}")
+        raise ArgumentError(f"timesteps: expected integers above 0 in rising order, got {value!r}")
     if steps[-1] > LARGEST:
         raise ArgumentError(f"timesteps: expected at most {LARGEST}, got {steps[-1]}")
     return steps

@@ -47,7 +47,7 @@ def summary_of(record: dict, name: str) -> dict:
 def rows(summary: list[dict]) -> list[list[str]]:
     """The cells of `summarise` in words, a row each, below a row of heads."""
     kept = f"kept to T = {summary[0]['T_last']}"
-    heads = ["cell; T (mJ a picture)", "99 %", kept, "100 %", kept, "at rest", "largest mAP", "ANN"]
+    heads = ["cell; T (mJ an image)", "99 %", kept, "100 %", kept, "quiescent", "largest mAP", "ANN"]
     return [heads, *map(row_of, summary)]
 
 
@@ -93,9 +93,9 @@ def _answer(cells: list[tuple[dict, dict]]) -> str:
     whole = f"the ANN's mAP50-95 ({ann['mAP50-95']:.4f})"
     if ann["mAP50-95"] < LEAST_MAP:
         return (
-            f"{name}: the ANN itself detects next to nothing on these {images} pictures (mAP50-95 "
+            f"{name}: the ANN itself detects next to nothing on these {images} images (mAP50-95 "
             f"{ann['mAP50-95']:.2g}, less than {LEAST_MAP:g}), so no number of time steps can be held against it; is "
-            "it trained, and are these the right weights, pictures and class names?"
+            "it trained, and are these the right weights, images and class names?"
         )
     found = [(entry["reached"]["99%"]["first"], entry) for entry in entries if entry["reached"]["99%"]["first"]]
     if not found:
@@ -103,8 +103,9 @@ def _answer(cells: list[tuple[dict, dict]]) -> str:
         return f"{name}: no cell has 99 % of {whole} at a time step up to T = {last}, the last one simulated."
     fast, by = min(found, key=lambda pair: (pair[0]["T"], pair[0]["energy_mJ"]))
     low, high = fast["gap_95"]
-    text = f"{name}: T = {fast['T']} is enough for 99 % of {whole} with {by['method']}, for {_price(fast, ann)}"
-    text += f" ({images} pictures: the gap to the ANN has a 95 % interval of {low:+.4f} to {high:+.4f})."
+    text = f"{name}: T = {fast['T']} is the first step with 99 % of {whole}, with {by['method']}, for "
+    text += _price(fast, ann) + _kept(by, fast)
+    text += f" ({images} images: the gap to the ANN has a 95 % interval of {low:+.4f} to {high:+.4f})."
     cheap, by = min(found, key=lambda pair: pair[0]["energy_mJ"])
     if cheap is not fast:
         text += f" Cheapest are {_price(cheap, ann)} with {by['method']} at T = {cheap['T']}."
@@ -113,13 +114,21 @@ def _answer(cells: list[tuple[dict, dict]]) -> str:
     if exact:
         best = min(exact, key=lambda entry: entry["rest"]["energy_mJ"])
         rest = best["rest"]
-        text += f" The ANN's own answer, box for box, comes at rest: with {best['method']} after {rest['first']} to "
-        text += f"{rest['last']} steps, for {_price(rest, ann)}."
+        text += f" The ANN's own answer, box for box, comes at quiescence: with {best['method']} after "
+        text += f"{rest['first']} to {rest['last']} steps, for {_price(rest, ann)}."
     return text
 
 
+def _kept(entry: dict, first: dict) -> str:
+    """From which step on the 99 % are kept, where that is not the first one that has them."""
+    kept, last = entry["reached"]["99%"]["kept"], entry["T_last"]
+    if kept is None:
+        return f"; it falls below again, also at the last step, T = {last}"
+    return "" if kept["T"] == first["T"] else f"; it is kept to T = {last} from T = {kept['T']} on"
+
+
 def _price(point: dict, ann: dict) -> str:
-    return f"{point['energy_mJ']:.2f} mJ a picture ({point['energy_mJ'] / ann['energy_mJ']:.2f} of the ANN's)"
+    return f"{point['energy_mJ']:.2f} mJ an image ({point['energy_mJ'] / ann['energy_mJ']:.2f} of the ANN's)"
 
 
 def _why(record: dict) -> str:

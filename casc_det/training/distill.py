@@ -104,7 +104,7 @@ class DistillationValidator:
 
     def __call__(self, trainer: Any) -> dict[str, float]:
         """The losses of the averaged network (EMA), and less their sum as `fitness`."""
-        batches = (trainer.as_they_are(batch)["img"] for batch in TQDM(self.dataloader, desc="held-out pictures"))
+        batches = (trainer.as_they_are(batch)["img"] for batch in TQDM(self.dataloader, desc="held-out images"))
         losses = mean_losses(trainer.ema.ema, trainer.teacher, batches)
         mean = {f"val/{key}": round(value, 5) for key, value in losses.items()}
         return {**mean, "fitness": -sum(mean.values())}

@@ -36,11 +36,9 @@ def list_images(source: str) -> list[str]:
         elif path.is_file():
             files.append(str(path))
         else:
-            raise SourceError(
-                f"data: '{part}' does not exist; give a dataset YAML, a folder of pictures or a .txt list"
-            )
+            raise SourceError(f"data: '{part}' does not exist; give a dataset YAML, a folder of images or a .txt list")
     if not files:
-        raise SourceError(f"data: no pictures found in '{source}'; known suffixes are {', '.join(sorted(IMG_FORMATS))}")
+        raise SourceError(f"data: no images found in '{source}'; known suffixes are {', '.join(sorted(IMG_FORMATS))}")
     return files
 
 
@@ -65,7 +63,7 @@ def quiet(level: int) -> Iterator[None]:
 def read_dataset(path: str | Path) -> dict:
     """An Ultralytics dataset YAML, checked; its `download:` entry is never run."""
     if not Path(path).is_file():
-        raise SourceError(f"data: '{path}' does not exist; give a dataset YAML, a folder of pictures or a .txt list")
+        raise SourceError(f"data: '{path}' does not exist; give a dataset YAML, a folder of images or a .txt list")
     try:
         if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):  # Ultralytics would unpack it somewhere
             raise SourceError(f"data: '{path}' is an archive; unpack it and give the dataset YAML in it")

@@ -61,5 +61,5 @@ def demo_image() -> Path:
     """The street image that ships inside the Ultralytics package."""
     image = ASSETS / "bus.jpg"
     if not image.is_file():
-        raise SourceError(f"source: '{image}' of the Ultralytics package is missing; give source=<picture>")
+        raise SourceError(f"source: '{image}' of the Ultralytics package is missing; give source=<image>")
     return image

@@ -84,7 +84,10 @@ def test_val_goes_on_with_the_same_float_network_only(place, no_figures, capsys)
     next(value for value in state.values() if value.ndim == 4)[0, 0, 0, 0] += 1e-3
     save_file(state, place / "float.safetensors")
     assert "another float network (against=)" in fails(capsys, *words(place, "val", resumed, *more))
-    assert "has float True, not False" in fails(capsys, *words(place, "val", resumed, "limit=1"))
+    assert "was made with against=; give it, too, or start" in fails(capsys, *words(place, "val", resumed, "limit=1"))
+    assert main(words(place, "val", "name=b", "limit=1")) == 0
+    without = fails(capsys, *words(place, "val", f"resume={place / 'runs' / 'b'}", *more))
+    assert "was made without against=; leave it out, or start a new one" in without
 
 
 def changed_digit(line: bytes) -> bytes:

@@ -30,6 +30,15 @@ def test_boxes_are_drawn_where_they_are_on_a_copy():
     assert (drawn[40, 20] != 128).any() and (drawn[40, 40] == 128).all()
 
 
+@pytest.mark.parametrize("box", [[-20.0, 60, 40, 90], [230.0, 60, 260, 90], [100.0, -30, 140, 30], [0.0, 150, 40, 170]])
+def test_class_names_at_the_edges_are_whole(box):
+    """The label of a box that begins outside, or that ends near the right edge, is that of a box in the middle."""
+    image = np.full((120, 240, 3), 128, np.uint8)
+    middle = draw_boxes(image, np.array([[80.0, 60, 140, 100]]), np.array([0]), ["stop sign"])
+    text = lambda drawn: int((drawn == 255).all(2).sum())
+    assert text(draw_boxes(image, np.array([box]), np.array([0]), ["stop sign"])) == text(middle) > 20
+
+
 def test_text_is_what_opencv_can_draw():
     assert drawable("caf\u00e9 \ud800\n$") == "caf? ??$"
     assert draw_boxes(GREY, np.zeros((1, 4)), np.array([0]), ["\ud800"]).shape == GREY.shape

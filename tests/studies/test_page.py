@@ -26,7 +26,10 @@ def test_folder_holds_figures_tables_and_one_page_without_network(tiny_study):
     best = sorted(max(record["result"]["curves"]["mAP50-95"]) for record in records)
     assert sorted(entry["best"] for entry in summary["cells"]) == best
     assert [entry["disturbance"] for entry in summary["cells"]] == ["clean"] * (len(records) - 1) + ["noise 2"]
-    assert "is enough for 99 % of the ANN's" in summary["answers"][0] and "take an earlier one" in summary["answers"][1]
+    assert (
+        "is the first step with 99 % of the ANN's" in summary["answers"][0]
+        and "take an earlier one" in summary["answers"][1]
+    )
     assert embedded["answers"] == summary["answers"] and embedded["summary"] == summary["cells"]
 
 
@@ -47,7 +50,7 @@ def test_page_in_a_browser(tiny_study, tmp_path):
         assert dom.count('class="off"') == len(tiny_study[1]) - len(clean) == 1
     svg = {key: re.search(r'<svg id="picture".*?</svg>', dom, re.DOTALL)[0] for key, dom in doms.items()}
     bars = {key: re.search(r'<svg id="spikes".*?</svg>', dom, re.DOTALL)[0] for key, dom in doms.items()}
-    assert bars[1, 1] != bars[40, 1] and "at rest" in doms[40, 1] and "wake" in doms[1, 1]
+    assert bars[1, 1] != bars[40, 1] and "quiescent" in doms[40, 1] and "wake" in doms[1, 1]
     embedded = json.loads((page.read_text().split('type="application/json">')[1]).split("</script>")[0])
     for (t, network), drawn in svg.items():
         assert drawn.count('class="box"') == len(embedded["networks"][network - 1]["runs"][1]["boxes"][t - 1])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_study_verb(tiny_weights, tiny_coco, tmp_path, capsys):
     out = capsys.readouterr().out
     assert (
         "of the ANN's mAP50-95" in out
-        and "cell; T (mJ a picture)" in out
+        and "cell; T (mJ an image)" in out
         and (tmp_path / "study" / "report.html").is_file()
     )
     again = [*words, "imgsz=64", "policies=quiescent", f"resume={tmp_path / 'study'}", "levels=2,4"]
@@ -91,3 +92,9 @@ def test_study_verb(tiny_weights, tiny_coco, tmp_path, capsys):
     ):
         assert main([word for word in words if word.split("=")[0] != bad.split("=")[0]] + [bad]) == 1
         assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"casc-det: {message}")
+
+
+@pytest.mark.parametrize("first", ["x.json", Path("d.yaml"), "."])
+def test_data_given_as_weights_is_noticed(first):
+    with pytest.raises(ArgumentError, match="^data: missing; .* is given as weights= but looks like data: write data="):
+        study(first)

@@ -95,13 +95,14 @@ def _any_thread() -> bool:
 
 @cache
 def _say_compiling() -> None:
-    """From now on say on stderr, once, that loops of this package are compiled, which is silent and takes its time."""
+    """From now on say on stderr, once a process, that loops of this package are compiled, which is silent and slow."""
     said: list[bool] = []
 
     def begins(started: Any) -> None:
         if not said and started.data["dispatcher"].py_func.__module__.startswith(__package__):
             said.append(True)
-            print("note: compiling the loops of the fast engine, once; this can take a minute", file=sys.stderr)
+            note = "compiling the loops of the fast engine, once for each kind of run; this can take a minute"
+            print(f"note: {note}", file=sys.stderr)
 
     class Listener(event.Listener):
         on_start, on_end = staticmethod(begins), staticmethod(lambda ended: None)

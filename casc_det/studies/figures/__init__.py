@@ -50,7 +50,7 @@ FIGURES = {
         lambda drawn: plot_pareto(drawn.records),
     ),
     "robustness": StudyFigure(
-        "Disturbed images; dashed: the ANN on the same images, whose answer is reached at rest.",
+        "Disturbed images; dashed: the ANN on the same images, whose answer is reached at quiescence.",
         lambda drawn: plot_robustness(drawn.records),
     ),
     "more_fewer": StudyFigure(

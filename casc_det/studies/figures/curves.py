@@ -8,8 +8,8 @@ from casc_det.studies.records import clean, label
 
 CURVES: tuple[tuple[str, str, float, dict], ...] = (  # key, title, factor, options of the axes
     ("relative_error", "relative error of the readout", 1, {"ylim": (0, None)}),
-    ("mse", "MSE of the readout (0 at rest)", 1, {"yscale": "log"}),
-    ("at_rest", "share of images at rest", 1, {"ylim": (-0.03, 1.03)}),
+    ("mse", "MSE of the readout (0 at quiescence)", 1, {"yscale": "log"}),
+    ("at_rest", "share of images quiescent", 1, {"ylim": (-0.03, 1.03)}),
     ("firing_rate", "spikes per neuron and step", 1, {"ylim": (0, None)}),
     ("sops", "operations so far, G SOPs", 1e-9, {"ylim": (0, None)}),
     ("energy_mJ", "energy so far, mJ", 1, {"ylim": (0, None)}),
