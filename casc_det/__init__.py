@@ -3,7 +3,7 @@
 SpikingYOLO(weights).predict(source)    detect with a spiking network: a file, a name, a graph or what convert gives
 convert(model)                          CQReLU network -> spiking graph and audit
 train(model=..., data=...)              train a CQReLU network
-load(path)                              the SpikingGraph in a file
+load(weights)                           the SpikingGraph in a file, or of a name that casc-det models lists
 simulate(graph, images)                 its spikes, step by step; SimulationSettings says how
 Simulator(graph).run(images)            the same for many batches
 study(weights, data, ...)               accuracy against time steps, energy and errors
@@ -41,7 +41,7 @@ _HOME = {  # where each name is; imported when it is first used, as most of thes
     "convert": "casc_det.yolo.convert.convert",
     "if_step": "casc_det.neurons.if_step",
     "initial_state": "casc_det.neurons.rule.initial_state",
-    "load": "casc_det.graph.file.load_graph",
+    "load": "casc_det.graph.zoo.load",
     "signed_if_step": "casc_det.neurons.signed_if_step",
     "study": "casc_det.studies.run.study",
     "simulate": "casc_det.simulation.simulate",

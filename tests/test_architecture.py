@@ -101,7 +101,7 @@ def test_public_names_are_listed_and_are_what_their_modules_hold():
     from casc_det.api import SpikingYOLO
     from casc_det.evaluation.energy import EnergyModel
     from casc_det.graph import SpikingGraph
-    from casc_det.graph.file import load_graph
+    from casc_det.graph.zoo import load
     from casc_det.neurons import cif_step, if_step, signed_if_step
     from casc_det.neurons.activation import CQReLU
     from casc_det.simulation import SimulationSettings, Simulator, simulate
@@ -111,7 +111,7 @@ def test_public_names_are_listed_and_are_what_their_modules_hold():
 
     wanted = (SpikingYOLO, convert, train, study, simulate, SpikingGraph, CQReLU, cif_step, if_step, signed_if_step)
     wanted += (SimulationSettings, Simulator, EnergyModel)
-    assert all(getattr(casc_det, thing.__name__) is thing for thing in wanted) and casc_det.load is load_graph
+    assert all(getattr(casc_det, thing.__name__) is thing for thing in wanted) and casc_det.load is load
     errors = {name: e for name, e in vars(casc_det.errors).items() if name.endswith("Error")}
     assert errors.keys() <= set(dir(casc_det)) and all(getattr(casc_det, name) is e for name, e in errors.items())
     assert {thing.__name__ for thing in wanted} | {"load"} <= set(dir(casc_det))

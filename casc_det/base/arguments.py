@@ -48,6 +48,13 @@ def check_texts(**values: object) -> None:
             raise ArgumentError(f"{name}: expected a text, got {shown(value)}")
 
 
+def check_safetensors(**values: object) -> None:
+    """Raise ArgumentError where a value is no path that ends in .safetensors, so that no other file is written over."""
+    for name, value in values.items():
+        if not isinstance(value, str | Path) or Path(value).suffix != ".safetensors":
+            raise ArgumentError(f"{name}: expected a file that ends in .safetensors, got {shown(value)}")
+
+
 def check_one_of(known: Collection[str], **values: object) -> None:
     """Raise ArgumentError where a value is none of some words."""
     for name, value in values.items():

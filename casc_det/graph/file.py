@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from casc_det import graph as g
-from casc_det.base.arguments import shown
+from casc_det.base.arguments import check_safetensors, shown
 from casc_det.base.files import hash_of, write_bytes
 from casc_det.errors import ArgumentError, ConversionError, WeightsError, one_line
 from casc_det.graph.validate import check_structure, check_values, validate
@@ -41,9 +41,11 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
     """Write a spiking graph; the file appears whole or not at all. `dtype` is that of its real-valued tensors.
 
     Raises:
+        ArgumentError: the path does not end in .safetensors.
         ConversionError: the graph is no detector that can be simulated, see `casc_det.graph.validate`.
         OutputError: the file cannot be written.
     """
+    check_safetensors(path=path)
     validate(graph)
     kinds = {"weight": torch.int8, "bias": torch.int32, "theta": torch.int32} if graph.integer else {}
     described = [
@@ -64,7 +66,7 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
 
 
 def checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
-    """SHA-256 of the JSON of a graph and of its tensors as they are stored: names, types, shapes and bytes."""
+    """SHA-256 of the JSON of a file and of its tensors as they are stored: names, types, shapes and bytes."""
     return hash_of([text, *(part for key, value in sorted(tensors.items()) for part in (f"{key} ", *hashed(value)))])
 
 

@@ -10,9 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from casc_det.base.arguments import check_texts
 from casc_det.errors import ConversionError, WeightsError, nearest
-from casc_det.graph.file import opened, read_structure
+from casc_det.graph.file import load_graph, opened, read_structure
+from casc_det.graph.graph import SpikingGraph
 
 DEFAULT = "yolov8n-cq16"
 
@@ -76,6 +79,22 @@ def find(weights: str | Path | None) -> Path:
             "casc-det models lists the names"
         )
     return known[text]
+
+
+def load(
+    weights: str | Path | None = None, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+) -> SpikingGraph:
+    """The spiking graph of a file, or of a name that `casc-det models` lists.
+
+    Args:
+        weights: the path or the name; None: the default detector.
+        dtype: of its tensors; default: float32, which holds an integer graph exactly.
+
+    Raises:
+        ArgumentError: `weights` is no text, or the dtype cannot hold an integer graph.
+        WeightsError: there is no such name or file, or it holds no spiking graph.
+    """
+    return load_graph(find(weights), dtype, device)
 
 
 def shipped() -> list[Shipped]:

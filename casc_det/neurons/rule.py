@@ -58,7 +58,7 @@ class Table:
 
 
 class NeuronParams(NamedTuple):
-    """What a layer of neurons follows.
+    """What a layer of neurons follows. A tuple made in the innermost loop: its values are not checked.
 
     theta: threshold, > 0. levels: Q, the largest count; None for no limit (constant input).
     start: potential before the first step; None for theta/2, with a table 0. theta and start may be tensors (C, 1, 1).

@@ -4,9 +4,11 @@ WSC, wake-sleep conversion (CASC, arXiv 2406.05371): they are injected in the fi
 again ("sleep"), so that the network comes to rest. The readout at step t is its sum divided by min(t, Q).
 Constant input is the usual rate coding: injected at every step, divided by t; counts have no upper limit then.
 
-Two variants spend fewer spikes on corrections and keep the fixed point, because both end before the network rests:
-during wake a spike is taken back only below -hysteresis * theta, and layer k (0, 1, ...) of a path through the network
-sends nothing in its first `delay * k` steps.
+Two variants of CIF with WSC spend fewer spikes on corrections and keep the fixed point, because both end before the
+network rests: during wake a spike is taken back only below -hysteresis * theta, and layer k (0, 1, ...) of a path
+through the network sends nothing in its first `delay * k` steps. With constant input wake never ends: hysteresis
+holds at every step, readouts are divided by t from the first step on, also while layers wait, and there is no fixed
+point to keep. Hysteresis does nothing for neurons that take back elsewhere than below 0; delay holds every kind back.
 """
 
 import math

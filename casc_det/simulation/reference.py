@@ -9,7 +9,10 @@ from functools import cache
 import torch
 
 from casc_det import graph as g
+from casc_det.base.arguments import shown
+from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS, is_own
+from casc_det.neurons.kind import Step as NeuronStep
 from casc_det.neurons.rule import NeuronParams, NeuronState, initial_state, neuron_step
 from casc_det.neurons.schedule import WAITING
 from casc_det.simulation.checks import depths, spiking_convolutions, synapses
@@ -54,7 +57,8 @@ class ReferenceEngine:
             rule = plan.rule(self.settings.neuron, t, self.depth[node.name] - 1)
             params = NeuronParams(node.theta, rule.limit, graph.start(node), rule.low)
             before = state.neurons.get(node.name) or initial_state(current, params)
-            step = NEURONS[self.settings.neuron] if is_own(self.settings.neuron) and rule != WAITING else neuron_step
+            own = is_own(self.settings.neuron) and rule != WAITING
+            step = _own_step(self.settings.neuron) if own else neuron_step
             spikes[node.name], neurons[node.name] = step(current, before, params)
             return spikes[node.name]
 
@@ -80,3 +84,20 @@ class ReferenceEngine:
             gaps = [count_gaps(state.n, watch.compare[name], scale) for name, state in neurons.items()]
             step.match = torch.stack(gaps)
         return after, [step]
+
+
+def _own_step(neuron: str) -> NeuronStep:
+    """An own step function of `NEURONS`; what it returns is looked at."""
+
+    def step(current: torch.Tensor, state: NeuronState, params: NeuronParams) -> tuple[torch.Tensor, NeuronState]:
+        result: object = NEURONS[neuron](current, state, params)
+        match result:
+            case (torch.Tensor() as spikes, NeuronState(torch.Tensor() as v, torch.Tensor() as n)):
+                if all(x.shape == current.shape and x.dtype == current.dtype for x in (spikes, v, n)):
+                    return spikes, NeuronState(v, n)
+        raise ArgumentError(
+            f"neuron: the step of '{neuron}' must return (spikes, NeuronState(v, n)), each a tensor "
+            f"{tuple(current.shape)} of {current.dtype}, got {shown(result)}"
+        )
+
+    return step

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from casc_det.base.arguments import check_one_of, is_number, shown
 from casc_det.errors import ArgumentError
-from casc_det.neurons import NEURONS, is_own, kind_of
+from casc_det.neurons import NEURONS, check_neuron, is_own, kind_of
 from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
 
 ENGINES = ("fast", "reference")
@@ -19,11 +19,13 @@ class SimulationSettings:
         engine: "fast", or "reference": step by step, written to be read; the same spikes.
         neuron: "cif", "if" or "signed_if"; or, in the reference engine, an own one of `casc_det.neurons.NEURONS`.
         schedule: "wsc" (input in the first Q steps) or "constant"; or an own one of `neurons.schedule.SCHEDULES`.
-        hysteresis: in thresholds, and delay, in steps a layer: variants of the schedule that send fewer spikes and come
-            to rest at the same answer, see `casc_det.neurons.schedule`; numbers from 0 (none) to 32767.
+        hysteresis: in thresholds, and delay, in steps a layer: variants of the schedule that send fewer spikes, see
+            `casc_det.neurons.schedule`; numbers from 0 (none) to 32767. CIF with WSC comes to rest at the same answer.
+            With "constant" input hysteresis lasts for ever, and the answer at a step is another one.
 
     Raises:
-        ArgumentError: a value is none of these, or the fast engine has no form of an own neuron or schedule.
+        ArgumentError: a value is none of these, there is hysteresis with a neuron that takes back elsewhere than below
+            0 ("if", "signed_if"), or the fast engine has no form of an own neuron or schedule.
     """
 
     engine: str = "fast"
@@ -40,13 +42,18 @@ class SimulationSettings:
             value = getattr(self, name)
             if not is_number(value, 0, MOST_STEPS):
                 raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {shown(value)}")
+        if self.hysteresis and kind_of(self.neuron).low != 0:
+            raise ArgumentError(
+                f"hysteresis: it changes nothing with neuron='{self.neuron}'; leave it 0, or use neuron='cif'"
+            )
         self.check_engine()
 
     def check_engine(self) -> None:
-        """Raise ArgumentError where the fast engine is to run a neuron or schedule that is not ours.
+        """Raise ArgumentError where the neuron is none, or the fast engine is to run a neuron or schedule not ours.
 
         Neurons and schedules can be added, or replaced, after the settings were made: looked at again at each run.
         """
+        check_neuron(self.neuron)
         if self.engine != "fast":
             return
         remedy = "the fast engine cannot run it; use engine='reference'"

@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 from casc_det import graph as g
+from casc_det.base.arguments import is_integer, shown
 from casc_det.errors import ArgumentError
 from casc_det.graph.validate import check_simulation
 from casc_det.neurons.rule import NeuronState
 from casc_det.simulation.checks import check_exact, check_images, check_timesteps
 from casc_det.simulation.fast.engine import FastEngine
 from casc_det.simulation.reference import ReferenceEngine
-from casc_det.simulation.settings import PLAIN, SimulationSettings
+from casc_det.simulation.settings import MOST_STEPS, PLAIN, SimulationSettings
 from casc_det.simulation.state import State, check_state, load_state
 from casc_det.simulation.step import Step, Watch
 
@@ -27,17 +28,24 @@ class Simulator:
         settings: engine, neuron and schedule.
 
     Raises:
-        ArgumentError: the fast engine cannot run the neuron or schedule.
+        ArgumentError: `graph` or `settings` is of another type, or the fast engine cannot run the neuron or schedule.
         ConversionError: the graph cannot be simulated exactly, see `casc_det.graph.validate`.
     """
 
     def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> None:
+        if not isinstance(graph, g.SpikingGraph):
+            named = isinstance(graph, str | Path)
+            way = f"casc_det.load({shown(str(graph))})" if named else "what casc_det.load or convert(model).graph gives"
+            raise ArgumentError(f"graph: expected a SpikingGraph, got {shown(graph)}; pass {way}")
         if not isinstance(settings, SimulationSettings):
             raise ArgumentError(f"settings: expected SimulationSettings, got {type(settings).__name__}")
         settings.check_engine()
         check_simulation(graph)
         self.graph, self.settings = graph, settings
         self._engine = (FastEngine if settings.engine == "fast" else ReferenceEngine)(graph, settings)
+
+    def __repr__(self) -> str:
+        return f"Simulator({self.graph!r}, {self.settings})"
 
     def run(
         self,
@@ -82,16 +90,21 @@ class Simulator:
         """Go on from a state, which stays as it is: the state after so many steps, and these.
 
         Args:
-            steps: at least 1. record, compare: see `run`. The last step has `states`.
+            steps: an integer from 1; 32767 are possible in all. record, compare: see `run`. The last step has `states`.
 
         Raises:
-            ArgumentError: the state is of another graph or of other settings, or there are more steps than counts and
-                potentials are exact for.
+            ArgumentError: `steps` is none, the state is of another graph or of other settings, or there are more steps
+                than counts and potentials are exact for.
         """
         self.settings.check_engine()
         check_state(state, self.graph, self.settings)
-        end = state.t + check_timesteps(steps, self.graph)
-        check_exact(self.graph, check_timesteps(end, self.graph), self.settings)
+        if not is_integer(steps, 1, MOST_STEPS - state.t):
+            after = f" after {state.t} steps" if state.t else ""
+            raise ArgumentError(
+                f"steps: expected an integer from 1 to {MOST_STEPS - state.t}{after}, got {shown(steps)}"
+            )
+        end = state.t + steps
+        check_exact(self.graph, end, self.settings)
         known: list[Step] = []
         reuse = False
         while state.t < end:
@@ -139,8 +152,26 @@ def simulate(
     record: bool = False,
     compare: dict[str, torch.Tensor] | None = None,
 ) -> Iterator[Step]:
-    """Run the spiking network on a batch of images once; for several batches hold a `Simulator`.
+    """Run a spiking network on a batch of images once, yielding a `Step` after each time step.
 
-    Args and raises: those of `Simulator` and of its `run`.
+    For several batches hold a `Simulator`, which prepares the graph once.
+
+    Args:
+        graph: what `casc_det.load(name or path)` or `casc_det.convert(model).graph` gives.
+        images: (B, 3, H, W) RGB in 0..1, in the dtype of the graph's weights (float32 as loaded), H and W multiples of
+            the largest stride; an integer graph takes them in 1/255.
+        timesteps: number of steps, or "auto": until every image is quiescent (at most `auto_limit`).
+        settings: engine, neuron, schedule, hysteresis and delay.
+        at: the steps whose `states` the fast engine must give; the reference engine gives them all.
+        record: keep the spikes themselves in each step.
+        compare: counts by neuron layer, (B, C, H, W), such as the ANN's, that each step is held against.
+
+    Returns:
+        An iterator of `Step`: `t`, `readout` (maps by name; the ANN's at quiescence), `quiescent`, `fired`, `sops`.
+
+    Raises:
+        ArgumentError: an argument is none of these, "auto" without CIF and WSC, which alone come to rest, or more steps
+            than counts and potentials are exact for.
+        ConversionError: the graph cannot be simulated exactly, see `casc_det.graph.validate`.
     """
     return Simulator(graph, settings).run(images, timesteps, at, record, compare)

@@ -1,7 +1,8 @@
 """The state of a simulation between two time steps: all that later steps depend on. It can be kept, forked and saved.
 
 One safetensors file holds it: tensors `pixels`, `quiescent`, `v/<layer>`, `n/<layer>`, `sums/<node>`, `sent/<node>`,
-and in the metadata key `casc_det_state` the step, the settings and the fingerprint of the graph as JSON.
+and in the metadata key `casc_det_state` the step, the settings and the fingerprint of the graph as JSON. As in the file
+of a graph, key `casc_det_sha256` is the hash of that JSON and of all tensors.
 """
 
 import json
@@ -14,9 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from casc_det import graph as g
+from casc_det.base.arguments import check_safetensors, shown
 from casc_det.base.files import write_bytes
 from casc_det.errors import ArgumentError, one_line
-from casc_det.graph.file import fingerprint
+from casc_det.graph.file import CHECKSUM, checksum, fingerprint
 from casc_det.neurons.rule import NeuronState
 from casc_det.simulation.settings import SimulationSettings
 
@@ -53,11 +55,13 @@ class State:
         return f"State(t={self.t}, {rest} of {len(self.quiescent)} images quiescent, {self.settings})"
 
     def save(self, path: str | Path) -> Path:
-        """Write the state to a safetensors file, which appears whole or not at all.
+        """Write the state to a safetensors file, which appears whole or not at all; its path.
 
         Raises:
+            ArgumentError: the path does not end in .safetensors.
             OutputError: the file cannot be written.
         """
+        check_safetensors(path=path)
         tensors = {"pixels": self.pixels, "quiescent": self.quiescent}
         for name, neuron in self.neurons.items():
             tensors |= {f"v/{name}": neuron.v, f"n/{name}": neuron.n}
@@ -65,7 +69,8 @@ class State:
         tensors |= {f"sent/{name}": x for name, x in self.sent.items()}
         values = {key: x.detach().cpu().clone(memory_format=torch.contiguous_format) for key, x in tensors.items()}
         header = {"version": VERSION, "t": self.t, "settings": asdict(self.settings), "graph": made_of(self.graph)}
-        return write_bytes(path, save(values, {KEY: json.dumps(header)}))
+        text = json.dumps(header)
+        return write_bytes(path, save(values, {KEY: text, CHECKSUM: checksum(text, values)}))
 
 
 def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSettings) -> State:
@@ -76,8 +81,16 @@ def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSett
     """
     try:
         with safe_open(path, "pt", device=str(graph.device)) as file:
-            header = json.loads((file.metadata() or {})[KEY])
+            metadata = file.metadata() or {}
             values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError) as error:
+        raise ArgumentError(f"state: '{path}' is no state of a simulation ({one_line(error, 200)})") from error
+    if KEY not in metadata:
+        raise ArgumentError(f"state: '{path}' is no state of a simulation; give a file that State.save wrote")
+    if checksum(metadata[KEY], values) != metadata.get(CHECKSUM):
+        raise ArgumentError(f"state: '{path}' is damaged, its checksum does not fit its content; save the state again")
+    try:
+        header = json.loads(metadata[KEY])
         by_part: dict[str, dict[str, torch.Tensor]] = {part: {} for part in ("v", "n", "sums", "sent")}
         for key in sorted(values.keys() - {"pixels", "quiescent"}):
             part, _, name = key.partition("/")
@@ -85,8 +98,10 @@ def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSett
         version, t, how, own = (header[key] for key in ("version", "t", "settings", "graph"))
         neurons = {name: NeuronState(v, by_part["n"][name]) for name, v in by_part["v"].items()}
         fields = (t, values["pixels"], neurons, by_part["sums"], by_part["sent"], values["quiescent"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise ArgumentError(f"state: '{path}' is no state of a simulation ({one_line(error, 200)})") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise ArgumentError(
+            f"state: '{path}' is no state of a simulation; it lacks a part ({shown(str(error))})"
+        ) from error
     if version != VERSION:
         raise ArgumentError(f"state: '{path}' has version {version}, expected {VERSION}; update casc_det")
     if own != made_of(graph):

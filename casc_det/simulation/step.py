@@ -77,7 +77,7 @@ class Step:
 
     def __repr__(self) -> str:
         sent, rest = int(self.fired.sum()), int(self.quiescent.sum())
-        return f"Step(t={self.t}, {rest} of {len(self.quiescent)} images at rest, {sent} spikes)"
+        return f"Step(t={self.t}, {rest} of {len(self.quiescent)} images quiescent, {sent} spikes)"
 
     @property
     def readout(self) -> dict[str, torch.Tensor]:

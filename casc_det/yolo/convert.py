@@ -33,7 +33,7 @@ class Conversion(NamedTuple):
         return f"Conversion({self.graph!r}, audit of {len(self.audit)} ops)"
 
     def save(self, path: str | Path) -> Path:
-        """Write the graph to a `.safetensors` file; its path."""
+        """Write the graph to a `.safetensors` file, other names are refused; its path. Raises: see `save_graph`."""
         return save_graph(self.graph, path)
 
 

@@ -7,9 +7,8 @@ import torch
 
 from casc_det.errors import ArgumentError
 from casc_det.graph import Graph, SpikingGraph
-from casc_det.graph.file import load_graph
 from casc_det.graph.validate import validate
-from casc_det.graph.zoo import find
+from casc_det.graph.zoo import load
 from casc_det.yolo.convert import Conversion
 
 
@@ -21,7 +20,7 @@ def spiking_graph(weights: str | Path | SpikingGraph | Conversion | None) -> Spi
         WeightsError: there is no such file, or it holds no spiking graph.
     """
     if isinstance(weights, str | os.PathLike | None):
-        return load_graph(find(weights), torch.float64)
+        return load(weights, torch.float64)
     graph = weights.graph if isinstance(weights, Conversion) else weights
     if isinstance(graph, SpikingGraph):
         validate(graph)

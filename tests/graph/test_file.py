@@ -13,6 +13,7 @@ from casc_det import graph as g
 from casc_det.errors import ArgumentError, ConversionError, OutputError, WeightsError
 from casc_det.graph.file import CHECKSUM, KEY, VERSION, checksum, load_graph, save_graph
 from casc_det.simulation.twin import ann_forward
+from casc_det.yolo.convert import Conversion
 
 
 def spiking(*blocks) -> g.SpikingGraph:
@@ -263,3 +264,12 @@ def test_integer_graph_is_read_only_in_a_type_that_holds_it(tmp_path):
     path = save_graph(small_detector(), tmp_path / "m.safetensors")
     with pytest.raises(ArgumentError, match="float32 or float64"):
         load_graph(path, torch.float16)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x", "x.pt"])
+def test_a_graph_is_saved_over_no_other_file(name, tmp_path):
+    (tmp_path / name).write_bytes(b"mine")
+    for save in (save_graph, lambda graph, path: Conversion(graph, []).save(path)):
+        with pytest.raises(ArgumentError, match="^path: expected a file that ends in .safetensors, got"):
+            save(small_detector(), tmp_path / name)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]

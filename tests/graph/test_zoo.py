@@ -4,11 +4,14 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
+from fuzz_models import small_detector
 
+import casc_det
 from casc_det.cli.run import main
 from casc_det.errors import WeightsError
 from casc_det.graph import zoo
-from casc_det.graph.file import load_graph
+from casc_det.graph.file import fingerprint, load_graph, save_graph
 
 
 @pytest.fixture
@@ -94,3 +97,13 @@ def test_one_changed_byte_of_the_default_weights_is_refused(tmp_path):
         data[place] ^= 255
         with pytest.raises(WeightsError, match="damaged"):
             load_graph(tmp_path / "changed.safetensors")
+
+
+def test_the_public_load_takes_names_and_paths(own):
+    path = save_graph(small_detector(), own / "own" / "mine.safetensors")
+    by_name, by_path = casc_det.load("mine"), casc_det.load(str(path))
+    assert fingerprint(by_name) == fingerprint(by_path) == fingerprint(load_graph(path))
+    assert by_name.dtype == torch.float32 and casc_det.load("mine", torch.float64).dtype == torch.float64
+    assert casc_det.load("yolov8n-cq8").levels == 8 and casc_det.load().levels == 16
+    with pytest.raises(WeightsError, match="^weights: 'mime' is neither .*did you mean 'mine'"):
+        casc_det.load("mime")

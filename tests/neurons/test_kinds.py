@@ -1,17 +1,20 @@
 """Kinds of neurons: parameters of the one rule, found by name and run by both engines."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import simulate, small_graph, small_images
 
+import casc_det
 from casc_det import neurons
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError
-from casc_det.neurons import NEURONS, Kind, is_own, kind_of
+from casc_det.neurons import NEURONS, Kind, cif_step, if_step, is_own, kind_of, signed_if_step
 from casc_det.neurons.schedule import wsc
+from casc_det.simulation import Simulator
 
 LAZY = Kind("lazy", "lazy CIF", low=-0.5, limited=True, rests=False)
 
@@ -49,3 +52,24 @@ def test_an_own_kind_is_run_by_both_engines(integer, monkeypatch):
 def test_of_an_own_step_function_nothing_is_known(monkeypatch):
     monkeypatch.setitem(NEURONS, "mine", lambda current, state, params: (current, state))
     assert is_own("mine") and kind_of("mine") is kind_of("nothing") is NEURONS["cif"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("low", value) for value in (0.5, float("nan"), True, "0", None)),
+        *(("name", value) for value in (3, "", None)),
+        ("title", None),
+        ("limited", 1),
+        ("rests", "no"),
+    ],
+)
+def test_a_kind_that_cannot_be_is_refused_when_it_is_made(field, value):
+    with pytest.raises(ArgumentError, match=f"^{field}: expected [^\n]*, got [^\n]*$"):
+        replace(LAZY, **{field: value})
+
+
+@pytest.mark.parametrize("function", [cif_step, if_step, signed_if_step, casc_det.simulate, Simulator.run])
+def test_help_stands_alone(function):
+    text, names = function.__doc__, function.__code__.co_varnames[: function.__code__.co_argcount]
+    assert "(B, " in text and all(f"{name}: " in text for name in names if name != "self")

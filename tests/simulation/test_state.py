@@ -7,15 +7,17 @@ import torch
 from conftest import EXACT_OPS, small_graph, small_images
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ArgumentError
+from casc_det.graph.file import CHECKSUM, checksum
 from casc_det.neurons.rule import NeuronState
 from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.simulation.fast import compiling
-from casc_det.simulation.state import made_of
+from casc_det.simulation.state import KEY, made_of
 
 ENGINES = ("fast", "reference")
 
@@ -78,7 +80,9 @@ def test_a_state_that_is_forked_anywhere_gives_the_same_steps(engine, compiled, 
 def test_a_state_that_was_saved_goes_on(engine, t, tmp_path):
     ours, images = simulator("conv", "max", "add", engine=engine, hysteresis=0.25, delay=1.0), imaged()
     state = ours.advance(ours.start(images), t)[0] if t else ours.start(images)
-    loaded = simulator("conv", "max", "add", engine=engine, hysteresis=0.25, delay=1.0).load(state.save(tmp_path / "x"))
+    loaded = simulator("conv", "max", "add", engine=engine, hysteresis=0.25, delay=1.0).load(
+        state.save(tmp_path / "x.safetensors")
+    )
     assert loaded.t == t and all(map(torch.equal, tensors(state), tensors(loaded)))
     compare = {name: x.n for name, x in state.neurons.items()} if t else None
     steps = [ours.advance(one, 9, True, compare)[1] for one in (state, loaded)]
@@ -115,7 +119,7 @@ def test_states_of_others_are_refused(tmp_path):
     assert simulator("conv").advance(state, 1)[0].t == 4  # the same graph, made again
     with pytest.raises(ArgumentError, match="^state: expected a State"):
         ours.advance(images, 1)
-    with pytest.raises(ArgumentError, match="^timesteps: expected"):
+    with pytest.raises(ArgumentError, match="^steps: expected an integer from 1"):
         ours.advance(state, 0)
     for damage in (lambda data: data[:-9], lambda data: data[:50], lambda data: b"", lambda data: None):
         data = damage(path.read_bytes()) if path.exists() else None
@@ -141,3 +145,52 @@ def test_what_a_state_is_made_of_changes_with_whatever_a_simulation_depends_on()
     ]
     assert len({made_of(x) for x in (graph, *others)}) == 1 + len(others)
     assert made_of(graph) == made_of(spiking("conv", "max"))
+
+
+@pytest.mark.parametrize("steps", ["auto", 0, -1, 2.0, True, None, 32768])
+def test_what_is_no_number_of_steps_is_refused(steps):
+    ours = simulator("conv")
+    state = ours.start(imaged())
+    with pytest.raises(ArgumentError, match="^steps: expected an integer from 1 to 32767, got [^\n]*$"):
+        ours.advance(state, steps)
+    with pytest.raises(ArgumentError, match="^steps: expected an integer from 1 to 32764 after 3 steps, got [^\n]*$"):
+        ours.advance(ours.advance(state, 3)[0], steps if steps != 32768 else 32765)
+
+
+def test_a_state_file_with_any_changed_byte_is_refused(tmp_path):
+    ours = simulator("conv")
+    path = ours.advance(ours.start(imaged()), 3)[0].save(tmp_path / "state.safetensors")
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    for at in (data.index(b"fast"), data.index(CHECKSUM.encode()) + 25, start, start + 100, len(data) - 1):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ArgumentError, match="^state: '.*' is damaged, its checksum does not fit its content"):
+            ours.load(path)
+    tensors, text = load_file(path), "{}"
+    save_file(tensors, path, {KEY: text})
+    with pytest.raises(ArgumentError, match="^state: '.*' is damaged, its checksum"):
+        ours.load(path)
+    save_file(tensors, path, {KEY: text, CHECKSUM: checksum(text, tensors)})
+    with pytest.raises(ArgumentError, match="^state: '.*' is no state of a simulation; it lacks a part"):
+        ours.load(path)
+    save_file(tensors, path)
+    with pytest.raises(ArgumentError, match="^state: '.*' is no state of a simulation; give a file that State.save"):
+        ours.load(path)
+
+
+def test_a_state_is_saved_over_no_other_file(tmp_path):
+    image = tmp_path / "x.jpg"
+    image.write_bytes(b"mine")
+    for path in (image, str(image), tmp_path / "x", None):
+        with pytest.raises(ArgumentError, match="^path: expected a file that ends in .safetensors, got"):
+            simulator("conv").start(imaged()).save(path)
+    assert [x.name for x in tmp_path.iterdir()] == ["x.jpg"] and image.read_bytes() == b"mine"
+
+
+def test_steps_and_states_are_shown_alike():
+    ours = simulator("conv")
+    state, steps = ours.advance(ours.start(imaged()), 40)
+    assert "2 of 2 images quiescent" in repr(state) and "2 of 2 images quiescent" in repr(steps[-1])
+    assert repr(ours) == f"Simulator({ours.graph!r}, {ours.settings})" and "\n" not in repr(ours)
