@@ -15,10 +15,14 @@ from casc_det.yolo.architecture import read_architecture
 from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import read_checkpoint
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.weights import check_fit
 
 
-def check_architecture(model: str | Path, trust: bool = False) -> None:
-    """Raise CascError where `model` is no known architecture and no .pt file, or cannot be converted."""
+def check_architecture(model: str | Path, trust: bool = False, weights: str | Path | None = None) -> None:
+    """Raise CascError where `model` is no known architecture and no .pt file, or cannot be converted.
+
+    Also where `weights`, if there are any, do not fit it.
+    """
     path = Path(str(model))
     if path.suffix == ".pt":
         if not path.is_file():
@@ -32,6 +36,8 @@ def check_architecture(model: str | Path, trust: bool = False) -> None:
             reason = in_words(error)
             raise WeightsError(f"model: '{model}' describes no network that can be built ({reason})") from error
     check_convertible(network, str(model))
+    if weights:
+        check_fit(network, weights, trust)
 
 
 def check_convertible(model: DetectionModel, name: str) -> None:

@@ -38,7 +38,7 @@ def train(**arguments: Any) -> Path:
     check_files(arguments, trust)
     resume = arguments.get("resume")
     if not resume:  # everything that can be wrong is looked at before a run folder is made
-        check_architecture(arguments["model"], trust)
+        check_architecture(arguments["model"], trust, arguments.get("weights"))
         data = read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"), trust)
         check_choice(data, arguments.get("split"), arguments.get("classes"))
     project = Path(arguments.pop("project", None) or PROJECT).absolute()

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from ultralytics.engine import trainer as engine
 from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, load_checkpoint
 from ultralytics.utils import DEFAULT_CFG, LOGGER, YAML
 from ultralytics.utils.patches import override_configs
 from ultralytics.utils.torch_utils import unwrap_model
@@ -76,7 +76,11 @@ class CascTrainer(DataTrainer):
         return network
 
     def check_resume(self, overrides: dict) -> None:
-        """As Ultralytics; the own arguments of the checkpoint hold, the folder is where the checkpoint lies."""
+        """As Ultralytics; the own arguments of the checkpoint hold, the folder is where the checkpoint lies.
+
+        Raises:
+            ArgumentError: there is nothing to go on with.
+        """
         super().check_resume(overrides)
         for key, value in self.own.items():
             if not hasattr(self.args, key):
@@ -86,14 +90,15 @@ class CascTrainer(DataTrainer):
             folder = Path(self.args.resume).absolute().parent
             self.args.project, self.args.name = overrides.get("project"), overrides.get("name")
             self.args.save_dir = str(folder.parent) if folder.name == "weights" else None
-
-    def resume_training(self, ckpt: dict | None) -> None:
-        """As Ultralytics; ArgumentError where there is nothing to go on with."""
-        if ckpt is not None and self.resume and not 0 <= ckpt.get("epoch", -1) < self.epochs - 1:
+        # before the data is looked at: of a finished training, Ultralytics keeps no own argument, so no teacher
+        if self.resume and not 0 <= load_checkpoint(self.args.model)[1].get("epoch", -1) < self.args.epochs - 1:
             raise ArgumentError(
                 f"resume: the training of '{self.args.model}' is finished, there is nothing to go on with; start a new "
                 f"one from it with model={self.args.model}"
             )
+
+    def resume_training(self, ckpt: dict | None) -> None:
+        """As Ultralytics; of what is written, only what the checkpoint knows stays."""
         super().resume_training(ckpt)
         if self.resume:
             self.saved = True
@@ -155,7 +160,10 @@ class CascTrainer(DataTrainer):
         """Load what `weights=` names; of folded BatchNorm the statistics are those on `images`."""
         missing = load_float(self.network, self.args.weights, images, self.args.trust)
         if missing:
-            LOGGER.warning(f"weights: {len(missing)} tensors start at random, the first is {missing[0]}")
+            LOGGER.warning(
+                f"weights: '{self.args.weights}' has no value for {len(missing)} tensors, which start at random; "
+                f"the first is {missing[0]}"
+            )
 
     # loss and optimizer -------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from casc_det.graph.file import KEY, load_graph, opened
 from casc_det.yolo.checkpoint import read_checkpoint, read_state
 from casc_det.yolo.network import description_of
 
+MOST_MISSING = 0.2  # share of the tensors that may start at random
+
 
 def is_folded(state: dict[str, torch.Tensor]) -> bool:
     """Whether BatchNorm is folded into the convolutions of this state dict."""
@@ -64,17 +66,42 @@ def load_float(
     if Path(path).suffix != ".safetensors":
         model.load(read_checkpoint(path, trust), verbose=False)
         return []
-    state, own = read_spiking(path, model) if is_spiking(path) else read_state(path), model.state_dict()
-    folded = is_folded(state)
-    usable = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    state = read_spiking(path, model) if is_spiking(path) else read_state(path)
+    usable, missing = _fitting(model, state)
     if not usable:
         name = description_of(model).get("yaml_file", "the model")
         raise WeightsError(f"weights: '{path}' fits no layer of {name}; use its own architecture")
     model.load_state_dict(usable, strict=False)
-    if folded:
+    if is_folded(state):
         _restore_batchnorm(model, state, images)
-    known = (".lam", "num_batches_tracked", "dfl", *((".bn.",) if folded else ()))
-    return [key for key in own if key not in usable and not any(part in key for part in known)]
+    return missing
+
+
+def _fitting(model: nn.Module, state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The tensors of a state dict that a network can take, and the names of those of its own that get no value."""
+    own = model.state_dict()
+    usable = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    known = (".lam", "num_batches_tracked", "dfl", *((".bn.",) if is_folded(state) else ()))
+    return usable, [key for key in own if key not in usable and not any(part in key for part in known)]
+
+
+def check_fit(model: DetectionModel, path: str | Path, trust: bool = False) -> None:
+    """Raise WeightsError where the file has no value for more than `MOST_MISSING` of a network outside its class head.
+
+    The class head (`cv3`) is built for the number of classes, which may differ.
+    """
+    if Path(path).suffix != ".safetensors":
+        state = read_checkpoint(path, trust).state_dict()
+    else:
+        state = read_spiking(path, model) if is_spiking(path) else read_state(path)
+    outside = lambda names: [name for name in names if "cv3." not in name]
+    usable, missing = (outside(names) for names in _fitting(model, state))
+    if len(missing) > MOST_MISSING * len(usable + missing):
+        raise WeightsError(
+            f"weights: '{path}' has no value for {len(missing)} of {len(usable + missing)} tensors of "
+            f"{description_of(model).get('yaml_file', 'the model')} ({len(missing) / len(usable + missing):.0%}, "
+            "class head not counted); these are weights of another architecture: give its name as model="
+        )
 
 
 @torch.no_grad()

@@ -104,6 +104,7 @@ def test_train_distils_unlabelled_images_and_resumes(capsys, tiny, tmp_path):
     sites = [m for m in model.modules() if isinstance(m, CQReLU)]
     assert len(sites) == 57 and {s.levels for s in sites} == {8} and {s.alpha for s in sites} == {1.0}
     assert all(0.01 < float(s.lam) < 1000 for s in sites)
+    assert "is finished, there is nothing to go on with" in fails(capsys, "train", f"resume={tmp_path}/d")
 
 
 def test_train_distils_with_labels(tiny, tmp_path):

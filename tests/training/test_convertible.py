@@ -5,11 +5,12 @@ from copy import deepcopy
 import pytest
 import torch
 from conftest import float_yolo, live_yolo
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from casc_det.conversion.integer import integer_problem, to_integer
-from casc_det.errors import CascError, ConversionError
-from casc_det.training.convertible import check_convertible
+from casc_det.errors import CascError, ConversionError, WeightsError
+from casc_det.training.convertible import check_architecture, check_convertible
 from casc_det.training.run import train
 from casc_det.yolo.convert import convert
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
@@ -66,3 +67,13 @@ def test_what_the_check_refuses_is_what_conversion_refuses():
 def test_what_can_be_converted_is_let_through(name):
     check_convertible(float_yolo(name), name)
     check_convertible(live_yolo(name)[0], name)
+
+
+def test_weights_of_another_architecture_are_refused_those_of_other_classes_are_not(tmp_path):
+    for name, classes in (("yolov8n", 5), ("yolov5n", 80)):
+        state = float_yolo(name, classes).state_dict()
+        save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / f"{name}.safetensors")
+    check_architecture("yolov8n.yaml", weights=tmp_path / "yolov8n.safetensors")
+    words = "yolov5n.safetensors' has no value for .* of .* tensors of yolov8.*%.*weights of another architecture"
+    with pytest.raises(WeightsError, match=words):
+        check_architecture("yolov8n.yaml", weights=tmp_path / "yolov5n.safetensors")
