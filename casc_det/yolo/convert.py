@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from ultralytics.nn.tasks import DetectionModel
 
 from casc_det import __version__
 from casc_det import graph as g
@@ -19,6 +20,8 @@ from casc_det.graph.file import load_graph, save_graph
 from casc_det.graph.zoo import find
 from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import read_checkpoint
+from casc_det.yolo.convertible import check_convertible
+from casc_det.yolo.install import REPLACED, cqrelu_sites
 
 KEPT = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")  # of how it was trained
 
@@ -71,6 +74,9 @@ def convert(model: Any, imgsz: int | None = None, precision: str = "integer", tr
     trained = dict(trained) if isinstance(trained, dict) else dict(vars(trained))
     meta["training"] = {key: trained[key] for key in KEPT if trained.get(key) is not None}
     meta["architecture"] = str(getattr(model, "yaml", {}).get("yaml_file", type(model).__name__))
+    replaceable = isinstance(model, DetectionModel) and any(isinstance(m, REPLACED) for m in model.modules())
+    if replaceable and not cqrelu_sites(model):  # "train it first" is said only where training does not refuse it
+        check_convertible(model, meta["architecture"])
     size = imgsz or trained.get("imgsz") or 640
     graph = capture(model, size if isinstance(size, int) else max(size))
     spiking, audit = convert_graph(replace(graph, meta=graph.meta | meta))

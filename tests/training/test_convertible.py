@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from casc_det.conversion.integer import integer_problem, to_integer
 from casc_det.errors import CascError, ConversionError, WeightsError
-from casc_det.training.convertible import check_architecture, check_convertible
+from casc_det.training.convertible import check_architecture
 from casc_det.training.run import train
 from casc_det.yolo.convert import convert
+from casc_det.yolo.convertible import check_convertible
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu
 
 
@@ -77,3 +78,12 @@ def test_weights_of_another_architecture_are_refused_those_of_other_classes_are_
     words = "yolov5n.safetensors' has no value for .* of .* tensors of yolov8.*%.*weights of another architecture"
     with pytest.raises(WeightsError, match=words):
         check_architecture("yolov8n.yaml", weights=tmp_path / "yolov5n.safetensors")
+
+
+def test_training_and_conversion_name_the_block_that_cannot_be_converted():
+    model = float_yolo("yolo11n")
+    words = r"ops in C2PSA/Attention \(model.10\) have no spiking .*; use yolov3-tiny, yolov5 or yolov8$"
+    for refuse in (lambda: check_architecture("yolo11n.yaml"), lambda: convert(model, 64)):
+        with pytest.raises(ConversionError, match=words) as caught:
+            refuse()
+        assert str(caught.value).count("use yolov3-tiny") == 1 and "CQReLU first" not in str(caught.value)
