@@ -147,7 +147,7 @@ def test_every_result_says_which_files_are_its_own(capsys, weights, image_file, 
     (tmp_path / "clip_2.png").write_bytes(image_file.read_bytes())
     Image.open(image_file).save(tmp_path / "picture.bmp")
     for folder, shade in (("a", 60), ("b", 90)):
-        clip(tmp_path / folder / "clip.avi", 4, shade=shade)
+        clip(tmp_path / folder / "clip.avi", 4, fps=10, shade=shade)
     (tmp_path / "list.txt").write_text("picture.png\npicture.bmp\nclip_2.png\na/clip.avi\nb/clip.avi\n")
     words = ("predict", f"weights={weights}", f"source={tmp_path}/list.txt", "timesteps=5", "conf=0", "max_det=3")
     words += ("vid_stride=2", f"project={tmp_path}/r", "save_txt=true", "save_conf=true", "exist_ok=true")
