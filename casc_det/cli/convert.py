@@ -1,11 +1,10 @@
 """`casc-det convert`: a trained network as a spiking graph."""
 
-from pathlib import Path
 from typing import Any
 
+from casc_det.base.arguments import check_safetensors
 from casc_det.base.kinds import INTEGER, PATH, choice
 from casc_det.cli.options import REQUIRED, TRUST, Option, Verb
-from casc_det.errors import ArgumentError
 
 
 def run(options: dict[str, Any]) -> int:
@@ -14,8 +13,7 @@ def run(options: dict[str, Any]) -> int:
     from casc_det.yolo.convert import convert
 
     weights, out = options["weights"], options["out"]
-    if Path(out).suffix != ".safetensors":
-        raise ArgumentError(f"out: expected a file that ends in .safetensors, got '{out}'")
+    check_safetensors(out=out)
     try:
         conversion = convert(weights, options["imgsz"], options["precision"], options["trust"])
     except AuditError as error:

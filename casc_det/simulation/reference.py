@@ -18,7 +18,7 @@ from casc_det.neurons.schedule import WAITING
 from casc_det.simulation.checks import depths, spiking_convolutions, synapses
 from casc_det.simulation.settings import SimulationSettings
 from casc_det.simulation.state import State
-from casc_det.simulation.step import Step, Watch, count_fired, count_gaps, count_sops, rate_scale
+from casc_det.simulation.step import Extras, Step, count_fired, count_gaps, count_sops, rate_scale
 
 
 class ReferenceEngine:
@@ -34,7 +34,7 @@ class ReferenceEngine:
         """The number of steps that `advance` takes at most."""
         return 1
 
-    def advance(self, state: State, steps: int, watch: Watch, reuse: bool = False) -> tuple[State, list[Step]]:
+    def advance(self, state: State, steps: int, extras: Extras, reuse: bool = False) -> tuple[State, list[Step]]:
         """One step: the state after it, and what is known then; `reuse` does not matter here."""
         t, plan, graph = state.t + 1, self.settings.plan(self.graph.levels), self.graph
         awake = plan.awake(t)
@@ -77,11 +77,11 @@ class ReferenceEngine:
         quiescent = (fired.sum((0, 1)) == 0) & plan.may_rest(t, max(self.depth.values()))
         after = State(graph, self.settings, t, state.pixels, neurons, sums, sent, quiescent)
         step = Step(graph, plan.divisor(t), t, quiescent, fired, torch.cat(sops), sums.__getitem__, neurons)
-        if watch.record:
+        if extras.record:
             step.spikes = spikes
-        if watch.compare is not None:
+        if extras.compare is not None:
             scale = rate_scale(t, graph.levels)
-            gaps = [count_gaps(state.n, watch.compare[name], scale) for name, state in neurons.items()]
+            gaps = [count_gaps(state.n, extras.compare[name], scale) for name, state in neurons.items()]
             step.match = torch.stack(gaps)
         return after, [step]
 

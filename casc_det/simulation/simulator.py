@@ -15,7 +15,7 @@ from casc_det.simulation.fast.engine import FastEngine
 from casc_det.simulation.reference import ReferenceEngine
 from casc_det.simulation.settings import MOST_STEPS, PLAIN, SimulationSettings
 from casc_det.simulation.state import State, check_state, load_state
-from casc_det.simulation.step import Step, Watch
+from casc_det.simulation.step import Extras, Step
 
 
 class Simulator:
@@ -75,7 +75,7 @@ class Simulator:
         limit = check_timesteps(timesteps, self.graph, self.settings)
         state = self.start(images)
         check_exact(self.graph, limit, self.settings)
-        return self._run(state, limit, timesteps == "auto", {*at, limit}, Watch(record, compare))
+        return self._run(state, limit, timesteps == "auto", {*at, limit}, Extras(record, compare))
 
     def start(self, images: torch.Tensor) -> State:
         """The state before the first step of a batch of images, see `run`."""
@@ -110,7 +110,7 @@ class Simulator:
         while state.t < end:
             count = min(end - state.t, self._engine.longest(state))
             with torch.no_grad():
-                state, new = self._engine.advance(state, count, Watch(record, compare), reuse)
+                state, new = self._engine.advance(state, count, Extras(record, compare), reuse)
             known, reuse = known + new, True
         known[-1].states = _states(state)
         return state, known
@@ -119,14 +119,14 @@ class Simulator:
         """A state of `State.save`; ArgumentError where it is damaged, of another graph, or of other settings."""
         return load_state(path, self.graph, self.settings)
 
-    def _run(self, state: State, limit: int, until_quiescent: bool, stops: set[int], watch: Watch) -> Iterator[Step]:
+    def _run(self, state: State, limit: int, until_quiescent: bool, stops: set[int], extras: Extras) -> Iterator[Step]:
         """The steps up to `limit`; those in `stops`, and those at rest, have `states`."""
         at_rest: dict[str, NeuronState] = {}
         while state.t < limit:
             stop = min(t for t in stops if t > state.t)
             count = min(stop - state.t, self._engine.longest(state))
             with torch.no_grad():
-                state, known = self._engine.advance(state, count, watch, reuse=True)
+                state, known = self._engine.advance(state, count, extras, reuse=True)
             for step in known:
                 final = bool(step.quiescent.all())
                 if final and not step.states:

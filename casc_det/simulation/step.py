@@ -38,7 +38,7 @@ def rate_scale(t: int, levels: int) -> tuple[int, int]:
     return levels, min(t, levels)
 
 
-class Watch(NamedTuple):
+class Extras(NamedTuple):
     """What each step tells besides: the spikes (`record`), and how counts compare with given ones, by neuron layer."""
 
     record: bool = False

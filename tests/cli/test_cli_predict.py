@@ -54,19 +54,23 @@ def test_predict_saves_labels_and_crops_and_takes_class_names(capsys, weights, i
     assert "has no class 'zebra'" in fails(capsys, *words, "classes=zebra")
 
 
-def test_predict_keeps_what_was_done_when_interrupted(capsys, weights, image_file, tmp_path, monkeypatch):
+def raise_at_the_second_image(monkeypatch, error: BaseException) -> None:
     import casc_det.prediction.outputs
 
-    (tmp_path / "second.png").write_bytes(image_file.read_bytes())
     real, calls = casc_det.prediction.outputs.write_image, []
 
-    def interrupt(path, image):
+    def write(path, image):
         calls.append(path)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            raise error
         return real(path, image)
 
-    monkeypatch.setattr(casc_det.prediction.outputs, "write_image", interrupt)
+    monkeypatch.setattr(casc_det.prediction.outputs, "write_image", write)
+
+
+def test_predict_keeps_what_was_done_when_interrupted(capsys, weights, image_file, tmp_path, monkeypatch):
+    (tmp_path / "second.png").write_bytes(image_file.read_bytes())
+    raise_at_the_second_image(monkeypatch, KeyboardInterrupt())
     words = ("predict", f"weights={weights}", f"source={tmp_path}/*.png", "timesteps=5", f"project={tmp_path}/r")
     code, out, _ = run(capsys, *words)
     content = json.loads((tmp_path / "r" / "predict" / "predictions.json").read_text())
@@ -78,18 +82,8 @@ def predicted(folder) -> dict:
 
 
 def test_full_disk_ends_predict_and_keeps_what_was_done(capsys, weights, image_file, tmp_path, monkeypatch):
-    import casc_det.prediction.outputs
-
     (tmp_path / "second.png").write_bytes(image_file.read_bytes())
-    real, calls = casc_det.prediction.outputs.write_image, []
-
-    def full(path, image):
-        calls.append(path)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device", str(path))
-        return real(path, image)
-
-    monkeypatch.setattr(casc_det.prediction.outputs, "write_image", full)
+    raise_at_the_second_image(monkeypatch, OSError(28, "No space left on device", str(tmp_path / "second.jpg")))
     words = ("predict", f"weights={weights}", f"source={tmp_path}/*.png", "timesteps=2", f"project={tmp_path}/r")
     assert "No space left on device" in fails(capsys, *words)
     content = predicted(tmp_path / "r" / "predict")

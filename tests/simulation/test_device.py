@@ -18,7 +18,7 @@ from casc_det.heads.detect.settings import DetectionSettings
 from casc_det.simulation import PLAIN, State
 from casc_det.simulation.fast.convolution import SpikeConvolution
 from casc_det.simulation.reference import ReferenceEngine
-from casc_det.simulation.step import Watch
+from casc_det.simulation.step import Extras
 from casc_det.simulation.twin import AnnOutput, ann_forward
 from casc_det.studies import traces, tracing
 
@@ -44,7 +44,7 @@ def test_other_devices_convolve_in_float64(precision):
     with Convolutions() as seen:
         ann_forward(graph, images)
         state = State(graph, PLAIN, 0, images, {}, {}, {}, torch.zeros(len(images), dtype=torch.bool, device="meta"))
-        ReferenceEngine(graph, PLAIN).advance(state, 1, Watch())
+        ReferenceEngine(graph, PLAIN).advance(state, 1, Extras())
         for node in graph.of_type(g.Conv):
             x = torch.empty(2, node.weight.shape[1] * node.groups, 9, 9, dtype=torch.uint8, device="meta")
             assert SpikeConvolution(node, True)(x, 1).dtype == precision

@@ -17,7 +17,7 @@ from casc_det.simulation.fast.network import Network
 from casc_det.simulation.fast.signals import Events, Rows, Signal, chosen_rows, move, nchw, nhwc, spread
 from casc_det.simulation.fast.temporal import Readouts, add_up, difference
 from casc_det.simulation.settings import SimulationSettings
-from casc_det.simulation.step import Step, Watch, count_sops, rate_scale
+from casc_det.simulation.step import Extras, Step, count_sops, rate_scale
 
 SPARSE = 1 / 25  # spikes that pass fewer synapses than this share of a convolution are followed one by one
 
@@ -26,7 +26,7 @@ class Chunk:
     """The steps `times` of a simulation, K of them, of the B images that run.
 
     Args:
-        memory: the state, which `run` moves on. running: (all images,) bool. watch: what `steps` shall tell.
+        memory: the state, which `run` moves on. running: (all images,) bool. extras: what `steps` shall tell.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class Chunk:
         memory: Memory,
         times: range,
         running: torch.Tensor,
-        watch: Watch,
+        extras: Extras,
     ) -> None:
-        self.network, self.graph, self.memory, self.times, self.watch = network, network.graph, memory, times, watch
+        self.network, self.graph, self.memory, self.times, self.extras = network, network.graph, memory, times, extras
         self.plan, self.neuron = settings.plan(self.graph.levels), settings.neuron
         self.running, self.images = running, running.nonzero().flatten()
         self.dtype, self.device = memory.pixels.dtype, memory.pixels.device
@@ -70,7 +70,7 @@ class Chunk:
         layers = self.network.layers
         may_rest = torch.tensor([self.plan.may_rest(t, layers) for t in self.times], device=self.device)
         silent = (self.fired.sum((0, 1)) == 0) & may_rest[:, None]
-        match = None if self.watch.compare is None else self._match(self.watch.compare)
+        match = None if self.extras.compare is None else self._match(self.extras.compare)
         return [
             Step(
                 self.graph,
@@ -81,7 +81,7 @@ class Chunk:
                 self._all(self.sops[:, k]),
                 partial(self.readouts.after, k),
                 states={},
-                spikes=self._recorded(k) if self.watch.record else None,
+                spikes=self._recorded(k) if self.extras.record else None,
                 match=None if match is None else match[:, k],
             )
             for k, t in enumerate(self.times)
@@ -147,7 +147,7 @@ class Chunk:
 
     def _fire(self, node: g.Neuron, x: Signal | Rows | Events) -> Signal:
         layer = self._layer(node, x)
-        if node.name in self.readouts.sources or self.watch.compare is not None:
+        if node.name in self.readouts.sources or self.extras.compare is not None:
             self.before[node.name] = layer.n.clone()
         fired = self.fired[self.layers.index(node.name)]
         if isinstance(x, Events):

@@ -12,7 +12,7 @@ from casc_det.simulation.fast.memory import Memory
 from casc_det.simulation.fast.network import Network
 from casc_det.simulation.settings import SimulationSettings
 from casc_det.simulation.state import State
-from casc_det.simulation.step import Step, Watch
+from casc_det.simulation.step import Extras, Step
 
 CHUNK = 16  # steps, at most
 PIXELS = 16 * 640 * 640  # input pixels of a chunk: bounds the memory
@@ -31,12 +31,12 @@ class FastEngine:
         wake = self.settings.plan(self.network.graph.levels).wake or 0
         return min(steps, wake - state.t) if state.t < wake else steps
 
-    def advance(self, state: State, steps: int, watch: Watch, reuse: bool = False) -> tuple[State, list[Step]]:
+    def advance(self, state: State, steps: int, extras: Extras, reuse: bool = False) -> tuple[State, list[Step]]:
         """The state after some steps, and what is known after each; `reuse`: `state` is lost, its memory is used."""
         follow_threads()
         memory = Memory(state, reuse)
         times = range(state.t + 1, state.t + steps + 1)
-        chunk = Chunk(self.network, self.settings, memory, times, ~state.quiescent, watch)
+        chunk = Chunk(self.network, self.settings, memory, times, ~state.quiescent, extras)
         chunk.run()
         known = chunk.steps()
         return memory.state(state, times[-1], known[-1].quiescent), known
