@@ -24,7 +24,6 @@ from casc_det.errors import ArgumentError
 from casc_det.graph.file import load_graph
 from casc_det.show.figures import without_mathtext
 from casc_det.training.arguments import OWN
-from casc_det.training.convertible import check_convertible
 from casc_det.training.data import DataTrainer
 from casc_det.training.distill import FEATURE_GAIN, DistillationLoss, DistillationValidator, load_teacher
 from casc_det.training.health import Health
@@ -33,6 +32,7 @@ from casc_det.training.regularise import FakeInt8, SpikePenalty
 from casc_det.training.whole import WholePath, strip_whole, trim_results
 from casc_det.yolo.architecture import check_description, read_architecture
 from casc_det.yolo.calibrate import calibrate_clips
+from casc_det.yolo.convertible import check_convertible
 from casc_det.yolo.guard import guarded
 from casc_det.yolo.install import cqrelu_sites, install_cqrelu, set_alpha
 from casc_det.yolo.network import CQReLUModel

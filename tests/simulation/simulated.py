@@ -1,7 +1,8 @@
 """Graphs that the tests of the engines simulate, and how two runs are compared."""
 
 import torch
-from conftest import simulate, small_graph
+from conftest import EXACT_OPS, simulate, small_graph
+from hypothesis import strategies as st
 
 from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
@@ -12,6 +13,16 @@ from casc_det.neurons.schedule import Schedule
 
 def spiking(*ops, **options) -> g.SpikingGraph:
     return convert_graph(small_graph(*ops, **options))[0]
+
+
+def spiking_graphs(most: int) -> st.SearchStrategy:
+    """Random spiking graphs of at most so many ops, all of dyadic rationals."""
+    return st.builds(
+        lambda ops, levels, seed: spiking(*ops, levels=levels, seed=seed),
+        st.lists(st.sampled_from(EXACT_OPS), max_size=most),
+        st.sampled_from([1, 2, 4, 8]),
+        st.integers(0, 1000),
+    )
 
 
 class OddSteps(Schedule):

@@ -5,7 +5,7 @@ import torch
 from conftest import EXACT_OPS, simulate, small_graph, small_images
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from simulated import add_chain, assert_equal_runs, graph_of_signals, wide_graph
+from simulated import add_chain, assert_equal_runs, graph_of_signals, spiking_graphs, wide_graph
 
 from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
@@ -20,12 +20,7 @@ from casc_det.simulation.fast import compiling, convolution, engine, forms
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 
-small_graphs = st.builds(
-    lambda ops, levels, seed: convert_graph(small_graph(*ops, levels=levels, seed=seed))[0],
-    st.lists(st.sampled_from(EXACT_OPS), max_size=3),
-    st.sampled_from([1, 2, 4, 8]),
-    st.integers(0, 1000),
-)
+small_graphs = spiking_graphs(3)
 seeds = st.integers(0, 1000)
 KINDS = [("cif", "wsc"), ("if", "wsc"), ("signed_if", "wsc"), ("cif", "constant"), ("if", "constant")]
 

@@ -5,10 +5,10 @@ from functools import partial
 import conftest
 import pytest
 import torch
-from conftest import EXACT_OPS, OPS, small_graph, small_images
+from conftest import EXACT_OPS, OPS, small_images
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from simulated import OddSteps, silent_step, spiking
+from simulated import OddSteps, silent_step, spiking, spiking_graphs
 from torch.nn import functional as F
 
 from casc_det import graph as g
@@ -22,12 +22,7 @@ from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 
 simulate = partial(conftest.simulate, engine="reference")  # tests/simulation/test_fast.py holds the fast one to it
-graphs = st.builds(
-    lambda ops, levels, seed: convert_graph(small_graph(*ops, levels=levels, seed=seed))[0],
-    st.lists(st.sampled_from(EXACT_OPS), max_size=4),
-    st.sampled_from([1, 2, 4, 8]),
-    st.integers(0, 1000),
-)
+graphs = spiking_graphs(4)
 seeds = st.integers(0, 1000)
 
 
