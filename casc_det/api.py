@@ -45,10 +45,11 @@ class SpikingYOLO:
         precision: "float32" or "float64". An integer graph is exact in both (default float32). A real-valued graph
             gives the ANN's answer in float64 (its default); in float32 a value on a rounding boundary can flip and
             change others, so that boxes may differ from the ANN's.
-        engine: "fast" or "reference", see `casc_det.simulation`.
-        hysteresis, delay: fewer corrections for the same answer at rest, see `casc_det.neurons.schedule`; 0 for none.
         threads: of the processor; "auto": as many as cores are free, at most `torch.get_num_threads()`. No answer
             depends on it.
+        simulation: fields of `SimulationSettings` by name: engine ("fast" or "reference"), burst (the most unit spikes
+            of a neuron in a step), ramp, hysteresis, delay (fewer corrections, the same answer at rest). What is not
+            given is what the file recommends.
 
     Raises:
         ArgumentError: an argument cannot work. WeightsError: there are no such weights.
@@ -65,17 +66,16 @@ class SpikingYOLO:
         weights: str | Path | SpikingGraph | Conversion | None = None,
         device: str | int | torch.device = "cpu",
         precision: str | None = None,
-        engine: str = SimulationSettings.engine,
-        hysteresis: float = SimulationSettings.hysteresis,
-        delay: float = SimulationSettings.delay,
         threads: int | str = "auto",
+        **simulation: Any,
     ) -> None:
         if precision is not None:
             check_one_of(PRECISIONS, precision=precision)
-        self.simulation = SimulationSettings(engine, hysteresis=hysteresis, delay=delay)
+        settings = SimulationSettings.given(simulation)
         self.threads = check_threads(threads)
         self.device = check_device(device)
         graph = spiking_graph(weights)
+        self.simulation = settings.of(graph)
         self.dtype = PRECISIONS[precision or ("float32" if graph.integer else "float64")]
         self.graph = moved(graph, self.dtype, self.device)
         self._prepared: Simulator | None = None

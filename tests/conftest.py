@@ -58,8 +58,8 @@ NASTY = (
 YOLOS = ("yolov3-tiny", "yolov5n", "yolov8n")
 
 
-def small_graph(*ops: str, levels: int = 4, seed: int = 0) -> g.Graph:
-    """A small detector with random weights: Input, convolution, CQReLU, then `ops` in turn, then two readouts.
+def small_graph(*ops: str, levels: int = 4, seed: int = 0, function: str = "relu") -> g.Graph:
+    """A small detector with random weights: Input, convolution, activation, then `ops` in turn, then two readouts.
 
     Without "sigmoid" and with levels a power of two all values are dyadic rationals: arithmetic in float64 is exact
     and inputs that lie on a rounding boundary are frequent.
@@ -84,7 +84,7 @@ def small_graph(*ops: str, levels: int = 4, seed: int = 0) -> g.Graph:
         return emit(g.Conv, x, channels_out=out, weight=weight, bias=values(out), **fields)
 
     def fire(x, lam=None):
-        return emit(g.Activation, x, lam=lam or (0.5, 1.0, 2.0)[len(nodes) % 3], levels=levels)
+        return emit(g.Activation, x, lam=lam or (0.5, 1.0, 2.0)[len(nodes) % 3], levels=levels, function=function)
 
     x = fire(conv("image", 4, padding=(1, 1)))
     for op in ops:
@@ -124,7 +124,7 @@ def small_graph(*ops: str, levels: int = 4, seed: int = 0) -> g.Graph:
 
 def simulate(graph, images, timesteps="auto", neuron="cif", schedule="wsc", engine="fast", **options):
     """`casc_det.simulate` with the fields of its settings as arguments."""
-    corrections = {name: options.pop(name) for name in ("hysteresis", "delay") if name in options}
+    corrections = {name: options.pop(name) for name in ("hysteresis", "delay", "burst", "ramp") if name in options}
     settings = simulation.SimulationSettings(engine, neuron, schedule, **corrections)
     return simulation.simulate(graph, images, timesteps, settings, **options)
 

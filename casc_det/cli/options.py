@@ -58,11 +58,23 @@ MODEL = {  # the arguments of SpikingYOLO
         choice("float32", "float64"), None, "default: float32 for integer graphs, float64 (exact) for real-valued ones"
     ),
     "engine": Option(choice("fast", "reference"), "fast", "reference: step by step; the same spikes"),
+    "burst": Option(
+        INTEGER,
+        None,
+        "most unit spikes of a neuron in a step, 1 to Q: fewer time steps; default: what the file recommends",
+    ),
+    "ramp": Option(FLAG, None, "during wake counts grow in proportion to time; default: what the file recommends"),
     "hysteresis": Option(
-        NUMBER, 0.0, "take back only below so many thresholds during wake: fewer spikes, the same answer at rest"
+        NUMBER,
+        None,
+        "take back only below so many thresholds during wake: fewer spikes, the same answer at rest; default: what the "
+        "file recommends, else 0",
     ),
     "delay": Option(
-        NUMBER, 0.0, "steps that each layer starts later than the one before: fewer spikes, the same answer at rest"
+        NUMBER,
+        None,
+        "steps that each layer starts later than the one before: fewer spikes, the same answer at rest; default: what "
+        "the file recommends, else 0",
     ),
     "threads": THREADS,
 }

@@ -4,7 +4,7 @@ Per output channel the weights U (in units of the threshold) become `round(theta
 `theta`, the wake bias of all Q steps together becomes one integer that the steps share, and the potential starts at
 `theta // 2`. Counts then are integers computed from integers:
 
-    n = clip((sum U_int n_in + B + theta // 2) // theta, 0, Q)
+    n = clip((sum U_int n_in + B + theta // 2) // theta, 0, Q)          (ReLU; other functions: their table)
 
 for the ANN, and what the CIF neurons come to rest at for the spiking network. An output without neuron is one integer
 sum; a float scale at its end makes the real value. `proved_range` bounds every potential and sum: below 2^24 float32
@@ -21,7 +21,7 @@ import torch
 
 from casc_det import graph as g
 from casc_det.errors import ConversionError
-from casc_det.graph.bounds import EXACT_BELOW, LARGEST, largest_counts, proved_range, reach, units_of
+from casc_det.graph.bounds import EXACT_BELOW, LARGEST, Counts, Span, proved_range, reach, spans_of, units_of
 from casc_det.neurons.activation import check_levels
 
 CARRIED = (g.Spiking.LINEAR, g.Spiking.TEMPORAL)  # ops that conversion leaves as they are
@@ -40,8 +40,8 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
     if problem := integer_problem(graph):
         raise ConversionError(f"precision: {problem}; use precision=float")
     graph = replace(graph, nodes=[node.form(integer=True) for node in graph.nodes])
-    ones = lambda node, part: torch.ones(len(node.weight), dtype=torch.float64)
-    units, tops = units_of(graph), largest_counts(graph, graph.levels, graph.levels, ones)
+    ones = lambda node, part: Span(*torch.ones(2, len(node.weight), dtype=torch.float64))
+    units, spans = units_of(graph), spans_of(graph, Counts(None, graph.levels, 0), ones)
     thetas: dict[str, torch.Tensor] = {}
     nodes: list[g.Node] = []
     for node in graph.nodes:
@@ -49,8 +49,8 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
             case g.Conv():
                 weight = node.weight.double() * node.per_weight(units[node.inputs[0]])
                 bias = graph.levels * node.bias.double()
-                top = node.per_weight(tops[node.inputs[0]])
-                cap = _largest_theta(weight, bias, top, graph.levels)
+                part = Span(*map(node.per_weight, spans[node.inputs[0]]))
+                cap = _largest_theta(weight, bias, part, graph.levels)
                 if bool((cap < 1).any()):
                     raise ConversionError(f"precision: '{node.name}' leaves the range of 2^24; use precision=float")
                 theta = _best_theta(weight, cap)
@@ -58,7 +58,8 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
                 rounded = round_balanced(weight * theta.view(-1, 1, 1, 1))
                 node = replace(node, weight=rounded.float(), bias=torch.round(bias * theta).float())
             case g.Neuron():
-                node = replace(node, theta=thetas[node.inputs[0]].view(-1, 1, 1).float())
+                theta = thetas[node.inputs[0]]
+                node = replace(node, theta=theta.view(-1, 1, 1).float()).with_table(len(theta), torch.float32)
             case g.Readout():
                 node = replace(node, scale=(1 / thetas[node.inputs[0]]).view(-1, 1, 1).float())
         nodes.append(node)
@@ -87,7 +88,8 @@ def integer_problem(graph: g.Graph) -> str | None:
 def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
     """The same network with another Q and the same clips, not trained for it: its steps are lam / levels.
 
-    Thresholds are in units of lam / Q on both sides of a convolution, so only the injected bias depends on Q.
+    Thresholds are in units of lam / Q on both sides of a convolution, so only the injected bias and
+    tables depend on Q.
 
     Raises:
         ArgumentError, ConversionError: levels is no Q, or the range of integers cannot be kept.
@@ -98,7 +100,7 @@ def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
     nodes: list[g.Node] = []
     for node in graph.nodes:
         if isinstance(node, g.Neuron):
-            node = replace(node, levels=levels)
+            node = _with_table(replace(node, levels=levels))
         if isinstance(node, g.Conv) and graph.integer:
             node = replace(node, bias=torch.round(node.bias.double() * levels / graph.levels).to(node.bias.dtype))
         nodes.append(node)
@@ -106,6 +108,11 @@ def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
     if result.integer:
         proved_range(result)
     return result
+
+
+def _with_table(node: g.Neuron) -> g.Neuron:
+    """The neurons with the table of their function anew, as they have other levels or another unit now."""
+    return node if node.thresholds is None else node.with_table(len(node.thresholds), node.thresholds.dtype)
 
 
 def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
@@ -123,7 +130,7 @@ def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
                 weight = node.weight.double() / theta / node.per_weight(units[node.inputs[0]])
                 node = replace(node, weight=weight, bias=node.bias.double() / theta.flatten() / graph.levels)
             case g.Neuron():
-                node = replace(node, theta=1.0)
+                node = _with_table(replace(node, theta=1.0))
             case g.Readout():
                 node = replace(node, scale=None)
             case _:
@@ -171,8 +178,10 @@ def _best_theta(weight: torch.Tensor, cap: torch.Tensor) -> torch.Tensor:
     return best
 
 
-def _largest_theta(weight: torch.Tensor, bias: torch.Tensor, top: torch.Tensor, levels: int) -> torch.Tensor:
-    """The largest integer thresholds (O,) that keep the range; rounding may add half a unit to each weight."""
-    per_unit = reach(weight, bias, top, levels) + levels + 1
-    room = EXACT_BELOW - 1 - 0.5 * (top.expand_as(weight).flatten(1).sum(1) + 1) * 2
+def _largest_theta(weight: torch.Tensor, bias: torch.Tensor, part: Span, levels: int) -> torch.Tensor:
+    """The largest integer thresholds (O,) that keep the range, with any burst; rounding may add half a unit to each
+    weight."""
+    span = reach(weight, bias, part)
+    per_unit = span.top + span.bottom + levels + 1
+    room = EXACT_BELOW - 1 - 0.5 * ((part.top + part.bottom).expand_as(weight).flatten(1).sum(1) + 1) * 2
     return (room / per_unit).floor()

@@ -1,4 +1,4 @@
-"""Graph -> SpikingGraph: fold BatchNorm, balance thresholds, put neurons in place of CQReLU.
+"""Graph -> SpikingGraph: fold BatchNorm, balance thresholds, put neurons in place of activations.
 
 Balancing divides each convolution's weights by the amplitude of what it drives (`casc_det.conversion.amplitudes`), so
 that all thresholds are 1 (data-free, exact):
@@ -21,7 +21,7 @@ def convert_graph(graph: g.Graph) -> tuple[g.SpikingGraph, list[AuditRow]]:
 
     Raises:
         AuditError: some op has no spiking counterpart; its `audit` lists every op.
-        ConversionError: there is no CQReLU, or `levels` differ between sites.
+        ConversionError: there is no quantised activation, or `levels` differ between sites.
     """
     rows = audit(graph)
     refused = [row for row in rows if row.status == REFUSED]
@@ -39,7 +39,8 @@ def convert_graph(graph: g.Graph) -> tuple[g.SpikingGraph, list[AuditRow]]:
             weight = node.weight.double() * node.per_weight(amplitudes[node.inputs[0]]) / out.view(-1, 1, 1, 1)
             node = replace(node, weight=weight, bias=node.bias.double() / out / levels)
         elif isinstance(node, g.Activation):
-            node = g.Neuron(node.name, node.inputs, 1.0, levels, node.lam)
+            neuron = g.Neuron(node.name, node.inputs, 1.0, levels, node.lam, node.function)
+            node = neuron.with_table(len(amplitudes[node.name]), torch.float64)
         else:
             node = node.balanced([amplitudes[name] for name in node.inputs])
         nodes.append(node)

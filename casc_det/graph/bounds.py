@@ -4,6 +4,7 @@ A bound is proved from the weights alone, so it holds for every image, time step
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -14,12 +15,38 @@ LARGEST = 127
 EXACT_BELOW = 2**24
 
 
-def proved_range(graph: g.SpikingGraph) -> dict[str, int]:
+class Span(NamedTuple):
+    """How far running sums can rise above 0, and fall below it, per channel (C,) float64; both at least 0."""
+
+    top: torch.Tensor
+    bottom: torch.Tensor
+
+    @property
+    def largest(self) -> torch.Tensor:
+        """The largest magnitude."""
+        return torch.maximum(self.top, self.bottom)
+
+
+class Counts(NamedTuple):
+    """What bounds hold for. most: the largest count, None: that of the layer. injected: levels of input.
+
+    thetas: so many thresholds the rest of a potential, where spikes are subtracted, may differ from the running input.
+    """
+
+    most: int | None
+    injected: int
+    thetas: int
+
+
+def proved_range(graph: g.SpikingGraph, burst: int = 1) -> dict[str, int]:
     """Bounds of every potential and every sum of an integer graph, at any time step and in any order of addition.
 
     By node: the largest magnitude of the potentials or sums that a convolution drives, and of the running sums of other
     nodes. This is for CIF neurons with WSC, which every answer of a detector comes from; see `unlimited_range` for
     others.
+
+    Args:
+        burst: the largest one, see `Schedule`; above 1 one step may swing over both sides of 0.
 
     Raises:
         ConversionError: a bound is not below 2^24, or a weight is no integer from -127 to 127.
@@ -27,61 +54,68 @@ def proved_range(graph: g.SpikingGraph) -> dict[str, int]:
     for node in graph.of_type(g.Conv):
         if not torch.equal(node.weight, node.weight.round().clamp(-LARGEST, LARGEST)):
             raise ConversionError(f"graph: '{node.name}' has weights that are no whole numbers of 8 bits")
-    bounds = _range(graph, graph.levels, graph.levels, graph.levels + 1)
+    bounds = _range(graph, Counts(None, graph.levels, graph.levels + 1), burst > 1 or graph.levels == 1)
     worst = max(bounds, key=bounds.__getitem__)
     if bounds[worst] >= EXACT_BELOW:
         raise ConversionError(f"graph: values of '{worst}' may reach {bounds[worst]}, which is not below 2^24")
     return bounds
 
 
-def unlimited_range(graph: g.SpikingGraph, steps: int, wakes: int) -> dict[str, int]:
-    """`proved_range` after `steps` steps, `wakes` of them with input, of neurons whose counts have no upper limit.
+def unlimited_range(graph: g.SpikingGraph, counts: int, injected: int, burst: int = 1) -> dict[str, int]:
+    """`proved_range` of neurons with equal steps whose counts have no upper limit, as long as they are up to `counts`
+    and so many levels of input came.
 
-    A count grows by at most one a step. A potential is below its threshold or falls only by what comes in since it was
-    above 0, which is less than what can have come in at all.
+    A potential is below its threshold or falls only by what comes in since it was above 0, which is less than what can
+    have come in at all.
     """
-    return _range(graph, steps, wakes, 2)
+    return _range(graph, Counts(counts, injected, 1 + burst), burst > 1 or graph.levels == 1)
 
 
-def _range(graph: g.SpikingGraph, counts: int, wakes: int, thetas: int) -> dict[str, int]:
-    """The bounds for neurons with counts up to `counts` after `wakes` steps with input.
+def _range(graph: g.SpikingGraph, counts: Counts, swing: bool) -> dict[str, int]:
+    """The bounds; swing: one step may bring as much as lies between the two ends of a running sum.
 
-    A count lies in 0..counts at all times, a pixel's running sum in 0..255 wakes, a bias's between 0 and its share. So
-    the running input of a neuron lies between its negative and its positive weights times these, and its potential
-    differs from that by at most `thetas` thresholds.
+    A count lies between its least and its largest one at all times, a pixel's running sum in 0..255 injected, a bias's
+    between 0 and its share. So the running input of a neuron lies between its negative and its positive weights times
+    these, and what is left of its potential differs from that by at most `thetas` thresholds.
     """
     graph = g.moved(graph, torch.float64)  # on the CPU, where the walk begins
-    theta = {node.inputs[0]: torch.as_tensor(node.theta).flatten() for node in graph.of_type(g.Neuron)}
+    rest = {node.inputs[0]: torch.as_tensor(node.theta).flatten() for node in graph.of_type(g.Neuron) if not node.table}
+    found: dict[str, int] = {}
 
-    def driven(node: g.Conv, part: torch.Tensor) -> torch.Tensor:
-        bias = (node.bias * (wakes / graph.levels)).abs().ceil().copysign(node.bias)
-        most = reach(node.weight, bias, node.per_weight(part), counts)
-        return most + theta.get(node.name, torch.zeros(())) * thetas
+    def driven(node: g.Conv, part: Span) -> Span:
+        bias = (node.bias * (counts.injected / graph.levels)).abs().ceil().copysign(node.bias)
+        span = reach(node.weight, bias, Span(*map(node.per_weight, part)))
+        most = span.top + span.bottom if swing else span.largest
+        found[node.name] = int((most + rest.get(node.name, torch.zeros(())) * counts.thetas).max())
+        return span
 
-    tops = largest_counts(graph, counts, wakes, driven)
-    return {name: int(top.max()) for name, top in tops.items()}
-
-
-def reach(weight: torch.Tensor, bias: torch.Tensor, top: torch.Tensor, levels: int) -> torch.Tensor:
-    """The largest magnitude (O,) of a running input; `top`: largest sum behind each weight; levels: largest count."""
-    reached = weight * top
-    up, down = reached.clamp(min=0).flatten(1).sum(1), (-reached).clamp(min=0).flatten(1).sum(1)
-    total = torch.maximum(up + bias.clamp(min=0), down + (-bias).clamp(min=0))
-    return total * (2 if levels == 1 else 1)  # at Q = 1 one step may swing over both sides
+    spans = spans_of(graph, counts, driven)
+    return {name: int(span.largest.max()) for name, span in spans.items()} | found
 
 
-def largest_counts(
-    graph: g.SpikingGraph, counts: int, wakes: int, driven: Callable[[g.Conv, torch.Tensor], torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """The largest running sum of each integer signal, per channel (C,), for counts up to `counts` after `wakes` steps
-    with input; `driven`: that of a convolution, of that of its input."""
-    filled = lambda like, value: torch.full((like,), float(value), dtype=torch.float64)
-    rules: g.Rules[torch.Tensor] = {
-        g.Input: lambda node: filled(node.channels, wakes * g.PIXEL_LEVELS),
-        g.Conv: driven,
-        g.Neuron: lambda node, part: torch.full_like(part, float(counts)),
-    }
-    return g.walk(graph, rules, lambda node, *parts: node.bound(parts), keep=True)
+def reach(weight: torch.Tensor, bias: torch.Tensor, part: Span) -> Span:
+    """How far a running input (O,) may go; `part`: the span of the sums behind each weight."""
+    up = weight.clamp(min=0) * part.top + (-weight).clamp(min=0) * part.bottom
+    down = weight.clamp(min=0) * part.bottom + (-weight).clamp(min=0) * part.top
+    return Span(up.flatten(1).sum(1) + bias.clamp(min=0), down.flatten(1).sum(1) + (-bias).clamp(min=0))
+
+
+def spans_of(graph: g.SpikingGraph, counts: Counts, driven: Callable[[g.Conv, Span], Span]) -> dict[str, Span]:
+    """The span of the running sum of each integer signal; `driven`: that of a convolution, of that of its input."""
+
+    def inject(node: g.Input) -> Span:
+        none = torch.zeros(node.channels, dtype=torch.float64)
+        return Span(none + counts.injected * g.PIXEL_LEVELS, none)
+
+    def count(node: g.Neuron, part: Span) -> Span:
+        least, most = node.span if counts.most is None else (0, counts.most)
+        return Span(torch.full_like(part.top, float(most)), torch.full_like(part.top, float(-least)))
+
+    def other(node: g.Node, *parts: Span) -> Span:
+        return Span(node.bound([part.top for part in parts]), node.bound([part.bottom for part in parts]))
+
+    rules: g.Rules[Span] = {g.Input: inject, g.Conv: driven, g.Neuron: count}
+    return g.walk(graph, rules, other, keep=True)
 
 
 def units_of(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:

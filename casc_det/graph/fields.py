@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args
 import torch
 
 from casc_det.base.arguments import is_integer, is_number, shown
-from casc_det.errors import ConversionError
+from casc_det.errors import ArgumentError, ConversionError
+from casc_det.neurons.functions import function_of
 
 LARGEST = 64  # level, kernel, stride, padding, dilation, factor of an upsampling
 MOST_CHANNELS = 2**20
@@ -47,6 +48,14 @@ def is_per_channel(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim == 3 and value.shape[1:] == (1, 1) and len(value) > 0
 
 
+def is_function(value: object) -> bool:
+    """Whether it names a function that a neuron can follow."""
+    try:
+        return isinstance(value, str) and bool(function_of(value))
+    except ArgumentError:
+        return False
+
+
 def is_text(value: object) -> bool:
     """Whether it is a text that can be written in UTF-8: no half of a surrogate pair."""
     try:
@@ -69,6 +78,29 @@ Threshold = Annotated[
     Rule("a number above 0, from 1e-9 to 1e9, or a tensor (C, 1, 1)", lambda x: is_positive(x) or is_per_channel(x)),
 ]
 Scale = Annotated[torch.Tensor | None, Rule("a tensor (C, 1, 1) or none", lambda x: x is None or is_per_channel(x))]
+Function = Annotated[str, Rule("a function of casc_det.neurons.functions", is_function)]
+Rows = Annotated[
+    torch.Tensor | None,
+    Rule("a tensor (C, K) or none", lambda x: x is None or (isinstance(x, torch.Tensor) and x.ndim == 2)),
+]
+Line = Annotated[
+    torch.Tensor | None,
+    Rule("a tensor (K,) or none", lambda x: x is None or (isinstance(x, torch.Tensor) and x.ndim == 1)),
+]
+CORRECTION = (0, 32767)  # hysteresis in thresholds, delay in steps a layer
+RECOMMENDED: dict[str, Callable[[object], bool]] = {
+    "burst": lambda x: is_integer(x, 1, LARGEST),
+    "ramp": lambda x: type(x) is bool,
+    "hysteresis": lambda x: is_number(x, *CORRECTION),
+    "delay": lambda x: is_number(x, *CORRECTION),
+}
+Defaults = Annotated[
+    dict,
+    Rule(
+        f"a dictionary of some of {', '.join(RECOMMENDED)}",
+        lambda x: type(x) is dict and all(key in RECOMMENDED and RECOMMENDED[key](x[key]) for key in x),
+    ),
+]
 Names = Annotated[
     list[str],
     Rule("a list of 1 to 65536 texts", lambda x: type(x) is list and 0 < len(x) <= 2**16 and all(map(is_text, x))),

@@ -1,8 +1,9 @@
 """One file for a spiking graph: safetensors with the graph as JSON in its metadata. No pickle, no Ultralytics.
 
 Metadata key `casc_det` holds `{"format", "version", "nodes": [{"type", "name", "inputs", settings...}], "names",
-"strides", "reg_max", "imgsz", "levels", "integer", "meta"}`; the tensor `<node>.<field>` belongs to that node: floats
-of one kind, or in an integer graph int8 weights, int32 biases and thresholds, and float32 scales. From version 3 on key
+"strides", "reg_max", "imgsz", "levels", "integer", "defaults", "meta"}`; the tensor `<node>.<field>` belongs to that
+node: floats of one kind, or in an integer graph int8 weights, int32 biases, thresholds and counts, and float32 scales.
+Version 4 brought functions with their tables and the recommended settings (`defaults`). From version 3 on key
 `casc_det_sha256` is the hash of that JSON and of all tensors.
 
 A file is looked at in this order: its size against its header, the JSON, the graph without the values of its tensors
@@ -28,12 +29,15 @@ from casc_det.base.files import hash_of, write_bytes
 from casc_det.errors import ArgumentError, ConversionError, WeightsError, one_line
 from casc_det.graph.validate import check_structure, check_values, validate
 
-FORMAT, VERSION, KEY = "casc_det.spiking_graph", 3, "casc_det"  # 1 had no integer graphs, 2 no checksum
+FORMAT, VERSION, KEY = "casc_det.spiking_graph", 4, "casc_det"  # 1 had no integer graphs, 2 no checksum, 3 no tables
 CHECKSUM = "casc_det_sha256"
 OTHERS = (".pt", ".pth", ".onnx")  # networks that are no spiking graphs
 LONGEST_HEADER = 2**25  # bytes of the safetensors header, which holds the JSON
-INTEGER_KINDS = {"weight": "I8", "bias": "I32", "theta": "I32", "scale": "F32"}
+INTEGERS = {"weight": torch.int8} | dict.fromkeys(("bias", "theta", "thresholds", "counts"), torch.int32)
+INTEGER_KINDS = {key: "I8" if key == "weight" else "I32" for key in INTEGERS} | {"scale": "F32"}
+ABSENT = {1: ("lam", "function"), 2: ("function",), 3: ("function",)}  # fields that files of a version lack
 FLOAT_KINDS = ("F16", "BF16", "F32", "F64")
+LATER = {"function": "relu", "thresholds": None, "counts": None}  # do not change the fingerprint of older graphs
 SETTINGS = ("names", "strides", "reg_max", "imgsz", "levels")  # of every version
 
 
@@ -47,7 +51,7 @@ def save_graph(graph: g.SpikingGraph, path: str | Path, dtype: torch.dtype = tor
     """
     check_safetensors(path=path)
     validate(graph)
-    kinds = {"weight": torch.int8, "bias": torch.int32, "theta": torch.int32} if graph.integer else {}
+    kinds = INTEGERS if graph.integer else {}
     described = [
         {"type": type(node).__name__, "name": node.name, "inputs": list(node.inputs), **g.settings(node)}
         for node in graph.nodes
@@ -75,7 +79,9 @@ def fingerprint(graph: g.SpikingGraph) -> str:
     parts: list[str | bytes] = [repr((graph.names, graph.strides, graph.reg_max, graph.levels, graph.integer))]
     for node in graph.nodes:
         parts.append(f"{type(node).__name__} {node.name} {node.inputs}")
-        for value in vars(node).values():
+        for name, value in vars(node).items():
+            if name in LATER and value == LATER[name]:
+                continue
             parts += hashed(value.double()) if isinstance(value, torch.Tensor) else [repr(value)]
     return hash_of(parts)
 
@@ -156,9 +162,13 @@ def read_header(file: safe_open) -> dict:
         header = json.loads(metadata[KEY], object_pairs_hook=_unique, parse_constant=_no_number)
     except (KeyError, ValueError, RecursionError) as error:
         raise ConversionError(f"its description is no JSON: {shown(str(error))}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("version") not in (1, 2, VERSION):
+    if (
+        not isinstance(header, dict)
+        or header.get("format") != FORMAT
+        or header.get("version") not in range(1, VERSION + 1)
+    ):
         raise ConversionError(f"it has another format version than {VERSION}; update casc_det")
-    if (header["version"] == VERSION) != (CHECKSUM in metadata):
+    if (header["version"] >= 3) != (CHECKSUM in metadata):
         raise ConversionError("its version and its checksum do not fit together")
     return header
 
@@ -217,7 +227,7 @@ def _read_node(entry: dict, stored: dict, version: int) -> g.Node:
     fields = dataclasses.fields(kind)
     owner = f"node {shown(entry.get('name'))} ({kind.__name__})"
     # what may be a tensor or none is not written then
-    optional = {f.name for f in fields if f.default is None or f.name in ("theta", *(("lam",) if version < 2 else ()))}
+    optional = {f.name for f in fields if f.default is None or f.name in ("theta", *ABSENT.get(version, ()))}
     _check_keys(owner, entry, {"type", *(f.name for f in fields)}, {f.name for f in fields} - optional)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key != "type"}
     for f in fields:

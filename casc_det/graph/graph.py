@@ -113,14 +113,18 @@ class SpikingGraph(Graph):
     """A spiking detector: `Neuron` in place of `Activation`, no `BatchNorm`, one `levels` (Q) for all.
 
     Real-valued: weights are in units of the threshold they drive (theta = 1), the image is injected as it is (0..1)
-    at each wake step, and so is each convolution's bias.
+    at each level (with bursts several a wake step), and so is each convolution's bias.
     Integer (`integer`; see `conversion.integer`): pixels 0..255, weights, thresholds, biases, potentials and summed
     readouts are integers below 2^24, which float32 and float64 hold and add without error, in any order. The
     methods below are all that differs between the two.
+
+    `defaults`: how it is best simulated, fields of `casc_det.simulation.SimulationSettings` and their values: "burst",
+    "ramp", "hysteresis", "delay".
     """
 
     levels: r.Levels = 8
     integer: r.Flag = False
+    defaults: r.Defaults = field(default_factory=dict)
 
     def _summary(self) -> str:
         kind, layers = "integer" if self.integer else "real-valued", len(self.of_type(Neuron))
@@ -131,22 +135,23 @@ class SpikingGraph(Graph):
         return torch.round(images * PIXEL_LEVELS) if self.integer else images
 
     def start(self, node: Neuron) -> float | torch.Tensor:
-        """The potential before the first step: half the threshold, the 1/2 of CQReLU."""
+        """The potential before the first step: half the threshold, the 1/2 of CQReLU; 0 where a table has it."""
+        if node.thresholds is not None:
+            return 0.0
         return node.theta // 2 if self.integer else node.theta / 2
 
-    def wake_bias(self, node: Conv, t: int) -> torch.Tensor:
-        """What wake step t = 1, 2, ... adds, (C, 1, 1): the bias; integers: its share of the total of Q steps."""
+    def wake_bias(self, node: Conv, before: int, after: int) -> torch.Tensor:
+        """What a wake step adds that brings the injected levels from `before` to `after`, (C, 1, 1): so many times the
+        bias; integers: its share of the total of Q levels."""
         if self.integer:
-            total = node.bias.long()
-            share = total * t // self.levels - total * (t - 1) // self.levels
-            return share.to(node.bias.dtype).view(-1, 1, 1)
-        return node.bias.view(-1, 1, 1)
+            return self.summed_bias(node, after) - self.summed_bias(node, before)
+        return (after - before) * node.bias.view(-1, 1, 1)
 
-    def summed_bias(self, node: Conv, steps: int) -> torch.Tensor:
-        """What the first `steps` wake steps add together, (C, 1, 1)."""
+    def summed_bias(self, node: Conv, injected: int) -> torch.Tensor:
+        """What the wake steps that injected so many levels add together, (C, 1, 1)."""
         if self.integer:
-            return (node.bias.long() * steps // self.levels).to(node.bias.dtype).view(-1, 1, 1)
-        return steps * node.bias.view(-1, 1, 1)
+            return (node.bias.long() * injected // self.levels).to(node.bias.dtype).view(-1, 1, 1)
+        return injected * node.bias.view(-1, 1, 1)
 
     def output(self, node: Readout, total: torch.Tensor, divisor: int) -> torch.Tensor:
         """The real values of a readout whose currents sum to `total`; float64 for an integer graph."""

@@ -162,8 +162,10 @@ def check_values(graph: g.SpikingGraph) -> None:
                 node.refuse(f"has values of {key} that are not finite (NaN or infinite)")
             if key in ("theta", "scale") and not bool((value > 0).all()):
                 node.refuse(f"has values of {key} that are not above 0")
-            if graph.integer and key in ("theta", "bias") and not torch.equal(value, value.round()):
+            if graph.integer and key in ("theta", "bias", "thresholds") and not torch.equal(value, value.round()):
                 node.refuse(f"has values of {key} that are no integers")
+        if isinstance(node, g.Neuron):
+            node.check_table()
     bounds = proved_range(graph) if graph.integer else real_range(graph)
     for node in graph.of_type(g.Readout):
         scale = 1.0 if node.scale is None else float(node.scale.max())

@@ -1,14 +1,17 @@
 """When the image and the biases are injected, and how the summed readout is read.
 
-WSC, wake-sleep conversion (CASC, arXiv 2406.05371): they are injected in the first Q steps ("wake"), then never
-again ("sleep"), so that the network comes to rest. The readout at step t is its sum divided by min(t, Q).
-Constant input is the usual rate coding: injected at every step, divided by t; counts have no upper limit then.
+WSC, wake-sleep conversion (CASC, arXiv 2406.05371): they are injected in the first steps ("wake"), then never again
+("sleep"), so that the network comes to rest. In all the image comes Q times, `burst` times at a step, so wake has
+ceil(Q / burst) steps, the last of which brings what is left. The readout at step t is its sum divided by the injected
+levels. Constant input is the usual rate coding: injected at every step; counts have no upper limit then.
 
-Two variants of CIF with WSC spend fewer spikes on corrections and keep the fixed point, because both end before the
-network rests: during wake a spike is taken back only below -hysteresis * theta, and layer k (0, 1, ...) of a path
-through the network sends nothing in its first `delay * k` steps. With constant input wake never ends: hysteresis
-holds at every step, readouts are divided by t from the first step on, also while layers wait, and there is no fixed
-point to keep. Hysteresis does nothing for neurons that take back elsewhere than below 0; delay holds every kind back.
+Three variants of CIF with WSC spend fewer spikes on corrections and keep the fixed point, because all end before the
+network rests: during wake a spike is taken back only below -hysteresis * theta; layer k (0, 1, ...) of a path through
+the network sends nothing in its first `delay * k` steps; and with the ramp rule a neuron follows, while only the share
+r of the input is there, n*(V) = round(r f(V/r) / delta), so that its count grows in proportion to time although f is
+not linear. With constant input wake never ends: hysteresis holds at every step, readouts are divided by the injected
+levels from the first step on, also while layers wait, and there is no fixed point to keep. Hysteresis does nothing for
+neurons that take back elsewhere than below 0; delay holds every kind back; for ReLU the ramp rule changes nothing.
 """
 
 import math
@@ -21,10 +24,15 @@ from casc_det.neurons import kind_of
 
 
 class Rule(NamedTuple):
-    """Of one layer in one step: the largest count (None: no limit), and `NeuronParams.low`."""
+    """Of one layer in one step.
+
+    limit: the largest count, None for no limit. low: `NeuronParams.low`. ramp: the levels that were injected, whose
+    table is followed (`Neuron.ramp_table`); None: that of all levels.
+    """
 
     limit: int | None
     low: float
+    ramp: int | None = None
 
 
 WAITING = Rule(-1, -math.inf)  # sends nothing
@@ -36,6 +44,7 @@ class Schedule:
     levels: Q.
     wake: number of steps with input, at least 1; None for ever (constant input).
     hysteresis: in thresholds, at least 0. delay: steps a layer, at least 0, rounded down for each layer.
+    burst: the most unit spikes of a neuron in a step, and the levels that a wake step injects. ramp: the ramp rule.
 
     The reference engine asks the methods at each step, so that those of a subclass count; the fast engine takes them
     for granted and refuses a subclass.
@@ -45,6 +54,8 @@ class Schedule:
     wake: int | None
     hysteresis: float = 0.0
     delay: float = 0.0
+    burst: int = 1
+    ramp: bool = False
 
     def __post_init__(self) -> None:
         if self.wake is not None and not is_integer(self.wake, 1):
@@ -54,9 +65,16 @@ class Schedule:
         """Whether step t = 1, 2, ... gets input."""
         return self.wake is None or t <= self.wake
 
+    def injected(self, t: int) -> int:
+        """How many times the image was injected up to step t = 0, 1, ..."""
+        if self.wake is None:
+            return self.burst * t
+        most = self.burst * self.wake
+        return min(self.burst * t, self.levels if most - self.burst < self.levels <= most else most)
+
     def divisor(self, t: int) -> int:
         """What the summed readout is divided by after step t."""
-        return t if self.wake is None else min(t, self.wake)
+        return self.injected(t)
 
     def waiting(self, layer: int) -> int:
         """The number of steps in which neuron layer 0, 1, ... sends nothing yet."""
@@ -72,7 +90,8 @@ class Schedule:
             return WAITING
         kind = kind_of(neuron)
         low = -self.hysteresis if kind.low == 0 and self.awake(t) else kind.low
-        return Rule(self.count_limit if kind.limited else None, low)
+        ramp = self.injected(t) if self.ramp and self.wake is not None and t < self.wake else None
+        return Rule(self.count_limit if kind.limited else None, low, ramp)
 
     @property
     def count_limit(self) -> int | None:
@@ -80,14 +99,14 @@ class Schedule:
         return None if self.wake is None else self.levels
 
 
-def wsc(levels: int, hysteresis: float = 0.0, delay: float = 0.0) -> Schedule:
-    """Input in the first Q steps."""
-    return Schedule(levels, levels, hysteresis, delay)
+def wsc(levels: int, hysteresis: float = 0.0, delay: float = 0.0, burst: int = 1, ramp: bool = False) -> Schedule:
+    """Input in the first ceil(Q / burst) steps."""
+    return Schedule(levels, -(-levels // burst), hysteresis, delay, burst, ramp)
 
 
-def constant(levels: int, hysteresis: float = 0.0, delay: float = 0.0) -> Schedule:
+def constant(levels: int, hysteresis: float = 0.0, delay: float = 0.0, burst: int = 1, ramp: bool = False) -> Schedule:
     """Input at every step."""
-    return Schedule(levels, None, hysteresis, delay)
+    return Schedule(levels, None, hysteresis, delay, burst, ramp)
 
 
 SCHEDULES = {"wsc": wsc, "constant": constant}

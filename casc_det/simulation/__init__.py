@@ -13,13 +13,14 @@ from casc_det.simulation.checks import (
     first_answer,
     spiking_convolutions,
 )
-from casc_det.simulation.settings import ENGINES, PLAIN, SimulationSettings
+from casc_det.simulation.settings import ENGINES, PAPER, PLAIN, SimulationSettings
 from casc_det.simulation.simulator import Simulator, simulate
 from casc_det.simulation.state import State
 from casc_det.simulation.step import Step
 
 __all__ = [
     "ENGINES",
+    "PAPER",
     "PLAIN",
     "SimulationSettings",
     "Simulator",

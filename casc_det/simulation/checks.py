@@ -7,8 +7,8 @@ import torch
 
 from casc_det import graph as g
 from casc_det.base.arguments import is_integer, shown
-from casc_det.errors import ArgumentError
-from casc_det.graph.bounds import EXACT_BELOW, unlimited_range
+from casc_det.errors import ArgumentError, ConversionError
+from casc_det.graph.bounds import EXACT_BELOW, proved_range, unlimited_range
 from casc_det.neurons import is_own, kind_of
 from casc_det.neurons.schedule import Schedule
 from casc_det.simulation.fast.signals import largest_spikes
@@ -27,21 +27,24 @@ def spiking_convolutions(graph: g.SpikingGraph) -> list[g.Conv]:
 
 
 def auto_limit(graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
-    """An upper bound of the step at which WSC with CIF neurons is quiescent: Q*(depth + 1) + 1.
+    """A bound of the step at which WSC with CIF neurons is quiescent: wake + depth*ceil((Q - n_min)/burst) + 1.
 
-    depth: the largest number of neuron layers on a path from the image to an output. With a delay the steps that the
-    last layer waits are added.
+    depth: the largest number of neuron layers on a path from the image to an output; n_min: the least count of any.
+    With a delay the steps that the last layer waits are added.
 
     After wake the input of the first layer is complete. Once the input of a neuron is complete, each step brings its
-    count one nearer to the final one, and the two are at most Q apart: Q steps a layer, and one step to see silence.
+    count a burst nearer to the final one, and the two are at most Q - n_min apart; one more step to see silence.
     """
-    layers = max(depths(graph).values())
-    return graph.levels * (layers + 1) + 1 + settings.plan(graph.levels).waiting(layers - 1)
+    plan, layers = settings.plan(graph), max(depths(graph).values())
+    widest = max(most - least for least, most in (node.span for node in graph.of_type(g.Neuron)))
+    wake = graph.levels if plan.wake is None else plan.wake
+    return wake + layers * -(-widest // plan.burst) + 1 + plan.waiting(layers - 1)
 
 
 def first_answer(graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
     """The first step of WSC at which all input was seen and every layer may send: from here on a policy may stop."""
-    return max(graph.levels, settings.plan(graph.levels).waiting(max(depths(graph).values()) - 1) + 1)
+    plan = settings.plan(graph)
+    return max(plan.wake or graph.levels, plan.waiting(max(depths(graph).values()) - 1) + 1)
 
 
 def synapses(node: g.Conv, height: int, width: int) -> torch.Tensor:
@@ -75,8 +78,9 @@ def check_timesteps(timesteps: int | str, graph: g.SpikingGraph, settings: Simul
 def check_exact(graph: g.SpikingGraph, steps: int, settings: SimulationSettings) -> None:
     """Raise ArgumentError where counts, potentials or sums of so many steps may leave the numbers they are kept in.
 
-    CIF neurons with WSC cannot: their counts end at Q, and conversion proves the rest (`conversion.integer`). Other
-    counts grow as long as the network runs. Of an own neuron it is taken that it sends at most one spike a step.
+    CIF neurons with WSC cannot: their counts end at Q, and conversion proves the rest (`conversion.integer`), or
+    `check_burst`. Other counts grow as long as the network runs. Of an own neuron it is taken that it sends at most a
+    burst in a step.
     """
     fits = partial(_fits, graph, settings=settings, dtype=graph.dtype)
     if fits(steps):
@@ -91,6 +95,20 @@ def check_exact(graph: g.SpikingGraph, steps: int, settings: SimulationSettings)
     )
 
 
+def check_burst(graph: g.SpikingGraph, settings: SimulationSettings) -> None:
+    """Raise ArgumentError where bursts may bring more in one step than the numbers of an integer graph hold.
+
+    With a burst of 1 conversion has proved that they do not.
+    """
+    burst = settings.plan(graph).burst
+    if burst == 1 or not graph.integer or graph.device.type == "meta":
+        return
+    try:
+        proved_range(graph, burst)
+    except ConversionError as error:
+        raise ArgumentError(f"burst: {burst} leaves the range of this network ({error}); use burst=1") from error
+
+
 def exact_dtype(graph: g.SpikingGraph, steps: int, settings: SimulationSettings) -> torch.dtype:
     """The smallest dtype in which so many steps of an integer graph are exact; float64 where none is."""
     return torch.float32 if _fits(graph, steps, settings, torch.float32) else torch.float64
@@ -98,15 +116,16 @@ def exact_dtype(graph: g.SpikingGraph, steps: int, settings: SimulationSettings)
 
 def _fits(graph: g.SpikingGraph, steps: int, settings: SimulationSettings, dtype: torch.dtype) -> bool:
     """See `check_exact`."""
-    plan = settings.plan(graph.levels)
+    plan = settings.plan(graph)
     own = is_own(settings.neuron) or type(plan) is not Schedule
     most = plan.count_limit if not own and kind_of(settings.neuron).limited else None  # None: counts grow at each step
-    wake = steps if plan.wake is None or own else min(steps, plan.wake)
-    if (steps if most is None else most) * _largest_pooled(graph) > MOST_STEPS:
+    injected = plan.burst * steps if own else plan.injected(steps)
+    counts = plan.burst * steps if most is None else most
+    if counts * _largest_pooled(graph) > MOST_STEPS:
         return False
-    if not graph.integer or (most is not None and wake <= graph.levels):
+    if not graph.integer or (most is not None and injected <= graph.levels):
         return True
-    return max(unlimited_range(graph, steps, wake).values()) < EXACT[dtype]
+    return max(unlimited_range(graph, counts, injected, plan.burst).values()) < EXACT[dtype]
 
 
 def _largest_pooled(graph: g.SpikingGraph) -> int:

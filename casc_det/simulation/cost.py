@@ -31,9 +31,9 @@ class Operations:
         """Multiply-accumulates of one ANN pass."""
         return sum(self.macs.values())
 
-    def snn_macs(self, steps: int, levels: int) -> int:
-        """MACs of `steps` steps of the spiking network."""
-        return min(steps, levels) * sum(self.macs[name] for name in self.pixels)
+    def snn_macs(self, steps: int, wake: int) -> int:
+        """MACs of `steps` steps of the spiking network, `wake` of which have input."""
+        return min(steps, wake) * sum(self.macs[name] for name in self.pixels)
 
 
 def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operations:

@@ -18,7 +18,16 @@ from casc_det.neurons.schedule import WAITING
 from casc_det.simulation.checks import depths, spiking_convolutions, synapses
 from casc_det.simulation.settings import SimulationSettings
 from casc_det.simulation.state import State
-from casc_det.simulation.step import Extras, Step, count_fired, count_gaps, count_sops, rate_scale
+from casc_det.simulation.step import (
+    Extras,
+    Step,
+    count_fired,
+    count_gaps,
+    count_messages,
+    count_sops,
+    largest,
+    rate_scale,
+)
 
 
 class ReferenceEngine:
@@ -28,6 +37,7 @@ class ReferenceEngine:
         self.graph, self.settings = graph, settings
         self.depth = depths(graph)
         self.synapses = cache(synapses)
+        self.tables = {node.name: node.table for node in graph.of_type(g.Neuron)}
         self.spiking = {node.name for node in spiking_convolutions(graph)}
 
     def longest(self, state: State) -> int:
@@ -36,30 +46,35 @@ class ReferenceEngine:
 
     def advance(self, state: State, steps: int, extras: Extras, reuse: bool = False) -> tuple[State, list[Step]]:
         """One step: the state after it, and what is known then; `reuse` does not matter here."""
-        t, plan, graph = state.t + 1, self.settings.plan(self.graph.levels), self.graph
+        t, plan, graph = state.t + 1, self.settings.plan(self.graph), self.graph
         awake = plan.awake(t)
+        before, after = plan.injected(t - 1), plan.injected(t)
         neurons: dict[str, NeuronState] = {}
         spikes: dict[str, torch.Tensor] = {}
         sums: dict[str, torch.Tensor] = {}
         sent: dict[str, torch.Tensor] = {}
         sops: list[torch.Tensor] = [state.pixels.new_zeros(0, len(state.pixels), dtype=torch.float64)]
+        peaks = list(sops)
 
         def inject(node: g.Input) -> torch.Tensor:
-            return state.pixels if awake else torch.zeros_like(state.pixels)
+            return state.pixels * (after - before if awake else 0)
 
         def convolve(node: g.Conv, x: torch.Tensor) -> torch.Tensor:
             if node.name in self.spiking:
                 sops.append(count_sops(x, self.synapses(node, *x.shape[2:]))[None])
+                peaks.append(largest(x)[None])
             current = node.compute(x, integer=graph.integer)
-            return current + graph.wake_bias(node, t) if awake else current
+            return current + graph.wake_bias(node, before, after) if awake else current
 
         def fire(node: g.Neuron, current: torch.Tensor) -> torch.Tensor:
             rule = plan.rule(self.settings.neuron, t, self.depth[node.name] - 1)
-            params = NeuronParams(node.theta, rule.limit, graph.start(node), rule.low)
-            before = state.neurons.get(node.name) or initial_state(current, params)
+            table = self.tables[node.name] if rule.ramp is None else node.ramp_table(rule.ramp)
+            limits = (rule.limit, graph.start(node), rule.low, plan.burst, node.span[0], table)
+            params = NeuronParams(node.theta, *limits)
+            old = state.neurons.get(node.name) or initial_state(current, params)
             own = is_own(self.settings.neuron) and rule != WAITING
             step = _own_step(self.settings.neuron) if own else neuron_step
-            spikes[node.name], neurons[node.name] = step(current, before, params)
+            spikes[node.name], neurons[node.name] = step(current, old, params)
             return spikes[node.name]
 
         def add_up(node: g.Node, x: torch.Tensor) -> torch.Tensor:
@@ -74,16 +89,18 @@ class ReferenceEngine:
 
         g.walk(graph, {g.Input: inject, g.Conv: convolve, g.Neuron: fire, g.Readout: add_up}, other)
         fired = torch.stack([count_fired(x) for x in spikes.values()])
+        messages = torch.stack([count_messages(x) for x in spikes.values()])
         quiescent = (fired.sum((0, 1)) == 0) & plan.may_rest(t, max(self.depth.values()))
-        after = State(graph, self.settings, t, state.pixels, neurons, sums, sent, quiescent)
-        step = Step(graph, plan.divisor(t), t, quiescent, fired, torch.cat(sops), sums.__getitem__, neurons)
+        result = State(graph, self.settings, t, state.pixels, neurons, sums, sent, quiescent)
+        cost = (fired, messages, torch.cat(sops), torch.cat(peaks))
+        step = Step(graph, plan.divisor(t), t, quiescent, *cost, sums.__getitem__, neurons)
         if extras.record:
             step.spikes = spikes
         if extras.compare is not None:
-            scale = rate_scale(t, graph.levels)
+            scale = rate_scale(after, graph.levels)
             gaps = [count_gaps(state.n, extras.compare[name], scale) for name, state in neurons.items()]
             step.match = torch.stack(gaps)
-        return after, [step]
+        return result, [step]
 
 
 def _own_step(neuron: str) -> NeuronStep:

@@ -10,7 +10,7 @@ from casc_det.base.arguments import is_integer, shown
 from casc_det.errors import ArgumentError
 from casc_det.graph.validate import check_simulation
 from casc_det.neurons.rule import NeuronState
-from casc_det.simulation.checks import check_exact, check_images, check_timesteps
+from casc_det.simulation.checks import check_burst, check_exact, check_images, check_timesteps
 from casc_det.simulation.fast.engine import FastEngine
 from casc_det.simulation.reference import ReferenceEngine
 from casc_det.simulation.settings import MOST_STEPS, PLAIN, SimulationSettings
@@ -25,7 +25,7 @@ class Simulator:
 
     Args:
         graph: see `casc_det.conversion`; its weights' dtype and device are those of the simulation.
-        settings: engine, neuron and schedule.
+        settings: engine, neuron and schedule; what they leave to the graph's file is filled in.
 
     Raises:
         ArgumentError: `graph` or `settings` is of another type, or the fast engine cannot run the neuron or schedule.
@@ -40,7 +40,9 @@ class Simulator:
         if not isinstance(settings, SimulationSettings):
             raise ArgumentError(f"settings: expected SimulationSettings, got {type(settings).__name__}")
         settings.check_engine()
+        settings = settings.of(graph)
         check_simulation(graph)
+        check_burst(graph, settings)
         self.graph, self.settings = graph, settings
         self._engine = (FastEngine if settings.engine == "fast" else ReferenceEngine)(graph, settings)
 
@@ -161,7 +163,7 @@ def simulate(
         images: (B, 3, H, W) RGB in 0..1, in the dtype of the graph's weights (float32 as loaded), H and W multiples of
             the largest stride; an integer graph takes them in 1/255.
         timesteps: number of steps, or "auto": until every image is quiescent (at most `auto_limit`).
-        settings: engine, neuron, schedule, hysteresis and delay.
+        settings: engine, neuron and schedule with its variants.
         at: the steps whose `states` the fast engine must give; the reference engine gives them all.
         record: keep the spikes themselves in each step.
         compare: counts by neuron layer, (B, C, H, W), such as the ANN's, that each step is held against.

@@ -22,7 +22,7 @@ from casc_det.graph.file import CHECKSUM, checksum, fingerprint
 from casc_det.neurons.rule import NeuronState
 from casc_det.simulation.settings import SimulationSettings
 
-KEY, VERSION = "casc_det_state", 1
+KEY, VERSION = "casc_det_state", 2  # 1 had no bursts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,7 +103,9 @@ def load_state(path: str | Path, graph: g.SpikingGraph, settings: SimulationSett
             f"state: '{path}' is no state of a simulation; it lacks a part ({shown(str(error))})"
         ) from error
     if version != VERSION:
-        raise ArgumentError(f"state: '{path}' has version {version}, expected {VERSION}; update casc_det")
+        raise ArgumentError(
+            f"state: '{path}' has version {version}, expected {VERSION}; make it again with this casc_det, or update it"
+        )
     if own != made_of(graph):
         raise ArgumentError(f"state: '{path}' is of another graph; load it with the graph that it was made with")
     if how != asdict(settings):

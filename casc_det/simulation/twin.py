@@ -1,8 +1,9 @@
-"""The ANN twin of a spiking graph: the same weights and thresholds with CQReLU in place of the neurons.
+"""The ANN twin of a spiking graph: the same weights and thresholds with the activation in place of the neurons.
 
 Every quantity is what the spiking network adds up over time, so at quiescence the two are equal neuron by neuron:
-`n = clip(floor((x + theta/2) / theta), 0, Q)` with `x = U n_in + Q*bias` (CASC, arXiv 2406.05371). On an integer
-graph everything but the final scale is integers, and the equality holds bit for bit.
+`n = clip(floor((x + theta/2) / theta), 0, Q)` with `x = U n_in + Q*bias` (CASC, arXiv 2406.05371), where neurons follow
+another function the count of their table. On an integer graph everything but the final scale is integers, and the
+equality holds bit for bit.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,8 @@ def ann_forward(graph: g.SpikingGraph, images: torch.Tensor, keep_counts: bool =
     levels, counts = graph.levels, {}
 
     def count(node: g.Neuron, x: torch.Tensor) -> torch.Tensor:
-        value = quantise(x + graph.start(node), node.theta, levels)
+        table = node.table
+        value = table.wanted(x) if table else quantise(x + graph.start(node), node.theta, levels)
         if keep_counts:
             counts[node.name] = value
         return value

@@ -6,7 +6,7 @@ from itertools import product
 
 from casc_det.base.files import hash_of
 from casc_det.neurons import kind_of
-from casc_det.simulation import PLAIN, SimulationSettings
+from casc_det.simulation import PAPER, SimulationSettings
 from casc_det.studies.settings import StudySettings, listed
 
 SCHEDULES = {"wsc": "WSC", "constant": "constant input"}  # as tables and figures show them
@@ -23,7 +23,7 @@ class Variant:
     """
 
     weights: str
-    simulation: SimulationSettings = PLAIN
+    simulation: SimulationSettings = PAPER
     corruption: str = "none"
     severity: int = 0
     levels: int = 0
@@ -33,12 +33,12 @@ class Variant:
         """From the JSON values of `values`."""
         given = dict(values)
         simulation = {key: given.pop(key) for key in ("neuron", "schedule", "hysteresis", "delay")}
-        return cls(simulation=SimulationSettings(**simulation), **given)
+        return cls(simulation=replace(PAPER, **simulation), **given)
 
     def values(self) -> dict:
         """As JSON values: `variant` in the records of a study, and columns of its tables."""
         how = self.simulation
-        corrections = {"hysteresis": float(how.hysteresis), "delay": float(how.delay)}
+        corrections = {"hysteresis": float(how.hysteresis or 0), "delay": float(how.delay or 0)}
         disturbance = {"corruption": self.corruption, "severity": self.severity}
         network = {"weights": self.weights, "neuron": how.neuron, "schedule": how.schedule}
         return {**network, **corrections, **disturbance, "levels": self.levels}
@@ -62,7 +62,7 @@ class Variant:
     @property
     def plain(self) -> bool:
         """CIF and WSC with nothing else changed, but possibly Q."""
-        return self.simulation == PLAIN and not self.severity
+        return self.simulation == PAPER and not self.severity
 
     @property
     def method(self) -> str:
@@ -87,7 +87,10 @@ def make_grid(weights: object, settings: StudySettings) -> list[Variant]:
     Raises:
         ArgumentError: there are no weights, or a neuron or schedule is an own one.
     """
-    methods = [SimulationSettings("fast", *pair) for pair in product(settings.neurons, settings.schedule)]
+    methods = [
+        replace(PAPER, neuron=neuron, schedule=schedule)
+        for neuron, schedule in product(settings.neurons, settings.schedule)
+    ]
     grid = []
     for network, levels, method in product(listed("weights", weights), settings.levels, methods):
         cell = Variant(network, method, levels=levels)

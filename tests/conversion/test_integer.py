@@ -105,7 +105,7 @@ def test_float32_and_float64_are_the_same_numbers(graph, seed):
 @given(integer_graphs, st.integers(1, 40))
 def test_bias_shares_add_up(graph, steps):
     for node in graph.of_type(g.Conv):
-        shares = [graph.wake_bias(node, t) for t in range(1, steps + 1)]
+        shares = [graph.wake_bias(node, t - 1, t) for t in range(1, steps + 1)]
         assert torch.equal(
             sum(s.double() for s in shares), (node.bias.double() * steps / graph.levels).floor().view(-1, 1, 1)
         )

@@ -23,7 +23,7 @@ def test_each_kind_is_a_file_and_has_a_title():
     kinds = [kind_of(name) for name in NEURONS]
     assert {name: kind.name for name, kind in NEURONS.items()} == {name: name for name in NEURONS}
     assert {"CIF", "IF", "signed IF"} <= {kind.title for kind in kinds}
-    shared = {"__init__", "activation", "kind", "rule", "schedule"}
+    shared = {"__init__", "activation", "functions", "kind", "rule", "schedule"}
     assert len(kinds) == len({path.stem for path in Path(neurons.__file__).parent.glob("*.py")} - shared)
 
 
@@ -34,7 +34,7 @@ def test_cif_alone_comes_to_rest():
 @pytest.mark.parametrize("integer", [False, True])
 def test_an_own_kind_is_run_by_both_engines(integer, monkeypatch):
     monkeypatch.setitem(NEURONS, "lazy", LAZY)
-    assert not is_own("lazy") and wsc(4).rule("lazy", 1, 0) == wsc(4).rule("lazy", 9, 0) == (4, -0.5)
+    assert not is_own("lazy") and wsc(4).rule("lazy", 1, 0) == wsc(4).rule("lazy", 9, 0) == (4, -0.5, None)
     graph, images = convert_graph(small_graph("conv", "add"))[0], small_images()
     graph = to_integer(graph) if integer else graph
     images = images.to(graph.dtype)

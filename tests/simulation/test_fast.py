@@ -38,7 +38,7 @@ def test_real_valued_graphs(neuron, schedule, graph, seed, batch):
 def test_wakes_of_any_length(graph, wake, hysteresis, delay, integer):
     graph = to_integer(graph) if integer else graph
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SCHEDULES, "own", lambda levels, hysteresis, delay: Schedule(levels, wake, hysteresis, delay))
+        patch.setitem(SCHEDULES, "own", lambda levels, *variants: Schedule(levels, wake, *variants))
         assert_equal_runs(graph, small_images(), 25, "cif", "own", hysteresis=hysteresis, delay=delay)
 
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
 from casc_det.errors import ArgumentError
 from casc_det.neurons import NEURONS
-from casc_det.simulation import SimulationSettings
+from casc_det.simulation import PAPER
 from casc_det.studies.settings import StudySettings
 from casc_det.studies.variants import Variant, make_grid
 
@@ -58,8 +59,8 @@ def test_grids_that_cannot_work_are_refused(options, message):
     ("variant", "key"),
     [
         (Variant("a"), "ca0dd3a33a5a"),
-        (Variant("b", SimulationSettings(neuron="signed_if", schedule="constant"), levels=4), "ad3a9dfb136c"),
-        (Variant("c/d.safetensors", SimulationSettings(hysteresis=1, delay=0.25)), "84897468ff5e"),
+        (Variant("b", replace(PAPER, neuron="signed_if", schedule="constant"), levels=4), "ad3a9dfb136c"),
+        (Variant("c/d.safetensors", replace(PAPER, hysteresis=1, delay=0.25)), "84897468ff5e"),
         (Variant("a", corruption="fog", severity=3), "f8fa3313e8da"),
     ],
 )

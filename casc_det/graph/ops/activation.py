@@ -13,7 +13,7 @@ from casc_det.graph.ops.conv import Conv
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Activation(Elementwise):
-    """CQReLU with clip `lam` (see `casc_det.neurons.activation`); only in a Graph."""
+    """A quantised `function` with clip `lam`, CQReLU where it is ReLU (see `casc_det.neurons`); only in a Graph."""
 
     spiking = Spiking.CONVERSION
     takes_current = True
@@ -21,11 +21,12 @@ class Activation(Elementwise):
 
     lam: r.Positive = 1.0
     levels: r.Levels = 8
+    function: r.Function = "relu"
 
     def problem(self, place: Place, amplitudes: Sequence[torch.Tensor | None]) -> str | None:
         """It needs a convolution of its own."""
         if not isinstance(place.sources[0], Conv | BatchNorm):
-            return "CQReLU must follow a convolution; put a 1x1 convolution before it"
+            return "an activation must follow a convolution; put a 1x1 convolution before it"
         if len(place.siblings) > 1:
             return "its input current is also used without neurons; give each use a convolution of its own"
         return None

@@ -17,7 +17,7 @@ from casc_det.simulation.fast.network import Network
 from casc_det.simulation.fast.signals import Events, Rows, Signal, chosen_rows, move, nchw, nhwc, spread
 from casc_det.simulation.fast.temporal import Readouts, add_up, difference
 from casc_det.simulation.settings import SimulationSettings
-from casc_det.simulation.step import Extras, Step, count_sops, rate_scale
+from casc_det.simulation.step import Extras, Step, count_sops, largest, rate_scale
 
 SPARSE = 1 / 25  # spikes that pass fewer synapses than this share of a convolution are followed one by one
 
@@ -39,7 +39,7 @@ class Chunk:
         extras: Extras,
     ) -> None:
         self.network, self.graph, self.memory, self.times, self.extras = network, network.graph, memory, times, extras
-        self.plan, self.neuron = settings.plan(self.graph.levels), settings.neuron
+        self.plan, self.neuron = settings.plan(self.graph), settings.neuron
         self.running, self.images = running, running.nonzero().flatten()
         self.dtype, self.device = memory.pixels.dtype, memory.pixels.device
         self.size = (len(times), len(self.images))
@@ -48,6 +48,7 @@ class Chunk:
         self.layers = [node.name for node in self.graph.of_type(g.Neuron)]
         self.fired = torch.zeros(len(self.layers), 2, *self.size, dtype=torch.int64, device=self.device)
         self.sops = torch.zeros(len(network.spiking), *self.size, dtype=torch.float64, device=self.device)
+        self.peaks = torch.zeros_like(self.sops)
         self.spikes: dict[str, Signal] = {}
         self.before: dict[str, torch.Tensor] = {}  # counts (all images, N) before the chunk, where they are needed
         self.readouts = Readouts(network, self.plan, times, self.images)
@@ -78,7 +79,9 @@ class Chunk:
                 t,
                 self._all(silent[k], ~self.running),
                 self._all(self.fired[:, :, k]),
+                self._all(self.fired[:, :, k].sum(1)),
                 self._all(self.sops[:, k]),
+                self._all(self.peaks[:, k]),
                 partial(self.readouts.after, k),
                 states={},
                 spikes=self._recorded(k) if self.extras.record else None,
@@ -105,7 +108,8 @@ class Chunk:
 
     def _match(self, wanted: dict[str, torch.Tensor]) -> torch.Tensor:
         """`Step.match` of all steps, (layers, K, all images, 3)."""
-        scale = torch.tensor([rate_scale(t, self.graph.levels) for t in self.times], device=self.device)
+        rates = [rate_scale(self.plan.injected(t), self.graph.levels) for t in self.times]
+        scale = torch.tensor(rates, device=self.device)
         resting, result = (~self.running).nonzero().flatten(), []
         for name in self.layers:
             goal, start = nhwc(wanted[name]).flatten(1).to(torch.int16), self.memory.neurons[name].n
@@ -191,6 +195,7 @@ class Chunk:
             sops = count_sops(nchw(x.data), synapses.view(x.data.shape[1:3]))
         if node.name in self.network.spiking:
             self.sops[self.network.spiking[node.name]] = sops.view(self.size)
+            self.peaks[self.network.spiking[node.name]] = largest(nchw(x.floats(torch.float32))).view(self.size)
         return sops
 
     def _are_few(self, node: g.Conv, x: Signal, sops: torch.Tensor, steps: int) -> bool:

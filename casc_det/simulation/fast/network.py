@@ -32,7 +32,7 @@ class Network:
         convs = {node.name: node for node in graph.of_type(g.Conv)}
         self.convolutions = {name: SpikeConvolution(node, graph.integer) for name, node in convs.items()}
         steps = range(1, graph.levels + 1)
-        biases = {name: [graph.wake_bias(node, t).flatten() for t in steps] for name, node in convs.items()}
+        biases = {name: [graph.wake_bias(node, t - 1, t).flatten() for t in steps] for name, node in convs.items()}
         self.bias = {name: torch.stack(rows) for name, rows in biases.items()}
         self.tiles = {name: tile(table) for name, table in self.bias.items()}
         self.theta: dict[str, torch.Tensor] = {}
