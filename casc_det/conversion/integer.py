@@ -100,7 +100,7 @@ def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
     nodes: list[g.Node] = []
     for node in graph.nodes:
         if isinstance(node, g.Neuron):
-            node = _with_table(replace(node, levels=levels))
+            node = _with_table(replace(node, levels=levels), graph.dtype)
         if isinstance(node, g.Conv) and graph.integer:
             node = replace(node, bias=torch.round(node.bias.double() * levels / graph.levels).to(node.bias.dtype))
         nodes.append(node)
@@ -110,9 +110,9 @@ def with_levels(graph: g.SpikingGraph, levels: int) -> g.SpikingGraph:
     return result
 
 
-def _with_table(node: g.Neuron) -> g.Neuron:
+def _with_table(node: g.Neuron, dtype: torch.dtype) -> g.Neuron:
     """The neurons with the table of their function anew, as they have other levels or another unit now."""
-    return node if node.thresholds is None else node.with_table(len(node.thresholds), node.thresholds.dtype)
+    return node if node.thresholds is None else node.with_table(len(node.thresholds), dtype)
 
 
 def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
@@ -130,7 +130,7 @@ def to_real(graph: g.SpikingGraph) -> g.SpikingGraph:
                 weight = node.weight.double() / theta / node.per_weight(units[node.inputs[0]])
                 node = replace(node, weight=weight, bias=node.bias.double() / theta.flatten() / graph.levels)
             case g.Neuron():
-                node = _with_table(replace(node, theta=1.0))
+                node = _with_table(replace(node, theta=1.0), torch.float64)
             case g.Readout():
                 node = replace(node, scale=None)
             case _:

@@ -33,8 +33,11 @@ FORMAT, VERSION, KEY = "casc_det.spiking_graph", 4, "casc_det"  # 1 had no integ
 CHECKSUM = "casc_det_sha256"
 OTHERS = (".pt", ".pth", ".onnx")  # networks that are no spiking graphs
 LONGEST_HEADER = 2**25  # bytes of the safetensors header, which holds the JSON
-INTEGERS = {"weight": torch.int8} | dict.fromkeys(("bias", "theta", "thresholds", "counts"), torch.int32)
-INTEGER_KINDS = {key: "I8" if key == "weight" else "I32" for key in INTEGERS} | {"scale": "F32"}
+INTEGERS = {"weight": torch.int8, "scale": torch.float32}
+INTEGERS |= dict.fromkeys(("bias", "theta", "thresholds", "counts"), torch.int32)
+INTEGER_KINDS = {
+    key: {torch.int8: "I8", torch.int32: "I32", torch.float32: "F32"}[kind] for key, kind in INTEGERS.items()
+}
 ABSENT = {1: ("lam", "function"), 2: ("function",), 3: ("function",)}  # fields that files of a version lack
 FLOAT_KINDS = ("F16", "BF16", "F32", "F64")
 LATER = {"function": "relu", "thresholds": None, "counts": None}  # do not change the fingerprint of older graphs
