@@ -56,7 +56,8 @@ def to_integer(graph: g.SpikingGraph) -> g.SpikingGraph:
                 theta = _best_theta(weight, cap)
                 thetas[node.name] = theta
                 rounded = round_balanced(weight * theta.view(-1, 1, 1, 1))
-                node = replace(node, weight=rounded.float(), bias=torch.round(bias * theta).float())
+                rounded, bias = rounded + 0.0, torch.round(bias * theta) + 0.0  # no -0, which a file does not keep
+                node = replace(node, weight=rounded.float(), bias=bias.float())
             case g.Neuron():
                 theta = thetas[node.inputs[0]]
                 node = replace(node, theta=theta.view(-1, 1, 1).float()).with_table(len(theta), torch.float32)

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import casc_det
 import pytest
 import torch
 from conftest import small_graph, small_images
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+import casc_det
 from casc_det import graph as g
 from casc_det.conversion.integer import to_integer, to_real, with_levels
 from casc_det.conversion.spiking import convert_graph
