@@ -145,7 +145,7 @@ def live_yolo(name: str, levels: int = 4):
 
 @cache
 def _live_yolo(name: str, levels: int):
-    from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+    from casc_det.yolo.install import cq_sites, install_cq
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -155,8 +155,8 @@ def _live_yolo(name: str, levels: int):
                 torch.nn.init.uniform_(module.weight, 0.5, 1.5)
                 torch.nn.init.normal_(module.bias, 0, 0.3)
                 module.momentum = 1.0  # the running statistics are those of the one batch below
-        install_cqrelu(model, levels)
-        for lam in {id(site.lam): site.lam for site in cqrelu_sites(model)}.values():
+        install_cq(model, levels, "relu")
+        for lam in {id(site.lam): site.lam for site in cq_sites(model)}.values():
             lam.data.fill_(1.5 + torch.rand(()).item())
         images = torch.rand(2, 3, 64, 96, dtype=torch.float64)
         with torch.no_grad():
@@ -171,14 +171,26 @@ def float_yolo(name: str, classes: int = 5):
     return DetectionModel(f"{name}.yaml", nc=classes, verbose=False).eval()
 
 
+def live_float(name: str = "yolov8n"):
+    """(model, images): the network of `live_yolo` with SiLU in place of CQReLU, in float32."""
+    from casc_det.neurons.activation import CQ
+
+    model, images = live_yolo(name)
+    for parent in model.modules():
+        for key, child in parent._modules.items():
+            if isinstance(child, CQ):
+                setattr(parent, key, child.original)
+    return model.float(), images.float()
+
+
 def untrained(name: str, levels: int = 8):
     """(model, images): a float network of random weights with CQReLU, whose clips are fitted to these images."""
     from casc_det.yolo.calibrate import calibrate_clips
-    from casc_det.yolo.install import install_cqrelu
+    from casc_det.yolo.install import install_cq
 
     torch.manual_seed(0)
     model, images = float_yolo(name), torch.rand(4, 3, 96, 96)
-    install_cqrelu(model, levels)
+    install_cq(model, levels, "relu")
     calibrate_clips(model, [images])
     return model, images
 

@@ -35,7 +35,7 @@ from casc_det.simulation.twin import ann_forward
 from casc_det.training.trainer import CascTrainer
 from casc_det.yolo.convert import convert
 from casc_det.yolo.images import in_original, letterbox, read_image
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 from casc_det.yolo.progress import Progress
 
 BASE = {"levels": 16, "progressive": 0.4, "epochs": 3, "imgsz": 320, "batch": 16, "nbs": 16, "optimizer": "AdamW"}
@@ -86,7 +86,7 @@ class ReLUTrainer(CascTrainer):
 
     def _setup_train(self):
         super()._setup_train()
-        for site in cqrelu_sites(self.model):
+        for site in cq_sites(self.model):
             site.original = nn.ReLU()
 
 

@@ -26,7 +26,7 @@ from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.convert import convert
 from casc_det.yolo.images import letterbox
-from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+from casc_det.yolo.install import cq_sites, install_cq
 from casc_det.yolo.network import DetectionModel
 from casc_det.yolo.sources import Source
 
@@ -40,8 +40,8 @@ def random_network(name: str, levels: int, images: torch.Tensor) -> DetectionMod
             module.momentum = 1.0
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, 0, 0.3)
-    install_cqrelu(model, levels)
-    for site in cqrelu_sites(model):
+    install_cq(model, levels, "relu")
+    for site in cq_sites(model):
         torch.nn.init.uniform_(site.lam, 1.5, 2.5)
     model.train()
     model(images)

@@ -19,7 +19,7 @@ from casc_det.training.distill import mean_losses
 from casc_det.yolo.data import hold_out, list_images
 from casc_det.yolo.float_network import float_model
 from casc_det.yolo.images import letterbox, read_image
-from casc_det.yolo.install import install_cqrelu
+from casc_det.yolo.install import install_cq
 from casc_det.yolo.network import CQReLUModel
 from casc_det.yolo.weights import load_float
 
@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
     learned = learned[:: max(len(learned) // options["limit"], 1)]
     teacher = float_model(options["teacher"], options["model"], len(graph.names), "teacher")
     model = CQReLUModel(options["model"], nc=len(graph.names), verbose=False)
-    install_cqrelu(model, graph.levels)
+    install_cq(model, graph.levels, "relu")
     load_float(model, path, [as_input(file, size) for file in learned[:16]])
     model.eval()
     for name, files in (("learned", learned[: options["limit"]]), ("held out", others[: options["limit"]])):

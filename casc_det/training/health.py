@@ -12,7 +12,7 @@ from ultralytics.utils import LOGGER
 
 from casc_det.errors import TrainingError
 from casc_det.neurons.activation import MIN_CLIP
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 
 CLIP_RANGE = 16.0  # a clip stays within this factor of where it was when training began
 PATIENCE = 10  # steps in a row without finite gradients, after which there is no going on
@@ -24,7 +24,7 @@ class Health:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        clips = {site.lam: max(site.lam.item(), MIN_CLIP) for site in cqrelu_sites(model)}
+        clips = {site.lam: max(site.lam.item(), MIN_CLIP) for site in cq_sites(model)}
         self.ranges = {lam: (value / CLIP_RANGE, value * CLIP_RANGE) for lam, value in clips.items()}
         self.broken = 0
         self.history: list[dict[str, float]] = []

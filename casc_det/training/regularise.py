@@ -12,7 +12,7 @@ from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.bounds import units_of
 from casc_det.neurons.activation import CQReLU
 from casc_det.yolo.capture import capture
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 from casc_det.yolo.trace import modules_of, trace
 
 Criterion = Callable[[Any, dict], tuple[torch.Tensor, dict[str, torch.Tensor]]]  # (predictions, batch) -> loss, items
@@ -28,7 +28,7 @@ class SpikePenalty:
     def __init__(self, model: nn.Module, criterion: Criterion, strength: float) -> None:
         self.criterion, self.strength = criterion, strength
         self.counts: list[tuple[torch.Tensor, int]] = []
-        for site in cqrelu_sites(model):
+        for site in cq_sites(model):
             site.register_forward_hook(self._observe)
 
     def _observe(self, site: CQReLU, inputs: tuple, output: torch.Tensor) -> None:

@@ -34,7 +34,7 @@ from casc_det.yolo.architecture import check_description, read_architecture
 from casc_det.yolo.calibrate import calibrate_clips
 from casc_det.yolo.convertible import check_convertible
 from casc_det.yolo.guard import guarded
-from casc_det.yolo.install import cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.install import cq_sites, install_cq, set_alpha
 from casc_det.yolo.network import CQReLUModel
 from casc_det.yolo.weights import is_spiking, load_float
 
@@ -114,9 +114,9 @@ class CascTrainer(DataTrainer):
             cfg = read_architecture(cfg, self.args.trust)
         model = CQReLUModel(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=False)
         model = self.set_model_names_for_load(model)
-        self.start = "scratch" if weights is None else "cqrelu" if cqrelu_sites(weights) else "float"
+        self.start = "scratch" if weights is None else "cqrelu" if cq_sites(weights) else "float"
         if weights is not None and self.start == "cqrelu":  # resumed or fine-tuned: same sites, clips included
-            self.args.levels = self.args.levels or cqrelu_sites(weights)[0].levels
+            self.args.levels = self.args.levels or cq_sites(weights)[0].levels
             self.install(model)
         if weights is not None:
             model.load(weights, verbose=False)
@@ -127,7 +127,7 @@ class CascTrainer(DataTrainer):
         if self.args.progressive is None:
             self.args.progressive = 0.5 if self.start == "float" else 0.0
         self.args.levels = self.args.levels or DEFAULT_LEVELS
-        count = install_cqrelu(model, self.args.levels)
+        count = install_cq(model, self.args.levels, "relu")
         with override_configs(self.args, {"amp": self.asked_amp}):
             YAML.save(self.save_dir / "args.yaml", vars(self.args))
         check_convertible(model, self.args.model)
@@ -188,7 +188,7 @@ class CascTrainer(DataTrainer):
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """As Ultralytics, with a group of parameters more: the clips."""
-        sites = cqrelu_sites(unwrap_model(model))
+        sites = cq_sites(unwrap_model(model))
         clips = [site._parameters.pop("lam") for site in sites]  # a shared clip must not enter a group twice
         optimizer: torch.optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
         for site, lam in zip(sites, clips, strict=True):

@@ -17,7 +17,10 @@ from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import IterableSimpleNamespace
 
-OWN = ("casc_det.neurons.activation.CQReLU", "casc_det.yolo.network.CQReLUModel")
+OWN = (
+    *("casc_det.neurons.activation.CQ", "casc_det.neurons.activation.CQReLU"),
+    "casc_det.yolo.network.CQReLUModel",
+)
 MOVED = {"casc_det.activation": "casc_det.neurons.activation", "casc_det.yolo.train": "casc_det.yolo.network"}
 LAYERS = ("torch.nn.modules", "ultralytics.nn.modules", "ultralytics.nn.tasks")  # their nn.Module classes
 LOSSES = ("ultralytics.utils.loss", "ultralytics.utils.tal")  # some checkpoints hold the criterion

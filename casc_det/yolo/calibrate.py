@@ -1,16 +1,40 @@
-"""The first clips of a CQReLU network: fitted to what its sites get, of images."""
+"""Clips of a CQ network, fitted to what its sites get of images; no labels are needed.
 
-from collections.abc import Iterable
+A clip is the one with the least squared difference between CQ and the function that it quantises, over values z that
+its site gets; sites that share it are fitted together. `calibrate_clips` does just that, where a training begins.
+`calibrate`, for conversion without a training, weights each difference by what it does to the readout: by the square
+of the gradient of random projections of the readout (a diagonal of the Fisher information, as in AdaRound's and
+BRECQ's objectives, Li et al., arXiv 2102.05426). Class scores count by the slope p (1 - p) of their probability, boxes
+by the best one of their place.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from casc_det.errors import TrainingError
-from casc_det.neurons.activation import CQReLU, cqrelu_counts
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.neurons.activation import CQ, quantised
+from casc_det.yolo.install import cq_sites
+from casc_det.yolo.network import raw_outputs
 
 SAMPLE = 20_000  # values of a site in a batch that its clip is fitted to
 CLIPS = torch.logspace(0, -2, 81)  # shares of the largest value that are tried
+BOX_WEIGHT = 0.25  # of box distributions, in those of class scores
+PROJECTIONS = 2  # of each readout
+
+
+class Sample(NamedTuple):
+    """Values z that a site gets, (N,), and the weight of each, or None where all weigh the same."""
+
+    z: torch.Tensor
+    weight: torch.Tensor | None = None
+
+
+Samples = dict[CQ, list[Sample]]
 
 
 def untrained_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
@@ -26,46 +50,103 @@ def _any(statistics: torch.Tensor | None, least: float = 0) -> bool:
 
 @torch.no_grad()
 def calibrate_clips(model: nn.Module, batches: Iterable[torch.Tensor]) -> None:
-    """Initialise every clip `lam` from data: the one with which CQReLU is nearest to ReLU on the site's inputs.
+    """Initialise every clip from data: the one with which CQ is nearest to its function on the site's inputs.
 
     BatchNorm layers that were never trained normalise by the statistics of each batch, as they will in training, and
     keep their mean over the batches: with mean 0 and variance 1 the activations of a network with random weights fade
     away layer by layer, and so would the clips.
 
     Args:
-        model: has CQReLU; sites that still know their old activation pass that on, others pass the ReLU.
+        model: has CQ; sites that still know their old activation pass that on, others pass their function.
         batches: an iterable of images (B, 3, H, W), 0..1.
 
     Raises:
         TrainingError: a site gets values that are not finite.
     """
-    seen: dict[nn.Parameter, list[torch.Tensor]] = {}
+    samples: Samples = {}
 
-    def observe(module: CQReLU, inputs: tuple[torch.Tensor, ...]) -> None:
-        seen.setdefault(module.lam, []).append(_sample(inputs[0].detach().float().flatten()))
+    def observe(site: CQ, z: torch.Tensor) -> torch.Tensor:
+        samples.setdefault(site, []).append(Sample(_sample(z.detach().float().flatten())))
+        return site.unquantised(z)
 
-    def pass_on(module: CQReLU, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        return module.original(inputs[0]) if module.original is not None else inputs[0].relu()
-
-    sites, fresh = cqrelu_sites(model), untrained_norms(model)
-    hooks = [s.register_forward_pre_hook(observe) for s in sites] + [s.register_forward_hook(pass_on) for s in sites]
+    fresh = untrained_norms(model)
     was_training, momenta = model.training, [norm.momentum for norm in fresh]
     model.eval()
     for norm in fresh:
         norm.train()
         norm.momentum = None  # a plain mean over the batches
     try:
-        for batch in batches:
-            model(batch)
+        with observed(model, observe):
+            for batch in batches:
+                model(batch)
     finally:
-        for hook in hooks:
-            hook.remove()
         for norm, momentum in zip(fresh, momenta, strict=True):
             norm.momentum = momentum
         model.train(was_training)
-    levels = {site.lam: site.levels for site in sites}
-    for lam, parts in seen.items():  # sites that share a clip are fitted together
-        lam.fill_(best_clip(torch.cat(parts), levels[lam]))
+    _fit(samples)
+
+
+def calibrate(model: nn.Module, images: Sequence[torch.Tensor], seed: int = 0) -> Iterator[int]:
+    """Fit every clip so that the readout stays what it is; yields the number of images seen after each.
+
+    Args:
+        model: in eval mode, its CQ know their old activations.
+        images: (1, 3, H, W) each, 0..1. seed: of the projections.
+
+    Raises:
+        TrainingError: a site gets values that are not finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    samples: Samples = {site: [] for site in cq_sites(model)}
+    for done, image in enumerate(images, 1):
+        for site, sample in _sensitive(model, image, generator).items():
+            samples[site].append(sample)
+        yield done
+    with torch.no_grad():
+        _fit(samples)
+
+
+@torch.enable_grad()
+def _sensitive(model: nn.Module, image: torch.Tensor, generator: torch.Generator) -> dict[CQ, Sample]:
+    """What each site of the float network gets of an image, and how much the readout depends on what it gives."""
+    values: dict[CQ, torch.Tensor] = {}
+    outputs: dict[CQ, torch.Tensor] = {}
+
+    def observe(site: CQ, z: torch.Tensor) -> torch.Tensor:
+        values[site] = _sample(z.detach().flatten())
+        outputs[site] = a = site.unquantised(z).requires_grad_()
+        return a
+
+    with observed(model, observe):
+        raw = raw_outputs(model(image))
+    squares = {site: torch.zeros_like(a) for site, a in outputs.items()}
+    for _ in range(PROJECTIONS):
+        gradients = torch.autograd.grad(_projection(raw, generator), list(outputs.values()), retain_graph=True)
+        for site, gradient in zip(outputs, gradients, strict=True):
+            squares[site] += gradient.square()
+    return {site: Sample(values[site], _sample(square.flatten())) for site, square in squares.items()}
+
+
+def _projection(raw: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+    """A random sum of the readout; the square of its gradient is in the mean the sum of those of all its parts."""
+    scores, boxes = raw["scores"], raw["boxes"]
+    p = scores.detach().sigmoid()
+    signs = [torch.randn(x.shape, generator=generator).to(x) for x in (scores, boxes)]
+    weights = (p * (1 - p)).sqrt(), BOX_WEIGHT * p.amax(1, keepdim=True).sqrt()
+    return (signs[0] * weights[0] * scores).sum() + (signs[1] * weights[1] * boxes).sum()
+
+
+@contextmanager
+def observed(model: nn.Module, observe: Callable[[CQ, torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Every site gives what `observe` gives of it and of its input, which it may write to."""
+    sites = cq_sites(model)
+    for site in sites:
+        vars(site)["forward"] = partial(observe, site)
+    try:
+        yield
+    finally:
+        for site in sites:
+            del vars(site)["forward"]
 
 
 def _sample(z: torch.Tensor) -> torch.Tensor:
@@ -81,16 +162,29 @@ def _sample(z: torch.Tensor) -> torch.Tensor:
     return z[:: -(-z.numel() // SAMPLE)].clone()
 
 
-def best_clip(z: torch.Tensor, levels: int) -> float:
-    """The clip with the smallest squared difference between CQReLU and ReLU of the values `z`, (N,).
+def _fit(samples: Samples) -> None:
+    """Give all sites their best clips; sites that share one are fitted together."""
+    groups: dict[nn.Parameter, list[CQ]] = {}
+    for site in samples:
+        groups.setdefault(site.learned, []).append(site)
+    for sites in groups.values():
+        parts = [sample for site in sites for sample in samples[site]]
+        values = torch.cat([site.plain(sample.z) for site in sites for sample in samples[site]])
+        weights = [sample.weight for sample in parts if sample.weight is not None]
+        largest = max(float(sample.z.abs().max()) for sample in parts)
+        clip = best_clip(values, sites[0].levels, torch.cat(weights) if weights else None)
+        sites[0].set_clip(clip or largest or 1.0)
 
-    Where no value is positive, the largest magnitude; 1 where all are zero.
+
+def best_clip(f: torch.Tensor, levels: int, weight: torch.Tensor | None = None) -> float:
+    """The clip with the least squared difference between values `f` of a function and their CQ, (N,); 0 of zeros only.
+
+    weight: of each difference; None: all weigh the same.
     """
-    positive = z[z > 0]
-    if not len(positive):
-        return float(z.abs().max()) or 1.0
-    clips = float(positive.max()) * CLIPS
-    errors = [
-        float((cqrelu_counts(positive, clip, levels).mul_(clip / levels) - positive).square().sum()) for clip in clips
-    ]
+    weight = torch.ones_like(f) if weight is None else weight
+    f, weight = f[f != 0], weight[f != 0]
+    if not len(f):
+        return 0.0
+    clips = float(f.abs().max()) * CLIPS
+    errors = [float((quantised(f, clip / levels, levels) - f).square().mul_(weight).sum()) for clip in clips]
     return float(clips[errors.index(min(errors))])

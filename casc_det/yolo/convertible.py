@@ -8,7 +8,7 @@ from casc_det.conversion.audit import REFUSED, AuditRow, audit
 from casc_det.conversion.integer import integer_problem
 from casc_det.errors import ConversionError
 from casc_det.yolo.capture import capture
-from casc_det.yolo.install import cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.install import cq_sites, install_cq, set_alpha
 from casc_det.yolo.trace import trace
 
 
@@ -19,8 +19,8 @@ def check_convertible(model: DetectionModel, name: str) -> None:
         model: with or without CQReLU, left unchanged. name: for the message.
     """
     trial = copy.deepcopy(model)
-    if not cqrelu_sites(trial):
-        install_cqrelu(trial, 1)
+    if not cq_sites(trial):
+        install_cq(trial, 1, "relu")
     set_alpha(trial, 1.0)
     graph = capture(trial)
     refused = [row for row in audit(graph) if row.status == REFUSED]

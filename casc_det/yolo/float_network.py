@@ -47,15 +47,19 @@ class FloatNetwork:
     @torch.no_grad()
     def readout(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Output maps `boxes{i}` (B, 4*reg_max, H, W), `scores{i}` (B, classes, H, W) of images (B, 3, H, W)."""
-        raw = raw_outputs(self.model(images), one2one=self.head.end2end)
-        start, maps = 0, {}
-        for level, stride in enumerate(self.strides):
-            size = (images.shape[2] // stride, images.shape[3] // stride)
-            stop = start + size[0] * size[1]
-            for key in ("boxes", "scores"):
-                maps[f"{key}{level}"] = raw[key][:, :, start:stop].unflatten(2, size)
-            start = stop
-        return maps
+        return maps_of(raw_outputs(self.model(images), one2one=self.head.end2end), images, self.strides)
+
+
+def maps_of(raw: dict[str, torch.Tensor], images: torch.Tensor, strides: list[int]) -> dict[str, torch.Tensor]:
+    """What `raw_outputs` gives for images (B, 3, H, W) as the output maps of `FloatNetwork.readout`."""
+    start, maps = 0, {}
+    for level, stride in enumerate(strides):
+        size = (images.shape[2] // stride, images.shape[3] // stride)
+        stop = start + size[0] * size[1]
+        for key in ("boxes", "scores"):
+            maps[f"{key}{level}"] = raw[key][:, :, start:stop].unflatten(2, size)
+        start = stop
+    return maps
 
 
 def float_model(

@@ -1,4 +1,4 @@
-"""Rules of capture: one table for modules of torch.nn and CQReLU, one for functions; a new op is one entry.
+"""Rules of capture: one table for modules of torch.nn and CQ, one for functions; a new op is one entry.
 
 A rule makes the graph node of one call site, or refuses it and says what to do instead.
 """
@@ -13,7 +13,8 @@ from torch import fx, nn
 
 from casc_det import graph as g
 from casc_det.errors import ConversionError
-from casc_det.neurons.activation import MIN_CLIP, CQReLU
+from casc_det.neurons.activation import CQ, MIN_CLIP
+from casc_det.yolo.install import REPLACED
 
 DIVERGED = "its training has diverged: convert an earlier checkpoint, or train again with a smaller lr0"
 REPLACE = "replace it, or use yolov3-tiny, yolov5n or yolov8n"
@@ -78,16 +79,16 @@ def _batch_norm(call: Call, module: nn.BatchNorm2d) -> g.Node:
     return g.BatchNorm(call.name, call.sources, scale, shift)
 
 
-def _cqrelu(call: Call, module: CQReLU) -> g.Node:
+def _cq(call: Call, module: CQ) -> g.Node:
     if module.alpha < 1:
         remedy = "it is still mixed with another activation; set alpha to 1"
-        raise Refused(f"CQReLU with alpha={module.alpha:.3g}", remedy)
-    call.check_finite(clip=module.lam.detach())
-    if (clip := float(module.lam.detach())) <= 0:
+        raise Refused(f"{type(module).__name__} with alpha={module.alpha:.3g}", remedy)
+    call.check_finite(clip=module.clip.detach())
+    if (clip := float(module.clip.detach())) <= 0:
         raise ConversionError(
             f"model: layer '{call.node.target}' has the clip lam={clip:.4g}, expected a number above 0; {DIVERGED}"
         )
-    return g.Activation(call.name, call.sources, max(clip, MIN_CLIP), module.levels)
+    return g.Activation(call.name, call.sources, max(clip, MIN_CLIP), module.levels, module.function)
 
 
 def _max_pool(call: Call, module: nn.MaxPool2d) -> g.Node:
@@ -122,7 +123,7 @@ def _pointwise(function: str) -> Callable[..., g.Node]:
 
 
 def _refuse_activation(call: Call, module: nn.Module) -> NoReturn:
-    remedy = "train with CQReLU first: casc-det train model=... weights=... teacher=..."
+    remedy = "give it CQ activations: casc-det convert ... data=images/ levels=32, or train it first: casc-det train"
     raise Refused(f"activation {type(module).__name__}", remedy)
 
 
@@ -133,7 +134,7 @@ def _refuse_module(call: Call, module: nn.Module) -> NoReturn:
 MODULES: dict[type[nn.Module], Callable[[Call, Any], g.Node]] = {  # also for what inherits from a type
     nn.Conv2d: _conv,
     nn.BatchNorm2d: _batch_norm,
-    CQReLU: _cqrelu,
+    CQ: _cq,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
     nn.Upsample: _upsample,
@@ -145,8 +146,7 @@ MODULES: dict[type[nn.Module], Callable[[Call, Any], g.Node]] = {  # also for wh
     nn.Hardsigmoid: _pointwise("hardsigmoid"),
     nn.Module: _refuse_module,
 }
-ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardswish, nn.GELU, nn.Mish)
-MODULES |= dict.fromkeys(ACTIVATIONS, _refuse_activation)
+MODULES |= dict.fromkeys(REPLACED, _refuse_activation)
 
 # functions ------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Trace an Ultralytics network with torch.fx, from the image to what its head reads out.
 
 Box decoding is no part of the network, it is `casc_det.heads`. Leaves of the trace are the modules of torch.nn and
-CQReLU; whatever Ultralytics builds of them is looked into.
+CQ; whatever Ultralytics builds of them is looked into.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from ultralytics.nn.modules import Detect, v10Detect
 from ultralytics.nn.tasks import BaseModel
 
 from casc_det.errors import ConversionError
-from casc_det.neurons.activation import CQReLU
+from casc_det.neurons.activation import CQ
 from casc_det.yolo.network import layers_of, strides_of
 
 Readouts = list[tuple[str, int, torch.Tensor]]  # kind, level and map of each readout, see `casc_det.graph.Readout`
@@ -83,7 +83,7 @@ class _Tracer(fx.Tracer):
     """`chunk` and `split` unpack into getitem proxies."""
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return isinstance(module, CQReLU) or super().is_leaf_module(module, qualified_name)
+        return isinstance(module, CQ) or super().is_leaf_module(module, qualified_name)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> Any:
         proxy: Any = super().create_proxy(kind, target, args, kwargs, *rest, **more)

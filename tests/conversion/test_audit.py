@@ -104,7 +104,7 @@ def test_network_without_cqrelu_is_refused():
 
 
 def test_silu_model_is_refused_with_the_remedy():
-    with pytest.raises(AuditError, match="activation SiLU.*train with CQReLU first: casc-det train") as caught:
+    with pytest.raises(AuditError, match="activation SiLU.*convert ... data=images/ levels=32, or train") as caught:
         convert_graph(capture(float_yolo("yolov8n")))
     refused = [row for row in caught.value.audit if row.status == REFUSED]
     assert len(refused) == 57 and {row.op for row in refused} == {"activation SiLU"}

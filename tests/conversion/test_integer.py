@@ -20,7 +20,7 @@ from casc_det.graph.file import load_graph, save_graph
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
 from casc_det.yolo.convert import convert
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 
 EXACT_OPS = [op for op in OPS if op != "sigmoid"]
 integer_graphs = st.builds(
@@ -149,7 +149,7 @@ def test_way_back_gives_a_real_graph_with_the_rounded_weights():
 def test_another_q_is_what_conversion_with_it_gives(levels):
     model, images = live_yolo("yolov8n")
     real = convert(model, precision="float").graph
-    for site in cqrelu_sites(model):
+    for site in cq_sites(model):
         site.levels = levels
     expected, found = convert(model, precision="float").graph, with_levels(real, levels)
     assert found.levels == levels != real.levels and with_levels(real, real.levels) is real

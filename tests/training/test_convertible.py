@@ -14,7 +14,7 @@ from casc_det.training.convertible import check_architecture
 from casc_det.training.run import train
 from casc_det.yolo.convert import convert
 from casc_det.yolo.convertible import check_convertible
-from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+from casc_det.yolo.install import cq_sites, install_cq
 
 
 class Hidden(torch.nn.Module):
@@ -38,7 +38,7 @@ def test_activations_that_are_called_as_functions_are_never_lost(function):
     model = deepcopy(float_yolo("yolov8n"))
     model.model[3].act = Hidden(function)
     with pytest.raises(ConversionError, match="function|no op on integers"):
-        install_cqrelu(model, 4)
+        install_cq(model, 4, "relu")
         convert(model, 64)
 
 
@@ -56,8 +56,8 @@ def test_what_the_check_refuses_is_what_conversion_refuses():
     ghost = float_yolo("yolov8n-ghost")
     with pytest.raises(ConversionError, match="could not be converted"):
         check_convertible(ghost, "yolov8n-ghost.yaml")
-    assert not cqrelu_sites(ghost)  # it is left as it is
-    install_cqrelu(ghost, 4)
+    assert not cq_sites(ghost)  # it is left as it is
+    install_cq(ghost, 4, "relu")
     real = convert(ghost, 64, "float").graph
     assert integer_problem(real) is not None
     with pytest.raises(ConversionError, match="drives Slice, .*use precision=float"):

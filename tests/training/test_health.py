@@ -9,7 +9,7 @@ from conftest import untrained
 from casc_det.errors import TrainingError
 from casc_det.training import health
 from casc_det.training.health import Health
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_gradients_that_are_not_finite_are_dropped_then_end_the_training(told, v
 
 def test_clips_stay_in_range(told):
     model, _ = untrained("yolov3-tiny")
-    first, second = (site.lam for site in cqrelu_sites(model)[:2])
+    first, second = (site.lam for site in cq_sites(model)[:2])
     start = first.item(), second.item()
     watch = Health(model)
     first.data.fill_(-3.0)

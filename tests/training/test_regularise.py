@@ -6,7 +6,7 @@ from conftest import live_yolo
 from casc_det import convert
 from casc_det import graph as g
 from casc_det.training.regularise import FakeInt8, SpikePenalty
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 from casc_det.yolo.trace import modules_of, trace
 
 
@@ -47,7 +47,7 @@ def test_gradient_of_rounded_weights_reaches_the_parameters():
 def test_spike_penalty_is_the_mean_count_and_pushes_it_down():
     model = live_yolo("yolov8n")[0].float().train()
     outputs = []
-    for site in cqrelu_sites(model):
+    for site in cq_sites(model):
         site.register_forward_hook(
             lambda site, _, out: outputs.append((out * site.levels / site.lam).detach().flatten())
         )

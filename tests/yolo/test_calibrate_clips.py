@@ -8,7 +8,7 @@ from torch import nn
 from casc_det.errors import TrainingError
 from casc_det.neurons.activation import cqrelu
 from casc_det.yolo.calibrate import best_clip, calibrate_clips
-from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+from casc_det.yolo.install import cq_sites, install_cq
 
 
 def test_calibration_fits_each_clip_to_the_inputs_of_its_sites():
@@ -22,7 +22,7 @@ def test_calibration_fits_each_clip_to_the_inputs_of_its_sites():
         conv.bn.register_forward_hook(lambda m, i, z: seen.update({m: z.detach().flatten()}))
     with torch.no_grad():
         model(images)
-    install_cqrelu(model, 8)
+    install_cq(model, 8, "relu")
     calibrate_clips(model, [images])
     error = lambda z, clip: (cqrelu(z, torch.tensor(clip), 8) - z.relu()).square().sum().item()
     for conv in convs:
@@ -34,7 +34,7 @@ def test_calibration_fits_each_clip_to_the_inputs_of_its_sites():
 @pytest.mark.parametrize("name", ["yolov3-tiny", "yolov5n", "yolov8n"])
 def test_clips_of_an_untrained_network_fit_its_normalised_activations(name):
     model, _ = untrained(name)
-    clips = [site.lam.item() for site in cqrelu_sites(model)]
+    clips = [site.lam.item() for site in cq_sites(model)]
     normal = 2.7  # about what fits the positive values of a standard normal distribution with 8 levels
     assert all(normal / 3 < clip < normal * 3 for clip in clips), clips
     assert not model.training and all(m.momentum == 0.03 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
@@ -47,7 +47,7 @@ def test_gradients_of_an_untrained_network_are_finite_and_reach_every_layer():
     for name, parameter in model.named_parameters():
         if "dfl" not in name:
             assert parameter.grad.isfinite().all() and parameter.grad.any(), name
-    clips = {id(site.lam): site.lam.grad.abs() for site in cqrelu_sites(model)}
+    clips = {id(site.lam): site.lam.grad.abs() for site in cq_sites(model)}
     convs = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d) and m.weight.requires_grad]
     weights = torch.nn.utils.get_total_norm([weight.grad for weight in convs])
     assert max(clips.values()) < weights  # clips do not eat up the norm by which gradients are clipped
@@ -59,14 +59,14 @@ def test_calibration_keeps_the_statistics_of_a_trained_network():
     for norm in norms:
         norm.running_mean.uniform_(-0.1, 0.1)
     before = [norm.running_mean.clone() for norm in norms]
-    install_cqrelu(model, 4)
+    install_cq(model, 4, "relu")
     calibrate_clips(model, [images])
     assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, before, strict=True))
 
 
 def test_a_site_without_positive_input_gets_a_clip_of_its_inputs_size():
     model, images = float_yolo("yolov8n"), torch.rand(2, 3, 64, 64)
-    install_cqrelu(model, 4)
+    install_cq(model, 4, "relu")
     norm, site = model.model[0].bn, model.model[0].act
     nn.init.constant_(norm.bias, -50)
     calibrate_clips(model, [images])
@@ -83,12 +83,12 @@ def test_best_clip_beats_every_percentile(levels):
     z = torch.randn(20_000).mul(1.5).exp() - 1  # a long tail, as the values of natural images have
     error = lambda clip: (cqrelu(z, torch.tensor(clip), levels) - z.relu()).square().sum().item()
     percentiles = z[z > 0].quantile(torch.tensor([0.5, 0.9, 0.99, 0.999, 1.0])).tolist()
-    assert error(best_clip(z, levels)) <= 1.01 * min(map(error, percentiles))
+    assert error(best_clip(z.relu(), levels)) <= 1.01 * min(map(error, percentiles))
 
 
 def test_calibration_refuses_values_that_are_not_finite():
     model = float_yolo("yolov8n")
-    install_cqrelu(model, 4)
+    install_cq(model, 4, "relu")
     nn.init.constant_(model.model[0].conv.weight, float("nan"))
     with pytest.raises(TrainingError, match="weights: .* not finite"):
         calibrate_clips(model, [torch.rand(1, 3, 64, 64)])

@@ -9,7 +9,7 @@ from casc_det import graph as g
 from casc_det.conversion.audit import REFUSED, audit
 from casc_det.errors import ConversionError
 from casc_det.yolo.capture import capture
-from casc_det.yolo.install import cqrelu_sites, install_cqrelu
+from casc_det.yolo.install import cq_sites, install_cq
 
 
 def state(model) -> dict[str, torch.Tensor]:
@@ -49,7 +49,7 @@ def test_captured_graph_describes_the_detector(yolo):
     ]
     convs = [m for part in (model.model[:-1], head.cv2, head.cv3) for m in part.modules() if isinstance(m, nn.Conv2d)]
     assert len(graph.of_type(g.Conv)) == len(convs)
-    assert len(graph.of_type(g.BatchNorm)) == len(graph.of_type(g.Activation)) == len(cqrelu_sites(model))
+    assert len(graph.of_type(g.BatchNorm)) == len(graph.of_type(g.Activation)) == len(cq_sites(model))
 
 
 def test_sppf_max_pool_becomes_three_nodes():
@@ -82,8 +82,8 @@ def test_other_task_is_refused_before_anything_is_replaced(kind, name, head):
     with pytest.raises(ConversionError, match=f"detection model whose head is Detect, got {head}; "):
         capture(model)
     with pytest.raises(ConversionError, match="head is Detect"):
-        install_cqrelu(model, 4)
-    assert not cqrelu_sites(model)
+        install_cq(model, 4, "relu")
+    assert not cq_sites(model)
 
 
 def test_data_dependent_control_flow_is_refused_in_one_line():

@@ -7,7 +7,7 @@ from conftest import live_yolo
 
 from casc_det.errors import ConversionError
 from casc_det.yolo.convert import convert
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 
 NAN, INF = math.nan, math.inf
 
@@ -18,10 +18,10 @@ SPOILED = {  # what is put where; layer 2.cv1 is one with BatchNorm
     "NaN variance": (lambda m: m.model[2].cv1.bn.running_var, NAN, "'model.2.cv1.bn' has values of statistics"),
     "negative variance": (lambda m: m.model[2].cv1.bn.running_var, -1.0, "'model.2.cv1.bn' has values of statistics"),
     "infinite mean": (lambda m: m.model[2].cv1.bn.running_mean, INF, "'model.2.cv1.bn' has values of shift"),
-    "NaN clip": (lambda m: cqrelu_sites(m)[3].lam.data, NAN, "has values of clip"),
-    "infinite clip": (lambda m: cqrelu_sites(m)[3].lam.data, INF, "has values of clip"),
-    "clip 0": (lambda m: cqrelu_sites(m)[3].lam.data, 0.0, "has the clip lam=0,"),
-    "negative clip": (lambda m: cqrelu_sites(m)[3].lam.data, -0.5, "has the clip lam=-0.5"),
+    "NaN clip": (lambda m: cq_sites(m)[3].lam.data, NAN, "has values of clip"),
+    "infinite clip": (lambda m: cq_sites(m)[3].lam.data, INF, "has values of clip"),
+    "clip 0": (lambda m: cq_sites(m)[3].lam.data, 0.0, "has the clip lam=0,"),
+    "negative clip": (lambda m: cq_sites(m)[3].lam.data, -0.5, "has the clip lam=-0.5"),
 }
 
 

@@ -13,7 +13,7 @@ from casc_det.conversion.spiking import convert_graph
 from casc_det.errors import ConversionError
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 from casc_det.yolo.rules import MODULES
 from casc_det.yolo.trace import HEADS
 
@@ -82,7 +82,7 @@ def test_padding_that_is_not_zero_is_listed():
 
 def test_mixed_activation_is_refused():
     model = live_yolo("yolov3-tiny")[0]
-    cqrelu_sites(model)[3].alpha = 0.5
+    cq_sites(model)[3].alpha = 0.5
     refused = [row for row in audit(capture(model)) if row.status == REFUSED]
     assert [row.op for row in refused] == ["CQReLU with alpha=0.5"] and "alpha" in refused[0].note
 

@@ -11,7 +11,7 @@ from conftest import live_yolo
 from casc_det import convert
 from casc_det.neurons.activation import CQReLU
 from casc_det.yolo.checkpoint import read_checkpoint
-from casc_det.yolo.install import cqrelu_sites
+from casc_det.yolo.install import cq_sites
 from casc_det.yolo.network import CQReLUModel
 from casc_det.yolo.pickles import named
 
@@ -38,7 +38,7 @@ def former(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("trust", [False, True])
 def test_former_names_are_our_classes(former, trust):
     found, (model, images) = read_checkpoint(former, trust), live_yolo("yolov8n")
-    assert type(found) is CQReLUModel and {type(site) for site in cqrelu_sites(found)} == {CQReLU}
+    assert type(found) is CQReLUModel and {type(site) for site in cq_sites(found)} == {CQReLU}
     assert torch.equal(found(images.float())[0], model.float()(images.float())[0])
     assert not set(FORMER.values()) & sys.modules.keys()  # nothing stays of the former modules
 

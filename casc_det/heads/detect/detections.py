@@ -80,6 +80,17 @@ class Detections:
         return len(self) > 0 and float(self.scores.min()) >= score
 
 
+def common(first: Detections, second: Detections, iou: float) -> int:
+    """How many boxes both show: pairs of one class that overlap by at least `iou`, each box in one pair at most."""
+    overlap = overlaps(first.boxes, second.boxes) * (first.labels[:, None] == second.labels)
+    pairs = 0
+    while overlap.max(initial=0.0) >= iou:
+        one, other = np.unravel_index(overlap.argmax(), overlap.shape)
+        overlap[one], overlap[:, other] = 0, 0
+        pairs += 1
+    return pairs
+
+
 def difference(first: Detections, second: Detections) -> tuple[float, float] | None:
     """The largest absolute difference of corners (pixels) and of scores, None where number or classes differ."""
     if not np.array_equal(first.labels, second.labels):

@@ -9,7 +9,7 @@ from casc_det import graph as g
 from casc_det.errors import ArgumentError, ConversionError
 from casc_det.neurons.activation import CQReLU
 from casc_det.yolo.capture import capture
-from casc_det.yolo.install import cqrelu_sites, install_cqrelu, set_alpha
+from casc_det.yolo.install import cq_sites, install_cq, set_alpha
 
 SITES = {"yolov3-tiny": (19, 19), "yolov5n": (69, 62), "yolov8n": (57, 51)}  # activations, clips
 
@@ -35,7 +35,7 @@ def added_clips(graph: g.Graph) -> list[set[str]]:
 def test_every_site_gets_a_module_of_its_own(name):
     model, _ = live_yolo(name)
     activations, clips = SITES[name]
-    sites = cqrelu_sites(model)
+    sites = cq_sites(model)
     owners = [child for parent in model.modules() for child in parent.children() if isinstance(child, CQReLU)]
     assert len(sites) == len(owners) == len({id(site) for site in owners}) == activations
     assert len({id(site.lam) for site in sites}) == clips
@@ -47,7 +47,7 @@ def test_every_site_gets_a_module_of_its_own(name):
 def test_clips_are_shared_where_activations_are_added_and_nowhere_else(name):
     model = live_yolo(name)[0]
     owners = {}
-    for number, site in enumerate(cqrelu_sites(model)):
+    for number, site in enumerate(cq_sites(model)):
         owners.setdefault(id(site.lam), (site.lam, number))
     for lam, number in owners.values():
         lam.data.fill_(1.0 + number)  # a clip's value tells which clip it is
@@ -63,7 +63,7 @@ def test_clips_are_shared_where_activations_are_added_and_nowhere_else(name):
 
 
 def test_install_returns_the_number_of_sites():
-    assert install_cqrelu(float_yolo("yolov3-tiny"), 8) == 19
+    assert install_cq(float_yolo("yolov3-tiny"), 8, "relu") == 19
 
 
 def test_install_keeps_the_weights_and_the_old_activation():
@@ -71,7 +71,7 @@ def test_install_keeps_the_weights_and_the_old_activation():
     before, images = state(model), torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         expected = model(images)[0]
-        install_cqrelu(model, 8)
+        install_cq(model, 8, "relu")
         assert not torch.equal(model(images)[0], expected)
         set_alpha(model, 0)
         assert torch.equal(model(images)[0], expected)
@@ -82,11 +82,11 @@ def test_install_keeps_the_weights_and_the_old_activation():
 
 def test_install_refuses_a_model_that_has_cqrelu_and_leaves_it_alone():
     model = float_yolo("yolov3-tiny")
-    install_cqrelu(model, 8)
-    sites = cqrelu_sites(model)
-    with pytest.raises(ConversionError, match="has CQReLU activations already; nothing was replaced"):
-        install_cqrelu(model, 4)
-    assert all(a is b for a, b in zip(cqrelu_sites(model), sites, strict=True))
+    install_cq(model, 8, "relu")
+    sites = cq_sites(model)
+    with pytest.raises(ConversionError, match="has CQ activations already; nothing was replaced"):
+        install_cq(model, 4, "relu")
+    assert all(a is b for a, b in zip(cq_sites(model), sites, strict=True))
 
 
 def test_install_refuses_a_model_without_activations():
@@ -94,15 +94,15 @@ def test_install_refuses_a_model_without_activations():
     for module in model.modules():
         if hasattr(module, "act"):
             module.act = nn.Identity()
-    with pytest.raises(ConversionError, match="no SiLU, ReLU or LeakyReLU was found"):
-        install_cqrelu(model, 8)
+    with pytest.raises(ConversionError, match="no activation was found to replace"):
+        install_cq(model, 8, "relu")
 
 
 def test_install_refuses_levels_before_it_replaces_anything():
     model = float_yolo("yolov3-tiny")
     with pytest.raises(ArgumentError, match="^levels: "):
-        install_cqrelu(model, 0)
-    assert not cqrelu_sites(model)
+        install_cq(model, 0, "relu")
+    assert not cq_sites(model)
 
 
 class Sums(nn.Module):
@@ -124,7 +124,7 @@ def test_additions_that_have_an_activation_in_common_share_one_clip():
     model, sums = float_yolo("yolov3-tiny"), Sums()
     model.model[0] = nn.Sequential(model.model[0], sums)
     model.model[0].f, model.model[0].i = -1, 0
-    assert install_cqrelu(model, 4) == 19 + 5
+    assert install_cq(model, 4, "relu") == 19 + 5
     clips = [id(layer.act.lam) for layer in (sums.a, sums.b, sums.c, sums.d, sums.e)]
     assert clips[0] == clips[1] == clips[2] and len(set(clips)) == 3
-    assert len({id(site.lam) for site in cqrelu_sites(model)}) == 19 + 3
+    assert len({id(site.lam) for site in cq_sites(model)}) == 19 + 3
