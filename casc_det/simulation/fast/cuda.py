@@ -14,9 +14,21 @@ BLOCK = 1024
 
 
 @triton.jit
+def _wanted(x, thresholds, changes, lanes, channel, first, last, count, inside):
+    """The counts that potentials ask for: `count`, and the change at each of the thresholds first..last that is
+    reached."""
+    wanted = tl.where(inside, count, 0)
+    for i in range(first, last):
+        reached = x >= tl.load(thresholds + i * lanes + channel)
+        wanted += tl.where(reached, tl.load(changes + i), 0)
+    return wanted
+
+
+@triton.jit
 def _scan(
-    current, rows, bias, theta, v, n, images, limits, lows, spikes, fired, size, channels, tiled, steps, batch,
-    BLOCK: tl.constexpr,
+    current, rows, bias, theta, v, n, images, limits, lows, thresholds, changes, starts, firsts, which, spikes, fired,
+    size, channels, tiled, lanes, steps, batch, gamma, least,
+    TABLES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One block of neurons of one image over all steps."""
     b = tl.program_id(1)
@@ -31,13 +43,28 @@ def _scan(
         came = tl.load(current + row * size + at, mask=at < tl.where(row >= 0, size, 0), other=0.0)
         x = potential + (came + tl.load(bias + k * tiled + channel))
         limit, low = tl.load(limits + k).to(tl.int32), tl.load(lows + k)
-        fire = ((x >= threshold) & (count < limit) & inside).to(tl.int32)
-        back = ((x < low * threshold) & (count > 0) & inside).to(tl.int32)
-        potential = x - threshold * (fire - back).to(x.dtype)
-        count += fire - back
-        tl.store(spikes + (k * batch + b) * size + at, (1 + fire - back).to(tl.uint8), mask=inside)
+        if TABLES:
+            table = tl.load(which + k)
+            start, stop, first = tl.load(starts + table), tl.load(starts + table + 1), tl.load(firsts + table)
+            more = _wanted(x, thresholds, changes, lanes, channel, start, stop, first, inside) - count
+            back = x - low * threshold
+            fewer = count - _wanted(back, thresholds, changes, lanes, channel, start, stop, first, inside)
+            fewer = tl.where(more > 0, 0, fewer)
+        else:
+            more, fewer = tl.zeros_like(count), tl.zeros_like(count)
+            for i in range(gamma):
+                more += (x >= (i + 1) * threshold).to(tl.int32)
+                fewer += (x < (low - i) * threshold).to(tl.int32)
+        fire = tl.minimum(tl.maximum(tl.minimum(more, gamma), 0), tl.maximum(limit - count, 0))
+        back = tl.minimum(tl.maximum(tl.minimum(fewer, gamma), 0), tl.maximum(count - least, 0))
+        fire, back = tl.where(inside, fire, 0), tl.where(inside, back, 0)
+        sent = fire - back
+        potential = x if TABLES else x - threshold * sent.to(x.dtype)
+        count += sent
+        tl.store(spikes + (k * batch + b) * size + at, (gamma + sent).to(tl.uint8), mask=inside)
         tl.atomic_add(fired + k * batch + b, tl.sum(fire, 0).to(tl.int64))
         tl.atomic_add(fired + (steps + k) * batch + b, tl.sum(back, 0).to(tl.int64))
+        tl.atomic_add(fired + (2 * steps + k) * batch + b, tl.sum((sent != 0).to(tl.int32), 0).to(tl.int64))
     tl.store(v + state, potential, mask=inside)
     tl.store(n + state, count.to(tl.int16), mask=inside)
 
@@ -54,6 +81,8 @@ def scan_triton(
     """`scan` for tensors on a GPU; writes `spikes` and `fired`, which is zero before."""
     steps, batch = rows.shape
     size = layer.v.shape[1]
-    arrays = (current, rows.contiguous(), bias.contiguous(), *layer, spikes, fired)
-    sizes = (size, channels, bias.shape[1], steps, batch)
-    _scan[triton.cdiv(size, BLOCK), batch](*arrays, *sizes, BLOCK=BLOCK)
+    neurons, tables, which = layer.parts()
+    arrays = (current, rows.contiguous(), bias.contiguous(), *neurons, *tables, which, spikes, fired)
+    sizes = (size, channels, bias.shape[1], tables.thresholds.shape[1], steps, batch, layer.gamma, layer.n_min)
+    tabled = layer.tables is not None
+    _scan[triton.cdiv(size, BLOCK), batch](*arrays, *sizes, TABLES=tabled, BLOCK=BLOCK)

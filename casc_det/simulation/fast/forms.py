@@ -4,24 +4,65 @@
 (`loops`) or its Triton form (`cuda`). `events` is a compiled form that also adds up what few spikes bring. Tests
 hold each of them to the rule. `weigh`, `count_gaps` and `pool` count what was sent.
 
-Spikes are stored as uint8 with a zero point: -1, 0, 1 are 0, 1, 2 at zero point 1. Feature maps lie channels last, so
-that one image of a layer is one line of values.
+Spikes are stored as uint8 with a zero point: -1, 0, 1 are 0, 1, 2 at zero point 1; behind neurons it is gamma, the
+largest burst. Feature maps lie channels last, so that one image of a layer is one line of values.
 """
 
 import importlib.util
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
-from casc_det.neurons.rule import NeuronParams, NeuronState, neuron_step
+from casc_det.neurons.rule import NeuronParams, NeuronState, Table, neuron_step
 from casc_det.simulation import step
 from casc_det.simulation.fast.compiling import compiled, run_loop
-from casc_det.simulation.fast.loops import events_loop, gaps_loop, pool_loop, scan_loop, weigh_loop
+from casc_det.simulation.fast.loops import STRIDE, events_loop, gaps_loop, pool_loop, scan_loop, weigh_loop
 
 BLOCK = 2048  # neurons whose state stays in the cache while time goes on
+LINE = 128  # neurons whose counts are looked up together, so that their thresholds stay in the cache
 NO_LIMIT = 32767
+NO_TABLE = ((0, torch.int32), (2, torch.int64), (1, torch.int32))
+
+
+class Tables(NamedTuple):
+    """Tables of one layer, their thresholds one below the other.
+
+    Attributes:
+        thresholds: (rows, C) as `tile` makes them, of each table a multiple of `STRIDE` rows, the last of them inf.
+        changes: (rows,) int32, of the count at each threshold; the same in all channels.
+        starts: (tables + 1,) int64, where each begins. firsts: (tables,) int32, counts below the first threshold.
+    """
+
+    thresholds: torch.Tensor
+    changes: torch.Tensor
+    starts: torch.Tensor
+    firsts: torch.Tensor
+
+    @classmethod
+    def of(cls, tables: Sequence[Table]) -> "Tables":
+        """Those of a layer."""
+        thresholds, changes, starts = [], [], [0]
+        for table in tables:
+            used = table.thresholds.shape[1]
+            more = STRIDE * max(1, -(-used // STRIDE)) - used
+            thresholds.append(pad(table.thresholds, (0, more), value=math.inf).t())
+            changes.append(pad(table.counts[0].diff(), (0, more)))
+            starts.append(starts[-1] + used + more)
+        rows, steps = torch.cat(thresholds), torch.cat(changes).to(torch.int32)
+        firsts = torch.stack([table.counts[0, 0] for table in tables]).to(torch.int32)
+        return cls(tile(rows, LINE).contiguous(), steps, torch.tensor(starts, device=rows.device), firsts)
+
+    def table(self, i: int, channels: int) -> Table:
+        """One of them, as the rule takes it."""
+        rows = slice(int(self.starts[i]), int(self.starts[i + 1]))
+        thresholds = self.thresholds[rows, :channels].t().contiguous()
+        counts = torch.cat([self.firsts[i : i + 1], self.changes[rows]]).cumsum(0).to(thresholds.dtype)
+        return Table(thresholds, counts.repeat(channels, 1))
 
 
 class Layer(NamedTuple):
@@ -32,6 +73,8 @@ class Layer(NamedTuple):
         v, n: (all images, N) potentials and int16 counts; updated.
         images: (B,) int64, the rows of `v` and `n` that run.
         limits: (K,) int16, the largest count in each step. lows: (K,), `NeuronParams.low` in each step.
+        gamma, n_min: as in `NeuronParams`.
+        tables: what counts follow; None: equal steps of theta. which: (K,) int64, the table of each step.
     """
 
     theta: torch.Tensor
@@ -40,11 +83,32 @@ class Layer(NamedTuple):
     images: torch.Tensor
     limits: torch.Tensor
     lows: torch.Tensor
+    gamma: int = 1
+    n_min: int = 0
+    tables: Tables | None = None
+    which: torch.Tensor | None = None
+
+    def params(self, k: int, channels: int) -> NeuronParams:
+        """What the rule takes in a step."""
+        table = None if self.tables is None or self.which is None else self.tables.table(int(self.which[k]), channels)
+        theta = self.theta[:channels].view(-1, 1, 1)
+        return NeuronParams(theta, int(self.limits[k]), None, float(self.lows[k]), self.gamma, self.n_min, table)
+
+    def parts(self) -> tuple[tuple[torch.Tensor, ...], Tables, torch.Tensor]:
+        """What all forms take: the first six; tables, of no row where there are none; the table of each step."""
+        which = torch.zeros_like(self.limits, dtype=torch.int64) if self.which is None else self.which
+        no_table = Tables(self.theta.new_empty(0, LINE), *(which.new_zeros(n, dtype=kind) for n, kind in NO_TABLE))
+        return self[:6], self.tables or no_table, which
+
+    def arrays(self) -> tuple:
+        """What the compiled loops take."""
+        first, tables, which = self.parts()
+        return arrays(*first), np.int32(self.gamma), np.int32(self.n_min), arrays(*tables), which.numpy()
 
 
-def tile(values: torch.Tensor) -> torch.Tensor:
+def tile(values: torch.Tensor, length: int = BLOCK) -> torch.Tensor:
     """Values per channel (..., C), repeated along the last dimension to the length of a block."""
-    return values.repeat(*[1] * (values.ndim - 1), max(1, BLOCK // values.shape[-1]))
+    return values.repeat(*[1] * (values.ndim - 1), max(1, length // values.shape[-1]))
 
 
 def maps(lines: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -67,12 +131,12 @@ def scan(
         bias: (K, C), added at each step, as `tile` makes it.
 
     Returns:
-        Spikes (K, B, N) uint8 at zero point 1, and (2, K, B) int64, how many were sent and how many taken back.
+        Spikes (K, B, N) uint8 at zero point gamma, and (3, K, B) int64: unit spikes sent, taken back, and messages.
     """
     spikes = torch.empty(*rows.shape, layer.v.shape[1], dtype=torch.uint8, device=rows.device)
-    fired = torch.zeros(2, *rows.shape, dtype=torch.int64, device=rows.device)
+    fired = torch.zeros(3, *rows.shape, dtype=torch.int64, device=rows.device)
     if compiled(rows.device):
-        run_loop(scan_loop, arrays(*layer), *arrays(current, rows, bias, spikes, fired))
+        run_loop(scan_loop, layer.arrays(), *arrays(current, rows, bias, spikes, fired))
     elif rows.device.type == "cuda" and has_triton():
         from casc_det.simulation.fast.cuda import scan_triton
 
@@ -97,17 +161,18 @@ def scan_torch(
     fired: torch.Tensor,
 ) -> None:
     """The torch form of `scan`: the rule itself, step by step; writes `spikes` and `fired`."""
-    theta, v, n, images, limits, lows = layer
-    split = lambda x: x.view(len(images), -1, channels)
+    v, n, images = layer.v, layer.n, layer.images
+    split = lambda x: x.view(len(images), -1, channels).transpose(1, 2)[..., None]
+    lines = lambda x: x[..., 0].transpose(1, 2).flatten(1)
     state = NeuronState(split(v[images]), split(n[images]).to(v.dtype))
     for k in range(len(rows)):
         some = (rows[k] >= 0)[:, None]
         x = torch.where(some, current[rows[k].clamp(min=0)], 0) if len(current) else torch.zeros_like(v[images])
-        params = NeuronParams(theta[:channels], int(limits[k]), low=float(lows[k]))
-        sent, state = neuron_step(split(x) + bias[k, :channels], state, params)
-        spikes[k] = (sent + 1).flatten(1).to(torch.uint8)
-        fired[0, k], fired[1, k] = (sent > 0).sum((1, 2)), (sent < 0).sum((1, 2))
-    v[images], n[images] = state.v.flatten(1), state.n.flatten(1).to(n.dtype)
+        sent, state = neuron_step(split(x) + bias[k, :channels].view(-1, 1, 1), state, layer.params(k, channels))
+        spikes[k] = (lines(sent) + layer.gamma).to(torch.uint8)
+        fired[0, k], fired[1, k] = sent.clamp(min=0).sum((1, 2, 3)), -sent.clamp(max=0).sum((1, 2, 3))
+        fired[2, k] = (sent != 0).sum((1, 2, 3))
+    v[images], n[images] = lines(state.v), lines(state.n).to(n.dtype)
 
 
 def events(
@@ -134,13 +199,11 @@ def events(
     Returns:
         Spikes (K, B, H', W', O) and how many, as those of `scan`.
     """
-    sent = torch.ones(*some.shape, *shape, dtype=torch.uint8)
-    fired = torch.zeros(2, *some.shape, dtype=torch.int64)
-    theta, v, n, images, limits, lows = arrays(*layer)
+    sent = torch.full((*some.shape, *shape), layer.gamma, dtype=torch.uint8)
+    fired = torch.zeros(3, *some.shape, dtype=torch.int64)
     silent = np.uint64(int.from_bytes(bytes([zero] * 8), "little"))
     came = (spikes.numpy(), spikes.numpy().view(np.uint64), silent, zero)
-    neurons = (theta, v, n, images, limits[0], lows[0])
-    run_loop(events_loop, neurons, came, *arrays(some, weight), np.array(geometry), *arrays(active, sent, fired))
+    run_loop(events_loop, layer.arrays(), came, *arrays(some, weight), np.array(geometry), *arrays(active, sent, fired))
     return sent, fired
 
 

@@ -100,16 +100,18 @@ def _highest(counts, y, x, windows, first, last, best):
 
 
 PARTS = 4  # of the output rows, that `events` works on in parallel
+STRIDE = 4  # thresholds that a potential is held against at a time; tables have a multiple of them
 
 
 @inlined
-def _fire(v, n, spikes, j, x, theta, limit, low):
-    """The rule for neuron `j` with potential `x`, its input included: whether it sends and takes back, as 0 or 1.
+def _fire(v, n, spikes, j, x, theta, limit, low, least):
+    """The rule of equal steps and single spikes for neuron `j` with potential `x`, its input included: whether it sends
+    and takes back, as 0 or 1.
 
     `v`, `n` and `spikes`, at zero point 1, are written.
     """
     sends = np.int32((x >= theta) & (n[j] < limit))
-    takes = np.int32((x < low * theta) & (n[j] > 0))
+    takes = np.int32((x < low * theta) & (n[j] > least))
     s = sends - takes
     v[j] = x - theta * v.dtype.type(s)
     n[j] += np.int16(s)
@@ -117,56 +119,188 @@ def _fire(v, n, spikes, j, x, theta, limit, low):
     return sends, takes
 
 
+@compile_part
+def _fire_bursts(v, n, spikes, theta, rule, table, scratch):
+    """The rule for neurons that lie together, their input in `v`: unit spikes sent, and taken back, and messages.
+
+    rule: limit, low, gamma, n_min; table: thresholds (none: equal steps), changes of the count there, the first count.
+    `v`, `n` and `spikes`, at zero point gamma, are written; scratch: as `_scratch` makes it.
+    """
+    limit, low, gamma, least = rule
+    thresholds, asked, none = table[0], scratch[0], np.int32(0)
+    if len(thresholds):
+        _ask_table(v, n, theta, low, gamma, table, scratch)
+    else:
+        _ask_steps(v, theta, low, gamma, asked)
+    up, down, messages = np.int32(0), np.int32(0), np.int32(0)
+    for j in range(len(v)):
+        count = np.int32(n[j])
+        room, back = max(np.int32(limit - count), none), max(np.int32(count - least), none)
+        s = max(min(asked[j], room), np.int32(-back))
+        asked[j] = s
+        n[j] = np.int16(count + s)
+        spikes[j] = np.uint8(gamma + s)
+        up += max(s, none)
+        down += max(np.int32(-s), none)
+        messages += np.int32(s != 0)
+    if not len(thresholds):
+        for j in range(len(v)):
+            v[j] -= theta[j] * v.dtype.type(asked[j])
+    return up, down, messages
+
+
+@compile_part
+def _ask_steps(v, theta, low, gamma, asked):
+    """By how many counts, up to gamma either way, the rest `v` of each potential asks for more, in equal steps."""
+    for j in range(len(v)):
+        asked[j] = 0
+    for k in range(gamma):
+        up, down = v.dtype.type(k + 1), v.dtype.type(low - k)
+        some = np.int32(0)
+        for j in range(len(v)):
+            more, fewer = np.int32(v[j] >= up * theta[j]), np.int32(v[j] < down * theta[j])
+            asked[j] += more - fewer
+            some += more + fewer
+        if some == 0:
+            break
+
+
+@compile_part
+def _ask_table(v, n, theta, low, gamma, table, scratch):
+    """By how many counts, up to gamma either way, each potential `v` asks for more than n by its table."""
+    asked, lower, shifted = scratch
+    none = np.int32(0)
+    _look_up(v, table, asked)
+    if low == 0:
+        for j in range(len(v)):
+            asked[j] = max(min(np.int32(asked[j] - n[j]), gamma), np.int32(-gamma))
+        return
+    for j in range(len(v)):
+        shifted[j] = v[j] - low * theta[j]
+    _look_up(shifted[: len(v)], table, lower)
+    for j in range(len(v)):
+        more = max(min(np.int32(asked[j] - n[j]), gamma), none)
+        fewer = max(min(np.int32(n[j] - lower[j]), gamma), none)
+        asked[j] = more if more > 0 else np.int32(-fewer)
+
+
+@inlined
+def _scratch(size, like):
+    """Memory for `_fire_bursts` of so many neurons."""
+    return np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size, like.dtype)
+
+
+@compile_part
+def _look_up(v, table, wanted):
+    """Write the counts that potentials ask for: the first, and the change at each threshold that is reached."""
+    thresholds, changes, first = table
+    none = np.int32(0)
+    for j in range(len(v)):
+        wanted[j] = first
+    for k in range(0, len(thresholds), STRIDE):
+        at_0, at_1, at_2, at_3 = thresholds[k], thresholds[k + 1], thresholds[k + 2], thresholds[k + 3]
+        by_0, by_1, by_2, by_3 = changes[k], changes[k + 1], changes[k + 2], changes[k + 3]
+        beyond = none
+        for j in range(len(v)):
+            x = v[j]
+            two = (by_0 if x >= at_0[j] else none) + (by_1 if x >= at_1[j] else none)
+            wanted[j] += two + ((by_2 if x >= at_2[j] else none) + (by_3 if x >= at_3[j] else none))
+            beyond += np.int32(x >= at_3[j])
+        if beyond == 0:  # nor are the thresholds above
+            break
+
+
+@inlined
+def _table_of(tables, which):
+    """The table of a step."""
+    thresholds, changes, starts, firsts = tables
+    start, stop = starts[which], starts[which + 1]
+    return thresholds[start:stop], changes[start:stop], firsts[which]
+
+
 @compile_loop
 def scan_loop(layer, current, rows, bias, spikes, fired):
-    """The compiled form of `scan`; layer: the arrays of `Layer`."""
-    theta, v, n, images, limits, lows = layer
+    """The compiled form of `scan`; layer: `Layer.arrays`."""
+    (theta, v, n, images, limits, lows), gamma, least, tables, which = layer
     steps, batch = rows.shape
     size, length = v.shape[1], len(theta)
     blocks = (size + length - 1) // length
-    sent = np.zeros((batch * blocks, 2, steps), np.int32)
+    sent = np.zeros((batch * blocks, 3, steps), np.int32)
     biased = np.array([add.any() for add in bias])
+    plain = gamma == 1 and not tables[0].size
+    lanes = tables[0].shape[1]
     for task in prange(batch * blocks):
         b, start = task // blocks, task % blocks * length
         stop = min(start + length, size)
         pv, pn = v[images[b], start:stop], n[images[b], start:stop]
-        up, down = np.int32(0), np.int32(0)
+        scratch, count = _scratch(lanes, v), sent[task]
         for k in range(steps):
             out, add, row = spikes[k, b, start:stop], bias[k], rows[k, b]
-            limit, low = limits[k], lows[k]
-            same = k > 0 and limit == limits[k - 1] and low == lows[k - 1]
-            if same and up + down == 0 and not biased[k] and (row < 0 or not current[row, start:stop].any()):
-                out[:] = 1  # no spike in the last step and no input since: none now
+            limit, low, table = limits[k], lows[k], which[k]
+            same = k > 0 and limit == limits[k - 1] and low == lows[k - 1] and table == which[k - 1]
+            if same and count[2, k - 1] == 0 and not biased[k] and (row < 0 or not current[row, start:stop].any()):
+                out[:] = gamma  # no spike in the last step and no input since: none now
                 continue
-            up, down = np.int32(0), np.int32(0)
-            if row >= 0:
-                came = current[row, start:stop]
-                for j in range(stop - start):
-                    sends, takes = _fire(pv, pn, out, j, pv[j] + (came[j] + add[j]), theta[j], limit, low)
-                    up += sends
-                    down += takes
-            else:
-                for j in range(stop - start):
-                    sends, takes = _fire(pv, pn, out, j, pv[j] + add[j], theta[j], limit, low)
-                    up += sends
-                    down += takes
-            sent[task, 0, k], sent[task, 1, k] = up, down
+            came = current[row, start:stop] if row >= 0 else add[:0]
+            if plain:
+                up, down = _fire_line(pv, pn, out, came, add, theta, limit, low, least)
+                count[0, k], count[1, k], count[2, k] = up, down, up + down
+                continue
+            _add_input(pv, came, add)
+            rule, parts = (np.int32(limit), low, gamma, least), _table_of(tables, table)
+            for at in range(0, stop - start, lanes):
+                to = min(at + lanes, stop - start)
+                up, down, messages = _fire_bursts(
+                    pv[at:to], pn[at:to], out[at:to], theta[at:to], rule, parts, scratch
+                )
+                count[0, k] += up
+                count[1, k] += down
+                count[2, k] += messages
     for task in range(batch * blocks):
         fired[:, :, task // blocks] += sent[task]
 
 
+@inlined
+def _fire_line(v, n, out, came, add, theta, limit, low, least):
+    """`_fire` for neurons that lie together: how many send, and take back; `came` may be empty."""
+    up, down = np.int32(0), np.int32(0)
+    if len(came):
+        for j in range(len(v)):
+            sends, takes = _fire(v, n, out, j, v[j] + (came[j] + add[j]), theta[j], limit, low, least)
+            up += sends
+            down += takes
+    else:
+        for j in range(len(v)):
+            sends, takes = _fire(v, n, out, j, v[j] + add[j], theta[j], limit, low, least)
+            up += sends
+            down += takes
+    return up, down
+
+
+@inlined
+def _add_input(v, came, add):
+    """Add the input of one step to potentials; `came` may be empty."""
+    if len(came):
+        for j in range(len(v)):
+            v[j] += came[j] + add[j]
+    else:
+        for j in range(len(v)):
+            v[j] += add[j]
+
+
 @compile_loop
-def events_loop(neurons, came, some, weight, geometry, active, sent, fired):
+def events_loop(layer, came, some, weight, geometry, active, sent, fired):
     """The compiled form of `events`: each task has some output rows of one image.
 
-    neurons: the arrays of `Layer`, limit and low of all steps. came: the spikes, the same as words of eight, a word
+    layer: `Layer.arrays`, the rule of the first step that of all. came: the spikes, the same as words of eight, a word
     without a spike, and the zero point.
     """
-    theta, v, n, images, limit, low = neurons
+    (theta, v, n, images, limits, lows), gamma, least, tables, which = layer
     spikes, words, silent, zero = came
     steps, batch = spikes.shape[:2]
     part = (sent.shape[2] + PARTS - 1) // PARTS
-    count = np.zeros((batch * PARTS, 2, steps), np.int64)
+    count = np.zeros((batch * PARTS, 3, steps), np.int64)
+    rule, table = (np.int32(limits[0]), lows[0], gamma, least), _table_of(tables, which[0])
     for task in prange(batch * PARTS):
         b, start = task // PARTS, task % PARTS * part
         pv, pn, mark = v[images[b]], n[images[b]], active[images[b]]
@@ -175,8 +309,8 @@ def events_loop(neurons, came, some, weight, geometry, active, sent, fired):
                 _spread(
                     spikes[k, b], words[k, b], silent, zero, weight, geometry, start, part, sent.shape[2:], pv, mark
                 )
-            up, down = _fire_active(theta, pv, pn, limit, low, mark, sent[k, b], start, part)
-            count[task, 0, k], count[task, 1, k] = up, down
+            up, down, messages = _fire_active(theta, pv, pn, rule, table, mark, sent[k, b], start, part)
+            count[task, 0, k], count[task, 1, k], count[task, 2, k] = up, down, messages
     for task in range(batch * PARTS):
         fired[:, :, task // PARTS] += count[task]
 
@@ -235,21 +369,29 @@ def _multiply_add(target, weight, value):
 
 
 @compile_part
-def _fire_active(theta, v, n, limit, low, active, spikes, start, part):
+def _fire_active(theta, v, n, rule, table, active, spikes, start, part):
     """The rule at the marked positions of `part` rows; those where a neuron fires stay marked."""
     rows, columns, size = spikes.shape
-    up, down = np.int64(0), np.int64(0)
+    limit, low, gamma, least = rule
+    plain = gamma == 1 and not len(table[0])
+    scratch = _scratch(size, v)
+    up, down, messages = np.int64(0), np.int64(0), np.int64(0)
     for place in range(start * columns, min(start + part, rows) * columns):
         if not active[place]:
             continue
         first, last = place * size, (place + 1) * size
         pv, pn, out = v[first:last], n[first:last], spikes[place // columns, place % columns]
-        more, less = np.int32(0), np.int32(0)
-        for o in range(size):
-            sends, takes = _fire(pv, pn, out, o, pv[o], theta[o], limit, low)
-            more += sends
-            less += takes
-        active[place] = more + less > 0
+        more, less, some = np.int32(0), np.int32(0), np.int32(0)
+        if plain:
+            for o in range(size):
+                sends, takes = _fire(pv, pn, out, o, pv[o], theta[o], limit, low, least)
+                more += sends
+                less += takes
+            some = more + less
+        else:
+            more, less, some = _fire_bursts(pv, pn, out, theta[:size], rule, table, scratch)
+        active[place] = some > 0
         up += more
         down += less
-    return up, down
+        messages += some
+    return up, down, messages
