@@ -121,17 +121,17 @@ def _fits(graph: g.SpikingGraph, steps: int, settings: SimulationSettings, dtype
     most = plan.count_limit if not own and kind_of(settings.neuron).limited else None  # None: counts grow at each step
     injected = plan.burst * steps if own else plan.injected(steps)
     counts = plan.burst * steps if most is None else most
-    if counts * _largest_pooled(graph) > MOST_STEPS:
+    if counts * _most_pooled(graph, plan.burst) > MOST_STEPS:
         return False
     if not graph.integer or (most is not None and injected <= graph.levels):
         return True
     return max(unlimited_range(graph, counts, injected, plan.burst).values()) < EXACT[dtype]
 
 
-def _largest_pooled(graph: g.SpikingGraph) -> int:
-    """The largest spike that a max pool may read as such: its counts are int16, too (`simulation.fast.temporal`)."""
-    sizes = largest_spikes(graph)
-    return max([1, *(sizes[node.name] for node in graph.of_type(g.MaxPool))])
+def _most_pooled(graph: g.SpikingGraph, burst: int) -> int:
+    """The most signals that a max pool of spikes reads the sum of: its counts are int16, too (`fast.temporal`)."""
+    sizes = largest_spikes(graph, burst)
+    return max([1, *(sizes[node.name] // burst for node in graph.of_type(g.MaxPool))])
 
 
 def check_images(graph: g.SpikingGraph, images: torch.Tensor) -> None:

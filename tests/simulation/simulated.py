@@ -1,5 +1,8 @@
 """Graphs that the tests of the engines simulate, and how two runs are compared."""
 
+from dataclasses import replace
+from itertools import cycle
+
 import torch
 from conftest import EXACT_OPS, simulate, small_graph
 from hypothesis import strategies as st
@@ -62,6 +65,18 @@ def wide_graph(seed: int = 0, levels: int = 4) -> g.SpikingGraph:
     return to_integer(g.SpikingGraph(nodes, ["thing"], [1], 1, 64, {}, levels))
 
 
+def following(graph: g.SpikingGraph, functions, clip: float = 1.0) -> g.SpikingGraph:
+    """The same network with neurons that follow `functions` in turn, with this clip."""
+    convs, nodes, turn = {node.name: node for node in graph.of_type(g.Conv)}, [], cycle(functions)
+    for node in graph.nodes:
+        if isinstance(node, g.Neuron):
+            conv = convs[node.inputs[0]]
+            changed = replace(node, lam=clip, function=next(turn), thresholds=None, counts=None)
+            node = changed.with_table(len(conv.weight), conv.weight.dtype)
+        nodes.append(node)
+    return replace(graph, nodes=nodes)
+
+
 def assert_equal_runs(graph, images, *args, at=(), **kwargs) -> list:
     """Both engines agree in everything that a step holds; returns the steps."""
     images = images.to(graph.dtype)
@@ -70,7 +85,8 @@ def assert_equal_runs(graph, images, *args, at=(), **kwargs) -> list:
     assert [step.t for step in slow] == [step.t for step in quick]
     for a, b in zip(slow, quick, strict=True):
         assert torch.equal(a.quiescent, b.quiescent) and torch.equal(a.fired, b.fired)
-        assert torch.equal(a.sops_by_layer, b.sops_by_layer)
+        assert torch.equal(a.sops_by_layer, b.sops_by_layer) and torch.equal(a.peaks, b.peaks)
+        assert torch.equal(a.messages, b.messages)
         assert a.spikes.keys() == b.spikes.keys() and a.readout.keys() == b.readout.keys()
         assert all(torch.equal(value, b.spikes[name]) for name, value in a.spikes.items())
         assert all(torch.equal(value, b.readout[name]) for name, value in a.readout.items())

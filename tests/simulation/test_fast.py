@@ -5,7 +5,7 @@ import torch
 from conftest import EXACT_OPS, simulate, small_graph, small_images
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from simulated import add_chain, assert_equal_runs, graph_of_signals, spiking_graphs, wide_graph
+from simulated import add_chain, assert_equal_runs, following, graph_of_signals, spiking_graphs, wide_graph
 
 from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
@@ -65,6 +65,64 @@ def test_fewer_corrections(hysteresis, delay, compiled, monkeypatch):
     steps = assert_equal_runs(graph, images, hysteresis=hysteresis, delay=delay)
     ann = ann_forward(graph, images.to(graph.dtype))
     assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
+
+
+functions = st.lists(st.sampled_from(["silu", "relu", "gelu", "leaky_relu(0.25)", "identity"]), min_size=1, max_size=3)
+variants = st.fixed_dictionaries(
+    {
+        "burst": st.sampled_from([1, 3, 8]),
+        "ramp": st.booleans(),
+        "hysteresis": st.sampled_from([0.0, 0.0, 0.25]),
+        "delay": st.sampled_from([0.0, 0.0, 1.5]),
+    }
+)
+
+
+def limited(variants: dict, graph: g.SpikingGraph) -> dict:
+    """The same with a burst of at most Q."""
+    return {**variants, "burst": min(variants["burst"], graph.levels)}
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 16])
+@settings(max_examples=25)
+@given(small_graphs, functions, st.sampled_from([0.25, 1.0, 4.0]), variants, seeds, st.booleans(), st.booleans())
+def test_tables_bursts_and_the_ramp_rule(chunk, graph, functions, clip, variants, seed, integer, double):
+    graph = following(graph, functions, clip)
+    graph = moved(to_integer(graph), torch.float64 if double else torch.float32) if integer else graph
+    variants, images = limited(variants, graph), small_images(2, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "CHUNK", chunk)
+        patch.setattr(chunks, "SPARSE", 0.5)
+        steps = assert_equal_runs(graph, images, **variants)
+    ann = ann_forward(graph, images.to(graph.dtype))
+    assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
+    assert bool(steps[-1].quiescent.all()) and max(step.peaks.max() for step in steps) > 0
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("burst", [1, 3, 8])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1e9])
+def test_tables_with_spikes_followed_one_by_one_or_convolved(burst, share, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(compiling, "numba", None)
+    monkeypatch.setattr(chunks, "SPARSE", share)
+    graph = following(wide_graph(burst, 16), ["silu", "silu", "mish"], 0.5)
+    images = torch.randint(0, 256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(burst)).double() / 255
+    steps = assert_equal_runs(graph, images, burst=burst, ramp=burst != 3)
+    assert max(int(value.abs().max()) for s in steps for value in s.spikes.values()) == burst
+    assert min(int(n.min()) for n in steps[-1].counts.values()) < 0
+    ann = ann_forward(graph, images.to(graph.dtype))
+    assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
+    steps = assert_equal_runs(graph, images, 40, burst=burst, compare=ann.counts)
+    assert steps[0].match.sum() > 0 and steps[-1].match.sum() == 0
+
+
+@pytest.mark.parametrize(("neuron", "schedule"), KINDS)
+@settings(max_examples=12)
+@given(small_graphs, seeds, st.integers(2, 8), st.booleans())
+def test_bursts_of_every_kind(neuron, schedule, graph, seed, burst, integer):
+    graph = moved(to_integer(graph), torch.float64) if integer else graph
+    assert_equal_runs(graph, small_images(seed=seed), 9, neuron, schedule, burst=min(burst, graph.levels))
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -140,6 +198,14 @@ def random_dags(draw) -> g.SpikingGraph:
         return max(channels, key=lambda name: sums[name])
 
     return graph_of_signals(build, draw(st.sampled_from([1, 4])), draw(seeds), draw(st.sampled_from([3, 40, 900])))
+
+
+@settings(max_examples=40)
+@given(random_dags(), seeds, st.sampled_from(["relu", "silu"]), variants)
+def test_random_graphs_of_additions_of_bursts(graph, seed, function, variants):
+    graph = following(graph, [function], 0.5)
+    images = torch.randint(0, 256, (2, 3, 4, 5), generator=torch.Generator().manual_seed(seed)) / 255
+    assert_equal_runs(graph, images, 9, **limited(variants, graph))
 
 
 @settings(max_examples=60)

@@ -5,7 +5,7 @@ Inside, feature maps are (R, H, W, C), one row for a step of an image; see `casc
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 
@@ -20,6 +20,15 @@ from casc_det.simulation.settings import SimulationSettings
 from casc_det.simulation.step import Extras, Step, count_sops, largest, rate_scale
 
 SPARSE = 1 / 25  # spikes that pass fewer synapses than this share of a convolution are followed one by one
+
+
+class Rules(NamedTuple):
+    """What some layers follow in the steps of a chunk, see `Layer`. steady: it is what they followed before it, too."""
+
+    limits: torch.Tensor
+    lows: torch.Tensor
+    which: torch.Tensor
+    steady: bool
 
 
 class Chunk:
@@ -39,20 +48,20 @@ class Chunk:
         extras: Extras,
     ) -> None:
         self.network, self.graph, self.memory, self.times, self.extras = network, network.graph, memory, times, extras
-        self.plan, self.neuron = settings.plan(self.graph), settings.neuron
+        self.plan, self.neuron = network.plan, settings.neuron
         self.running, self.images = running, running.nonzero().flatten()
         self.dtype, self.device = memory.pixels.dtype, memory.pixels.device
         self.size = (len(times), len(self.images))
         self.awake = torch.tensor([self.plan.awake(t) for t in times], device=self.device)
         self.wakes = bool(self.awake.any())
         self.layers = [node.name for node in self.graph.of_type(g.Neuron)]
-        self.fired = torch.zeros(len(self.layers), 2, *self.size, dtype=torch.int64, device=self.device)
+        self.fired = torch.zeros(len(self.layers), 3, *self.size, dtype=torch.int64, device=self.device)
         self.sops = torch.zeros(len(network.spiking), *self.size, dtype=torch.float64, device=self.device)
         self.peaks = torch.zeros_like(self.sops)
         self.spikes: dict[str, Signal] = {}
         self.before: dict[str, torch.Tensor] = {}  # counts (all images, N) before the chunk, where they are needed
         self.readouts = Readouts(network, self.plan, times, self.images)
-        self.rules: dict[int, tuple[torch.Tensor, torch.Tensor, bool]] = {}
+        self.rules: dict[int, Rules] = {}
 
     def run(self) -> None:
         """Take the steps."""
@@ -70,7 +79,7 @@ class Chunk:
         """What is known after each step."""
         layers = self.network.layers
         may_rest = torch.tensor([self.plan.may_rest(t, layers) for t in self.times], device=self.device)
-        silent = (self.fired.sum((0, 1)) == 0) & may_rest[:, None]
+        silent = (self.fired[:, 2].sum(0) == 0) & may_rest[:, None]
         match = None if self.extras.compare is None else self._match(self.extras.compare)
         return [
             Step(
@@ -78,8 +87,8 @@ class Chunk:
                 self.plan.divisor(t),
                 t,
                 self._all(silent[k], ~self.running),
-                self._all(self.fired[:, :, k]),
-                self._all(self.fired[:, :, k].sum(1)),
+                self._all(self.fired[:, :2, k]),
+                self._all(self.fired[:, 2, k]),
                 self._all(self.sops[:, k]),
                 self._all(self.peaks[:, k]),
                 partial(self.readouts.after, k),
@@ -129,7 +138,11 @@ class Chunk:
     # rules of the walk
 
     def _inject(self, node: g.Input) -> Rows:
-        return Rows(self.memory.pixels, torch.where(self.awake[:, None], self.images, -1))
+        multiples, injected = self.network.multiples, self.network.injected
+        data = self._once(node, lambda x: torch.cat([x * times for times in multiples]), self.memory.pixels)
+        first = [multiples.index(injected[(t - 1) % len(injected)]) * len(self.running) for t in self.times]
+        rows = torch.tensor(first, device=self.device)[:, None] + self.images
+        return Rows(data, torch.where(self.awake[:, None], rows, -1))
 
     def _convolve(self, node: g.Conv, x: Signal | Rows) -> Rows | Events:
         convolution = self.network.convolutions[node.name]
@@ -187,15 +200,15 @@ class Chunk:
         return constant[node.name]
 
     def _count_sops(self, node: g.Conv, x: Signal) -> torch.Tensor:
-        """(K*B,) synaptic operations of a signal, noted where it is one of spikes."""
+        """(K*B,) synaptic operations of a signal, noted where it is one of spikes, with its largest magnitude."""
         synapses = self.network.synapses(node, *x.data.shape[1:3])
         if x.is_spikes:
-            sops = weigh(x.data.flatten(1, 2), x.zero, synapses)
+            sops, peaks = weigh(x.data.flatten(1, 2), x.zero, synapses)
         else:
-            sops = count_sops(nchw(x.data), synapses.view(x.data.shape[1:3]))
+            sops, peaks = count_sops(nchw(x.data), synapses.view(x.data.shape[1:3])), largest(nchw(x.data))
         if node.name in self.network.spiking:
-            self.sops[self.network.spiking[node.name]] = sops.view(self.size)
-            self.peaks[self.network.spiking[node.name]] = largest(nchw(x.floats(torch.float32))).view(self.size)
+            row = self.network.spiking[node.name]
+            self.sops[row], self.peaks[row] = sops.view(self.size), peaks.view(self.size)
         return sops
 
     def _are_few(self, node: g.Conv, x: Signal, sops: torch.Tensor, steps: int) -> bool:
@@ -218,39 +231,44 @@ class Chunk:
         return self.memory.neurons[node.name]
 
     def _follow(self, node: g.Neuron, layer: Neurons, x: Events, fired: torch.Tensor) -> Signal:
-        """The spikes of neurons that few spikes reach; `fired` (2, K, B) is written."""
+        """The spikes of neurons that few spikes reach; `fired` (3, K, B) is written."""
         active = self.memory.shortcuts.active.get(node.name)
         if active is None:
             active = torch.ones(len(self.running), layer.shape[0] * layer.shape[1], dtype=torch.uint8)
             self.memory.shortcuts.active[node.name] = active
-        limits, lows, _ = self._rules(node)
-        neurons = Layer(self.network.theta[node.name], layer.v, layer.n, self.images, limits, lows)
+        neurons = self._neurons(node, layer)
         weight, geometry = self.network.to_neurons[x.conv.name], (x.conv.stride, x.conv.padding, x.conv.dilation)
         spikes = x.spikes.data.unflatten(0, self.size)
         sent, count = events(neurons, spikes, x.spikes.zero, x.some, weight, geometry, active, layer.shape)
         return self._sent(node, sent.flatten(0, 1), count, fired)
 
     def _scan(self, node: g.Neuron, layer: Neurons, x: Signal | Rows, fired: torch.Tensor) -> Signal:
-        """The spikes of all neurons of a layer; `fired` (2, K, B) is written."""
+        """The spikes of all neurons of a layer; `fired` (3, K, B) is written."""
         if isinstance(x, Signal):
             x = Rows(x.floats(self.dtype), torch.arange(len(x.data), device=self.device).view(self.size))
-        limits, lows, steady = self._rules(node)
+        steady = self._rules(node).steady
         if steady and self.memory.shortcuts.silent.get(node.name) and not self.wakes and not bool((x.rows >= 0).any()):
-            return Signal(torch.empty(0, *layer.shape, dtype=torch.uint8, device=self.device), 1)
-        theta = self.network.theta[node.name]
-        neurons = Layer(theta, layer.v, layer.n, self.images, limits, lows)
-        bias = self._bias(x.bias, self.network.tiles, len(theta))
+            return Signal(torch.empty(0, *layer.shape, dtype=torch.uint8, device=self.device), self.plan.burst)
+        neurons = self._neurons(node, layer)
+        bias = self._bias(x.bias, self.network.tiles, len(neurons.theta))
         sent, count = scan(neurons, x.data.flatten(1), x.rows, bias, layer.shape[2])
         return self._sent(node, sent.view(-1, *layer.shape), count, fired)
 
     def _sent(self, node: g.Neuron, data: torch.Tensor, count: torch.Tensor, fired: torch.Tensor) -> Signal:
-        """Spikes of a layer at zero point 1, and how many, as a signal; silence has no rows."""
+        """Spikes of a layer at zero point gamma, and how many, as a signal; silence has no rows."""
         fired.copy_(count)
         self.memory.shortcuts.silent[node.name] = not bool(count[:, -1].any())
-        return Signal(data if bool(count.any()) else data[:0], 1)
+        return Signal(data if bool(count.any()) else data[:0], self.plan.burst)
 
-    def _rules(self, node: g.Neuron) -> tuple[torch.Tensor, torch.Tensor, bool]:
-        """Limits and lows of the chunk's steps (see `Layer`), and whether the step before it had the same."""
+    def _neurons(self, node: g.Neuron, layer: Neurons) -> Layer:
+        """A layer as the forms of the rule take it."""
+        network, name = self.network, node.name
+        state, tables = (network.theta[name], layer.v, layer.n, self.images), network.tables[name]
+        limits, lows, which, _ = self._rules(node)
+        return Layer(*state, limits, lows, self.plan.burst, network.least[name], tables, which if tables else None)
+
+    def _rules(self, node: g.Neuron) -> Rules:
+        """Those of the chunk's steps."""
         layer = self.network.depth[node.name] - 1
         key = self.plan.waiting(layer)
         if key not in self.rules:
@@ -258,18 +276,21 @@ class Chunk:
             rules = [self.plan.rule(self.neuron, t, layer) for t in (before, *self.times)]
             limits = torch.tensor([NO_LIMIT if r.limit is None else r.limit for r in rules[1:]], dtype=torch.int16)
             lows = torch.tensor([r.low for r in rules[1:]], dtype=self.dtype)
-            self.rules[key] = (limits.to(self.device), lows.to(self.device), len(set(rules)) == 1)
+            which = torch.tensor([self.network.ramps.index(r.ramp) for r in rules[1:]])
+            limits, lows, which = (x.to(self.device) for x in (limits, lows, which))
+            self.rules[key] = Rules(limits, lows, which, len(set(rules)) == 1)
         return self.rules[key]
 
     def _bias(self, name: str | None, tables: dict[str, torch.Tensor], length: int) -> torch.Tensor:
         """What is added at each step, (K, length)."""
-        steps, levels = len(self.times), self.graph.levels
+        steps = len(self.times)
         if name is None or not self.wakes:
             return torch.zeros(steps, length, dtype=self.dtype, device=self.device)
-        first = (self.times[0] - 1) % levels
-        if bool(self.awake.all()) and first + steps <= levels:
+        rows = len(tables[name])
+        first = (self.times[0] - 1) % rows
+        if bool(self.awake.all()) and first + steps <= rows:
             return tables[name][first : first + steps]
-        times = torch.arange(first, first + steps, device=self.device) % levels
+        times = torch.arange(first, first + steps, device=self.device) % rows
         return tables[name][times] * self.awake[:, None]
 
     def _dense(self, x: Signal | Rows) -> Signal:

@@ -6,7 +6,6 @@ everything. What it computes is what the reference engine computes.
 """
 
 from casc_det import graph as g
-from casc_det.errors import ArgumentError
 from casc_det.simulation.fast.chunk import Chunk
 from casc_det.simulation.fast.compiling import follow_threads
 from casc_det.simulation.fast.memory import Memory
@@ -23,15 +22,13 @@ class FastEngine:
     """A graph made ready for the fast engine."""
 
     def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings) -> None:
-        if settings.plan(graph).burst > 1 or any(node.table for node in graph.of_type(g.Neuron)):
-            raise ArgumentError("engine: the fast engine has no bursts and tables yet; use engine='reference'")
-        self.settings, self.network = settings, Network(graph)
+        self.settings, self.network = settings, Network(graph, settings.plan(graph))
 
     def longest(self, state: State) -> int:
         """The number of steps that `advance` takes at most: what fits into memory, and wake or sleep alone."""
         running = max(1, int((~state.quiescent).sum()))
         steps = min(max(1, PIXELS // (running * state.pixels.shape[2] * state.pixels.shape[3])), CHUNK)
-        wake = self.settings.plan(self.network.graph).wake or 0
+        wake = self.network.plan.wake or 0
         return min(steps, wake - state.t) if state.t < wake else steps
 
     def advance(self, state: State, steps: int, extras: Extras, reuse: bool = False) -> tuple[State, list[Step]]:

@@ -11,7 +11,6 @@ largest burst. Feature maps lie channels last, so that one image of a layer is o
 import importlib.util
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -207,13 +206,17 @@ def events(
     return sent, fired
 
 
-def weigh(spikes: torch.Tensor, zero: int, synapses: torch.Tensor) -> torch.Tensor:
-    """(R,) int64: sum over positions and channels of |spike| * synapses. spikes: (R, P, C) uint8; synapses: (P,)."""
+def weigh(spikes: torch.Tensor, zero: int, synapses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(R,) int64: sum over positions and channels of |spike| * synapses, and (R,) float64: the largest |spike|.
+
+    spikes: (R, P, C) uint8 at zero point `zero`; synapses: (P,).
+    """
     if not compiled(spikes.device):
-        return ((spikes.to(torch.int16) - zero).abs().sum(2) * synapses).sum(1)
-    out = torch.empty(len(spikes), dtype=torch.int64)
-    run_loop(weigh_loop, spikes.numpy(), np.int32(zero), synapses.numpy(), out.numpy())
-    return out
+        sizes = (spikes.to(torch.int16) - zero).abs()
+        return (sizes.sum(2) * synapses).sum(1), sizes.amax((1, 2)).double()
+    sops, peaks = torch.empty(len(spikes), dtype=torch.int64), torch.empty(len(spikes), dtype=torch.float64)
+    run_loop(weigh_loop, spikes.numpy(), np.int32(zero), *arrays(synapses, sops, peaks))
+    return sops, peaks
 
 
 def count_gaps(

@@ -9,17 +9,19 @@ BLOCK = 2048  # neurons whose counts stay in the cache while time goes on
 
 
 @compile_loop
-def weigh_loop(spikes, zero, synapses, out):
+def weigh_loop(spikes, zero, synapses, sops, peaks):
     """The compiled form of `weigh`."""
     rows, positions, channels = spikes.shape
     for r in prange(rows):
-        total = np.int64(0)
+        total, peak = np.int64(0), np.int32(0)
         for p in range(positions):
             line, some = spikes[r, p], np.int32(0)
             for c in range(channels):
-                some += abs(np.int32(line[c]) - zero)
+                size = abs(np.int32(np.int32(line[c]) - zero))
+                some += size
+                peak = max(peak, size)
             total += some * synapses[p]
-        out[r] = total
+        sops[r], peaks[r] = total, peak
 
 
 @compile_loop
@@ -250,9 +252,7 @@ def scan_loop(layer, current, rows, bias, spikes, fired):
             rule, parts = (np.int32(limit), low, gamma, least), _table_of(tables, table)
             for at in range(0, stop - start, lanes):
                 to = min(at + lanes, stop - start)
-                up, down, messages = _fire_bursts(
-                    pv[at:to], pn[at:to], out[at:to], theta[at:to], rule, parts, scratch
-                )
+                up, down, messages = _fire_bursts(pv[at:to], pn[at:to], out[at:to], theta[at:to], rule, parts, scratch)
                 count[0, k] += up
                 count[1, k] += down
                 count[2, k] += messages

@@ -1,13 +1,15 @@
-"""What the fast engine prepares once for a graph: packed weights, tiled thresholds and the bias of each wake step."""
+"""What the fast engine prepares once for a graph: packed weights, tiled thresholds and tables, the bias of each wake
+step."""
 
 from functools import cache
 
 import torch
 
 from casc_det import graph as g
+from casc_det.neurons.schedule import Schedule
 from casc_det.simulation.checks import depths, spiking_convolutions, synapses
 from casc_det.simulation.fast.convolution import SpikeConvolution
-from casc_det.simulation.fast.forms import tile
+from casc_det.simulation.fast.forms import Tables, tile
 
 
 class Network:
@@ -16,23 +18,30 @@ class Network:
     Attributes:
         depth: of each node, see `depths`; layers: the largest.
         spiking: row in `Step.sops_by_layer` of each convolution that reads spikes.
-        convolutions: their sums. bias: (Q, C) what each wake step adds; tiles: the same as `tile` makes it.
+        convolutions: their sums. injected: by how much each wake step multiplies the pixels; multiples: without
+            repetitions. bias: (wake steps, C) what each adds; tiles: the same as `tile` makes it. Where there are more
+            than Q wake steps, these repeat.
         theta, start: of each layer the thresholds as `tile` makes them, and (C,) the potential before the first step.
+        least: of each layer the least count. ramps: levels whose tables some step follows, None for all Q.
+        tables: these, of each layer; None where it has equal steps.
         synapses: of a convolution and the size of its input, (H*W,) int64 synapses of each position.
         outputs: for each readout whose convolution reads neurons: these two. Its sum is a convolution of their counts.
         lazy: the convolutions in `outputs`.
         to_neurons: weights of each convolution that drives one layer of neurons alone, as `events` takes them.
     """
 
-    def __init__(self, graph: g.SpikingGraph) -> None:
-        self.graph = graph
+    def __init__(self, graph: g.SpikingGraph, plan: Schedule) -> None:
+        self.graph, self.plan = graph, plan
         self.depth = depths(graph)
         self.layers = max(self.depth.values())
         self.spiking = {node.name: i for i, node in enumerate(spiking_convolutions(graph))}
         convs = {node.name: node for node in graph.of_type(g.Conv)}
         self.convolutions = {name: SpikeConvolution(node, graph.integer) for name, node in convs.items()}
-        steps = range(1, graph.levels + 1)
-        biases = {name: [graph.wake_bias(node, t - 1, t).flatten() for t in steps] for name, node in convs.items()}
+        steps = range(1, 1 + min(graph.levels if plan.wake is None else plan.wake, graph.levels))
+        spans = [(plan.injected(t - 1), plan.injected(t)) for t in steps]
+        self.injected = [after - before for before, after in spans]
+        self.multiples = sorted(set(self.injected))
+        biases = {name: [graph.wake_bias(node, *span).flatten() for span in spans] for name, node in convs.items()}
         self.bias = {name: torch.stack(rows) for name, rows in biases.items()}
         self.tiles = {name: tile(table) for name, table in self.bias.items()}
         self.theta: dict[str, torch.Tensor] = {}
@@ -41,10 +50,17 @@ class Network:
             ones = torch.ones_like(convs[node.inputs[0]].bias)
             self.theta[node.name] = tile(_per_channel(node.theta, ones))
             self.start[node.name] = _per_channel(graph.start(node), ones)
+        self.least = {node.name: node.span[0] for node in graph.of_type(g.Neuron)}
+        self.ramps = [None, *(map(plan.injected, range(1, plan.wake)) if plan.ramp and plan.wake else ())]
+        self.tables = {node.name: self._tables(node) for node in graph.of_type(g.Neuron)}
         self.synapses = cache(lambda node, height, width: synapses(node, height, width).flatten().round().long())
         self.outputs = _outputs(graph)
         self.lazy = {conv.name for conv, _ in self.outputs.values()}
         self.to_neurons = _to_neurons(graph)
+
+    def _tables(self, node: g.Neuron) -> Tables | None:
+        found = [node.table if levels is None else node.ramp_table(levels) for levels in self.ramps]
+        return Tables.of([table for table in found if table]) if found[0] else None
 
 
 def _per_channel(x: float | torch.Tensor, ones: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ LARGEST_ZERO = 127  # spikes of one step lie in -zero..zero, uint8 holds 0..2*ze
 class Signal:
     """Signals of a chunk, (K*B, H, W, C): spikes as uint8 at zero point `zero`, or floats. No rows: silence.
 
-    `zero` is also the largest magnitude of a spike: 1 behind neurons, and additions add it up (`FORMS`).
+    `zero` is also the largest magnitude of a spike: gamma behind neurons, and additions add it up (`FORMS`).
     """
 
     data: torch.Tensor
@@ -106,7 +106,7 @@ def move(node: g.Node, inputs: Sequence[Signal], dtype: torch.dtype) -> Signal:
     return Signal(form.move(node, data, zero), zero)
 
 
-def largest_spikes(graph: g.SpikingGraph) -> dict[str, int]:
+def largest_spikes(graph: g.SpikingGraph, burst: int = 1) -> dict[str, int]:
     """The largest magnitude of a spike behind each node, its zero point; 0 where signals are floats."""
 
     def size(node: g.Node, *sizes: int) -> int:
@@ -114,7 +114,7 @@ def largest_spikes(graph: g.SpikingGraph) -> dict[str, int]:
         zero = form.zero(sizes) if form and 0 not in sizes else 0
         return zero if zero <= LARGEST_ZERO else 0
 
-    return g.walk(graph, {g.Neuron: lambda node, x: 1, g.MaxPool: lambda node, x: x}, size, keep=True)
+    return g.walk(graph, {g.Neuron: lambda node, x: burst, g.MaxPool: lambda node, x: x}, size, keep=True)
 
 
 def chosen_rows(data: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
