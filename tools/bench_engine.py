@@ -1,154 +1,78 @@
-"""How fast the engines are, next to the ANN, to SpikingJelly and to a plain loop, in one run.
+"""How fast the engines are, next to the ANN, to 8-bit runtimes, to SpikingJelly and to a plain loop, in one run.
 
-    python tools/bench_engine.py [imgsz=320,640] [batch=1,8] [timesteps=8,16,32,64] [repeats=5] [threads=2]
-        [what=ann,fast,reference,spikingjelly,plain] [source=folder] [weights=...] [real=...] [out=bench.json]
+    python tools/bench_engine.py [weights=a.safetensors,b.safetensors] [imgsz=320,640] [batch=1,8]
+        [timesteps=8,16,32,64,99%,rest] [found=RUN,RUN] [burst=1,8] [ramp=true] [repeats=5] [threads=2]
+        [what=ann,fast,reference,spikingjelly,plain,onnxruntime,openvino] [source=folder] [out=bench.json]
 
 Method. The same images (`batch` of `source` at a time, others in each repeat; default: the demo image of
 Ultralytics, also mirrored) go through each of
 
-    ann           the float32 CQReLU network in torch: convolution with bias, then floor and clamp in place
+    ann           the float32 network in torch: convolution with bias, then its activation in place, nothing quantised
+    onnxruntime   the same network as 8-bit integers (static ranges, weights by channel): pip install onnx onnxruntime
+    openvino      the same 8-bit integers in OpenVINO: pip install onnx onnxruntime openvino
     fast          the fast engine on the integer graph, without looking at the readout before the last step
     reference     the reference engine on the integer graph
-    spikingjelly  the same network in SpikingJelly (pip install spikingjelly), multi-step, STBIFNode as the neuron
+    spikingjelly  the same network in SpikingJelly (pip install spikingjelly), multi-step, STBIFNode as the neuron:
+                  ReLU with one unit spike a step
     plain         a loop over time in eager torch, one convolution and one neuron step each, nothing counted
 
-`spikingjelly` and `plain` run the real-valued graph in float32. Each of the five has a process of its own, so that none
-finds the memory as another left it, and only one works at a time. For each size and batch all of them are run in turn,
-`repeats` times after one run to warm up, so that whatever else the machine does hits all alike; the median is kept, and
-every single time is in the file. What an existing `out` holds of other sizes and batches is kept. `peak_mb` is the
-largest resident memory of a process of its own that makes one run. `ratio_per_step` is the time of one step of one
-image over that of one ANN forward of one image.
+`spikingjelly` and `plain` run the real-valued graph in float32. What is not installed, or cannot run a network, is left
+out, and `left_out` in the file says so. `burst` and `ramp` (default: what each file recommends) are those of all that
+simulate. `timesteps`: numbers; `99%`, the first step with 99 % of the ANN's mAP50-95, which is looked up in `found`:
+runs of `casc-det val` or `study` of the same network, burst and ramp (at the same size if there is one; `steps_from` in
+the file says which); and `rest`, until all images of the batch are quiescent: engines stop by themselves, the others
+are given the step at which an engine did.
+
+Each of them has a process of its own, so that none finds the memory as another left it, and only one works at a time.
+For each network, size and batch all are run in turn, `repeats` times after one run to warm up, so that whatever else
+the machine does hits all alike; the median is kept, and every single time is in the file. What an existing `out` holds
+of other networks, sizes and batches is kept. `peak_mb` is the largest resident memory of a process of its own that
+makes one run. `ratio` is the time of an image over that of one ANN forward of one image, `ratio_per_step` a step's.
 """
 
 import json
 import multiprocessing
 import statistics
 import sys
-from collections import deque
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
-from torch.nn import functional as F
+from contenders import ANNS, CONTENDERS, INT8, Network, last_step, unfit, write_int8
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
-from casc_det import graph as g
 from casc_det.base.files import write_json
-from casc_det.base.provenance import processor, provenance
+from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
-from casc_det.graph.file import load_graph
-from casc_det.neurons import cif_step
-from casc_det.neurons.rule import NeuronParams, initial_state
-from casc_det.simulation import SimulationSettings, Simulator
+from casc_det.graph.file import fingerprint, load_graph
+from casc_det.graph.zoo import DEFAULT, find
+from casc_det.simulation import ENGINES, SimulationSettings
+from casc_det.studies.curves import smallest_step
 from casc_det.yolo.images import letterbox
 from casc_det.yolo.progress import demo_image
 from casc_det.yolo.sources import Source
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "yolov8n-cq16.safetensors"
-DEFAULTS = {"imgsz": "320,640", "batch": "1,8", "timesteps": "8,16,32,64", "repeats": 5, "threads": 2, "source": None}
-DEFAULTS |= {"weights": WEIGHTS, "real": WEIGHTS.with_name("yolov8n-cq16-float.safetensors"), "out": "bench.json"}
-WHATS = ("ann", "fast", "reference", "spikingjelly", "plain")
+DEFAULTS = {"weights": DEFAULT, "imgsz": "320,640", "batch": "1,8", "timesteps": "8,16,32,64", "found": None}
+DEFAULTS |= {"burst": None, "ramp": None, "repeats": 5, "threads": 2, "what": ",".join(CONTENDERS), "source": None}
+DEFAULTS |= {"out": "bench.json"}
+ENOUGH, REST = "99%", "rest"
 
 
-def forward_ann(graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
-    """The CQReLU network, in counts; `steps` is not used."""
-    geometry = lambda node: (node.stride, node.padding, node.dilation, node.groups)
-    rules = {
-        g.Input: lambda node: images * graph.levels,
-        g.Conv: lambda node, x: F.conv2d(x, node.weight, node.bias * graph.levels, *geometry(node)),
-        g.Neuron: lambda node, x: x.add_(0.5).floor_().clamp_(0, graph.levels),
-        g.Readout: lambda node, x: x / graph.levels,
-    }
-    return g.walk(graph, rules, lambda node, *inputs: node.compute(*inputs))
+class Job(NamedTuple):
+    """What is timed. steps: a number, "auto", or None: it has no time steps. moment: the word that asked for them."""
+
+    what: str
+    weights: str
+    burst: int | None
+    steps: int | str | None
+    moment: str | None = None
 
 
-def run_engine(engine: str, graph: g.SpikingGraph, images: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
-    return deque(made_ready(graph, engine).run(images, steps), maxlen=1).pop().readout
-
-
-@cache
-def made_ready(graph: g.SpikingGraph, engine: str) -> Simulator:
-    return Simulator(graph, SimulationSettings(engine))
-
-
-def run_plain(graph: g.SpikingGraph, images: torch.Tensor, steps: int, neuron=cif_step) -> dict[str, torch.Tensor]:
-    """Time step by time step, as research code does it."""
-    states, sums, before = {}, {}, {}
-    zeros = torch.zeros_like(images)
-
-    def fire(node, x):
-        params = NeuronParams(1.0, graph.levels)
-        spikes, states[node.name] = neuron(x, states.get(node.name) or initial_state(x, params), params)
-        return spikes
-
-    def add_up(node, x):
-        sums[node.name] = sums.get(node.name, 0) + x
-        return sums[node.name]
-
-    def otherwise(node, *inputs):
-        if node.spiking is not g.Spiking.TEMPORAL:
-            return node.compute(*inputs)
-        after = node.compute(add_up(node, *inputs))
-        change, before[node.name] = after - before.get(node.name, 0), after
-        return change
-
-    for t in range(1, steps + 1):
-        awake = t <= graph.levels
-        bias = lambda node, awake=awake: node.bias.view(1, -1, 1, 1) if awake else 0
-        rules = {
-            g.Input: lambda node, awake=awake: images if awake else zeros,
-            g.Conv: lambda node, x, bias=bias: node.compute(x) + bias(node),
-            g.Neuron: fire,
-            g.Readout: add_up,
-        }
-        g.walk(graph, rules, otherwise)
-    return {node.name: sums[node.name] / min(steps, graph.levels) for node in graph.of_type(g.Readout)}
-
-
-def run_spikingjelly(graph, images: torch.Tensor, steps: int, spikes: dict | None = None) -> dict[str, torch.Tensor]:
-    """The same network of SpikingJelly's parts, layer by layer over all steps; `spikes` collects each layer's."""
-    from spikingjelly.activation_based import functional, neuron
-
-    awake = (torch.arange(steps) < graph.levels).to(images.dtype).view(-1, 1, 1, 1, 1)
-    each = functional.seq_to_ann_forward
-
-    def fire(node, x):
-        levels = graph.levels
-        layer = neuron.STBIFNode(1.0, level=levels + 1, pos_max=levels, neg_min=0, step_mode="m")
-        signal = layer(x)
-        if spikes is not None:
-            spikes[node.name] = signal
-        return signal
-
-    def otherwise(node, x):
-        if node.spiking is g.Spiking.TEMPORAL:
-            after = each(x.cumsum(0), node.compute)
-            return after.diff(dim=0, prepend=torch.zeros_like(after[:1]))
-        return each(x, node.compute)
-
-    rules = {
-        g.Input: lambda node: images * awake,
-        g.Conv: lambda node, x: each(x, node.compute).add_(node.bias.view(1, 1, -1, 1, 1) * awake),
-        g.Neuron: fire,
-        g.Readout: lambda node, x: x.sum(0) / min(steps, graph.levels),
-        g.Add: lambda node, x, y: x + y,
-        g.Concat: lambda node, *inputs: torch.cat(inputs, 2),
-    }
-    return g.walk(graph, rules, otherwise)
-
-
-RUNS = {
-    "ann": forward_ann,
-    "fast": partial(run_engine, "fast"),
-    "reference": partial(run_engine, "reference"),
-    "spikingjelly": run_spikingjelly,
-    "plain": run_plain,
-}
-
-
-def load_images(source, count: int, size: int, turn: int = 0) -> torch.Tensor:
+def load_images(source: str | None, count: int, size: int, turn: int = 0) -> torch.Tensor:
     """(count, 3, size, size): those after the first `turn * count`; behind the last one they begin again, mirrored."""
     files = Source(source or demo_image()).files
     images = []
@@ -159,93 +83,216 @@ def load_images(source, count: int, size: int, turn: int = 0) -> torch.Tensor:
     return torch.stack(images)
 
 
-def graph_of(what: str, options: dict) -> g.SpikingGraph:
-    return load_graph(options["weights" if what in ("fast", "reference") else "real"])
+def load_network(weights: str, burst: int | None, options: dict) -> Network:
+    settings = SimulationSettings(burst=burst, ramp=options["ramp"])
+    folder = Path(options.get("scratch", ".")) / Path(weights).stem
+    return Network(load_graph(find(weights)), settings, folder, options["threads"])
 
 
 class Worker:
-    """A process of its own that runs one of `RUNS`."""
+    """A process of its own that runs one of `CONTENDERS`."""
 
-    def __init__(self, what: str, options: dict):
+    def __init__(self, options: dict):
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, context, initializer=prepare_worker, initargs=(what, options))
+        self.pool = ProcessPoolExecutor(1, context, initializer=prepare_worker, initargs=(options,))
 
-    def __call__(self, *job) -> float:
-        """Milliseconds of one run; job: size, batch, steps, turn (0, 1, ...: which images)."""
-        return self.pool.submit(run_once, *job).result()
+    def __call__(self, job: Job, size: int, batch: int, turn: int) -> tuple[float, int | None]:
+        """Milliseconds of one run, and its steps. turn: 0, 1, ...: which images."""
+        return self.pool.submit(run_once, job, size, batch, turn).result()
 
 
-def prepare_worker(what: str, options: dict) -> None:
+def prepare_worker(options: dict) -> None:
     global run_job
     torch.set_num_threads(options["threads"])
-    graph, images = graph_of(what, options), cache(partial(load_images, options["source"]))
-    run_job = lambda size, batch, steps, turn: timed(RUNS[what], graph, images(batch, size, turn), steps)
+    network = cache(lambda weights, burst: load_network(weights, burst, options))
+    images = cache(lambda *which: load_images(options["source"], *which))
+    run_job = lambda job, size, batch, turn: timed(job, network(job.weights, job.burst), images(batch, size, turn))
 
 
-def run_once(*job) -> float:
+def run_once(*job) -> tuple[float, int | None]:
     return run_job(*job)
 
 
 @torch.no_grad()
-def timed(run, *arguments) -> float:
-    start = perf_counter()
-    run(*arguments)
-    return (perf_counter() - start) * 1e3
+def timed(job: Job, network: Network, images: torch.Tensor) -> tuple[float, int | None]:
+    start, steps = perf_counter(), job.steps
+    if job.what in ENGINES:
+        last = last_step(job.what, network, images, steps)
+        steps, _ = last.t, last.readout
+    else:
+        CONTENDERS[job.what](network, images, steps)
+    return (perf_counter() - start) * 1e3, steps
+
+
+def memory_of(*job) -> float:
+    """`measure_memory` in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure_memory, job)
 
 
 @torch.no_grad()
-def measure_memory(what: str, size: int, batch: int, steps: int, options: dict) -> float:
+def measure_memory(job: Job, size: int, batch: int, options: dict) -> float:
     """Largest resident memory (MB) of this process after one run."""
     torch.set_num_threads(options["threads"])
-    RUNS[what](graph_of(what, options), load_images(options["source"], batch, size), steps)
+    timed(job, load_network(job.weights, job.burst, options), load_images(options["source"], batch, size))
     status = Path("/proc/self/status")
     if not status.exists():  # no Linux
         return float("nan")
     return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
-def main(words: list[str]) -> None:
-    options = {**DEFAULTS, "what": ",".join(WHATS), **script_options(words, __doc__)}
-    unknown = set(options) - {*DEFAULTS, "what"} | set(listed(options["what"])) - set(WHATS)
+def moments_of(folder: Path) -> list[dict]:
+    """The first steps with 99 % of the ANN's mAP50-95 in a run folder of `casc-det val` or `study`."""
+    if (folder / "results.json").exists():
+        content = json.loads((folder / "results.json").read_text())
+        made, rows = content["settings"], content["rows"]
+        goal = 0.99 * next(row["mAP50-95"] for row in rows if row["network"] == "ann")
+        steps = [row["timesteps"] for row in rows if row["network"] == "snn" and row["mAP50-95"] >= goal]
+        found = [(made, made["graph"], made["imgsz"], next((t for t in steps if t != "auto"), None))]
+    else:
+        lines = (folder / "cells.jsonl").read_text().splitlines()
+        records = [record for record in map(json.loads, lines) if not record["variant"]["severity"]]
+        first = lambda record: smallest_step(record["result"], 0.99, kept=False)
+        found = [(record["variant"], record["made"]["graph"], record["imgsz"], first(record)) for record in records]
+    same = lambda made: (made.get("burst", 1), made.get("ramp", False))
+    plain = lambda made: not (made["hysteresis"] or made["delay"]) and made.get("neuron", "cif") == "cif"
+    return [
+        {"run": folder.name, "graph": graph, "how": same(made), "imgsz": size[0], "steps": steps}
+        for made, graph, size, steps in found
+        if plain(made) and made.get("schedule", "wsc") == "wsc"
+    ]
+
+
+def enough(found: list[dict], network: Network, size: int) -> tuple[int, str]:
+    """The step of 99 % of a network as it is set, and where it comes from."""
+    how = network.settings.of(network.graph)
+    graph, key = fingerprint(network.graph), (how.burst, how.ramp)
+    fitting = [one for one in found if one["graph"] == graph and one["how"] == key and one["steps"]]
+    if not fitting:
+        text = f"burst={how.burst}, ramp={how.ramp}"
+        sys.exit(f"bench_engine: found: no step with 99 % of this network's mAP with {text}; give runs of val or study")
+    best = min(fitting, key=lambda one: abs(one["imgsz"] - size))
+    return best["steps"], f"{best['run']}, {best['imgsz']} px"
+
+
+def stepping(weights: str, size: int, options: dict, found: list[dict]) -> list[tuple[Job, str | None]]:
+    """The jobs of all that simulates a network, each with where its number of steps comes from."""
+    result = []
+    for burst in options["burst"]:
+        network = load_network(weights, burst, options)
+        for steps in options["timesteps"]:
+            moment, origin = (steps, None) if steps in (ENOUGH, REST) else (None, None)
+            if steps == ENOUGH:
+                steps, origin = enough(found, network, size)
+            elif steps == REST:
+                steps = "auto"
+            for what in options["what"]:
+                if what not in ANNS and not unfit(what, network):
+                    result.append((Job(what, weights, burst, steps, moment), origin))
+    return result
+
+
+def measure(jobs: list[Job], workers: dict[str, Worker], size: int, batch: int, repeats: int) -> dict[Job, list]:
+    """(milliseconds an image, steps) of each repeat."""
+    taken = {job: [] for job in jobs}
+    for repeat in range(repeats + 1):
+        rests = {}
+        for job in jobs:
+            run = job
+            if job.steps == "auto" and job.what not in ENGINES:
+                run = job._replace(steps=rests[job.burst])
+            ms, steps = workers[job.what](run, size, batch, repeat)
+            if job.steps == "auto":
+                rests[job.burst] = steps
+            if repeat:
+                taken[job].append((ms / batch, steps))
+        print(f"{size} px, batch {batch}: {repeat} of {repeats} repeats", flush=True)
+    return taken
+
+
+def cells_of(taken: dict[Job, list], place: dict, origins: dict[Job, str | None], options: dict) -> list[dict]:
+    """What the file holds of a network, size and batch."""
+    times = {job: [ms for ms, _ in values] for job, values in taken.items()}
+    cells, ann = [], next(statistics.median(ms) for job, ms in times.items() if job.what == "ann")
+    for job, values in taken.items():
+        network = load_network(job.weights, job.burst, options)
+        how = network.settings.of(network.graph)
+        steps = None if job.steps is None else statistics.mean(t for _, t in values)
+        cell = {"what": job.what, **place, "levels": network.graph.levels}
+        if job.what not in ANNS:
+            cell |= {"burst": how.burst, "ramp": how.ramp, "moment": job.moment, "steps_from": origins.get(job)}
+        cell["timesteps"] = steps if steps is None or steps % 1 else int(steps)
+        cell["ms_per_picture"] = statistics.median(times[job])
+        cell["ratio"] = cell["ms_per_picture"] / ann
+        cell["ratio_per_step"] = cell["ratio"] / (steps or 1)
+        run = job if job.steps != "auto" or job.what in ENGINES else job._replace(steps=values[0][1])
+        cell["peak_mb"] = memory_of(run, place["imgsz"], place["batch"], options)
+        cells.append(cell | {"all_ms": times[job]})
+        print(json.dumps({key: value for key, value in cell.items() if key != "all_ms"}), flush=True)
+    return cells
+
+
+def left_out(options: dict) -> list[dict]:
+    """What cannot run which network, and why."""
+    result = []
+    for weights in options["weights"]:
+        for burst in options["burst"]:
+            network = load_network(weights, burst, options)
+            for what in options["what"]:
+                if why := unfit(what, network):
+                    result.append({"what": what, "network": Path(weights).stem, "burst": burst, "why": why})
+                    print(f"left out: {result[-1]}", flush=True)
+    return result
+
+
+def read_options(words: list[str]) -> dict:
+    options = DEFAULTS | script_options(words, __doc__)
+    for key in ("weights", "imgsz", "batch", "timesteps", "burst", "what"):
+        options[key] = listed(options[key])
+    options["found"] = listed(options["found"]) if options["found"] else []
+    options["what"] = ["ann", *(what for what in options["what"] if what != "ann")]
+    odd = [t for t in options["timesteps"] if not isinstance(t, int) and t not in (ENOUGH, REST)]
+    unknown = [*(set(options) - set(DEFAULTS)), *(set(options["what"]) - set(CONTENDERS)), *map(str, odd)]
     if unknown:
         sys.exit(f"bench_engine: unknown: {', '.join(sorted(unknown))}; see the top of {__file__}")
-    sizes, batches, times = (listed(options[key]) for key in ("imgsz", "batch", "timesteps"))
-    whats = [what for what in listed(options["what"]) if what != "ann"]
+    if REST in options["timesteps"] and not set(ENGINES) & set(options["what"]):
+        sys.exit("bench_engine: timesteps=rest needs what=fast or what=reference, which tell when the network rests")
+    options["what"].sort(key=lambda what: list(CONTENDERS).index(what))  # engines before those that ask them for steps
+    return options
+
+
+def main(words: list[str]) -> None:
+    options = read_options(words)
     torch.set_num_threads(options["threads"])
-    workers = {what: Worker(what, options) for what in ("ann", *whats)}
-    cells = []
-    for size in sizes:
-        for batch in batches:
-            jobs = [("ann", None), *[(what, t) for t in times for what in whats]]
-            taken = {job: [] for job in jobs}
-            for repeat in range(options["repeats"] + 1):
-                for what, t in jobs:
-                    value = workers[what](size, batch, t, repeat) / batch
-                    if repeat:
-                        taken[what, t].append(value)
-                print(f"{size} px, batch {batch}: {repeat} of {options['repeats']} repeats", flush=True)
-            ann = statistics.median(taken["ann", None])
-            for (what, t), values in taken.items():
-                cell = {"what": what, "imgsz": size, "batch": batch, "timesteps": t}
-                cell["pictures"] = Path(options["source"] or demo_image()).name
-                cell["ms_per_picture"] = statistics.median(values)
-                cell["ratio_per_step"] = cell["ms_per_picture"] / ann / (t or 1)
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    cell["peak_mb"] = pool.apply(measure_memory, (what, size, batch, t or 1, options))
-                cells.append(cell | {"all_ms": values})
-                print(json.dumps({key: value for key, value in cell.items() if key != "all_ms"}), flush=True)
-    machine = {**provenance("bench_engine 1"), "processor": processor()}
-    out = Path(options["out"])
-    old = json.loads(out.read_text())["cells"] if out.exists() else []
-    places = {(size, batch) for size in sizes for batch in batches}
-    kept = [cell for cell in old if (cell["imgsz"], cell["batch"]) not in places]
-    cells = sorted(kept + cells, key=lambda cell: (cell["imgsz"], cell["batch"]))
-    write_json(out, {"machine": machine, "cells": cells})
-    print(f"Written to {options['out']}")
+    found = [moment for folder in options["found"] for moment in moments_of(Path(folder))]
+    missing, cells, out = left_out(options), [], Path(options["out"])
+    old = json.loads(out.read_text()) if out.exists() else {"cells": []}
+    with TemporaryDirectory() as scratch:
+        options["scratch"] = scratch
+        workers = {what: Worker(options) for what in options["what"]}
+        for weights in options["weights"]:
+            network = load_network(weights, None, options)
+            anns = [what for what in options["what"] if what in ANNS and not unfit(what, network)]
+            if set(anns) & set(INT8):
+                network.int8.mkdir()
+                write_int8(network, load_images(options["source"], 24, options["imgsz"][0]), network.int8)
+            for size in options["imgsz"]:
+                origins = dict(stepping(weights, size, options, found))
+                jobs = [*(Job(what, weights, None, None) for what in anns), *origins]
+                for batch in options["batch"]:
+                    place = {"network": Path(weights).stem, "imgsz": size, "batch": batch}
+                    place["pictures"] = Path(options["source"] or demo_image()).name
+                    taken = measure(jobs, workers, size, batch, options["repeats"])
+                    cells += cells_of(taken, place, origins, options)
+                    where = lambda cell: (cell.get("network"), cell["imgsz"], cell["batch"])
+                    kept = [cell for cell in old["cells"] if where(cell) not in set(map(where, cells))]
+                    everything = sorted(kept + cells, key=lambda cell: (str(where(cell)[0]), *where(cell)[1:]))
+                    write_json(out, {"machine": provenance("bench_engine 2"), "left_out": missing, "cells": everything})
+    print(f"Written to {out}")
 
 
 def listed(value) -> list:
-    """`8`, `8,16` or `fast,plain` of the command line as a list."""
+    """`8`, `8,16` or `fast,plain` of the command line as a list; None as [None]."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple) else [value]
     return [int(part) if str(part).isdigit() else part for part in parts]
 

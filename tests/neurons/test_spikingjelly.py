@@ -1,27 +1,20 @@
 """SpikingJelly's `STBIFNode` is an independent implementation of the CIF neuron: its spikes must be ours."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from conftest import EXACT_OPS, live_yolo, simulate, small_graph, small_images
+from contenders import Network, run_spikingjelly
 
 from casc_det.conversion.spiking import convert_graph
 from casc_det.yolo.capture import capture
 
 pytest.importorskip("spikingjelly", reason="pip install -e '.[bench]'")
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "bench_engine.py"
-spec = importlib.util.spec_from_file_location("bench_engine", TOOL)
-bench = sys.modules["bench_engine"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(bench)
 
 
 @torch.no_grad()
 def check(graph, images, steps: int) -> None:
     theirs = {}
-    readout = bench.run_spikingjelly(graph, images, steps, theirs)
+    readout = run_spikingjelly(Network(graph), images, steps, theirs)
     for engine in ("reference", "fast"):
         for step in simulate(graph, images, steps, engine=engine, record=True):
             for name, spikes in step.spikes.items():
@@ -40,15 +33,3 @@ def test_spikes_equal_spikingjelly(ops, levels):
 def test_spikes_of_a_yolo_equal_spikingjelly():
     model, images = live_yolo("yolov8n")
     check(convert_graph(capture(model))[0], images, 11)
-
-
-@torch.no_grad()
-def test_plain_loop_of_the_benchmark_is_the_network():
-    model, images = live_yolo("yolov8n")
-    graph = convert_graph(capture(model))[0]
-    *_, last = simulate(graph, images, 9)
-    for name, value in bench.run_plain(graph, images, 9).items():
-        torch.testing.assert_close(last.readout[name], value, rtol=0, atol=1e-9)
-    *_, rest = simulate(graph, images)
-    for name, value in bench.forward_ann(graph, images.clone(), 0).items():
-        torch.testing.assert_close(rest.readout[name], value, rtol=0, atol=1e-9)
