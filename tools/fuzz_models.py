@@ -1,12 +1,14 @@
-"""Mutated spiking graph files for `fuzz.py`: small valid detectors whose JSON, tensors or bytes are changed.
+"""Spiking graph files for `fuzz.py`: small valid detectors of any functions whose JSON, tensors or bytes are changed.
 
-Most cases carry a checksum made anew, so that the change gets behind it.
+Most cases carry a checksum made anew, so that the change gets behind it; some are other sound detectors, unchanged.
+Each is simulated with a burst, ramp rule, hysteresis and delay of its own.
 """
 
 import json
 import math
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,9 +21,10 @@ from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.file import CHECKSUM, KEY, checksum, save_graph
 from casc_det.heads.detect.decode import decode_maps
-from casc_det.simulation import SimulationSettings, simulate
+from casc_det.simulation import PLAIN, SimulationSettings, Step, simulate
 from casc_det.simulation.twin import ann_forward
 
+FUNCTIONS = ("relu", "silu", "leaky_relu(0.1)", "hardswish", "gelu", "mish", "relu6", "hardtanh(-1,1)", "identity")
 BLOCKS = ("add", "split", "groups", "norm", "max", "pyramid", "pad", "avg", "sigmoid")
 DEEP = "[" * 3000 + "]" * 3000
 ODD = (
@@ -34,8 +37,8 @@ ODD = (
 class _Builder:
     """Grows a captured graph node by node."""
 
-    def __init__(self, levels: int, chance: random.Random):
-        self.levels, self.chance = levels, chance
+    def __init__(self, levels: int, chance: random.Random, functions: tuple[str, ...]):
+        self.levels, self.chance, self.functions = levels, chance, functions
         self.random = torch.Generator().manual_seed(chance.getrandbits(32))
         self.nodes: list[g.Node] = [g.Input("image", ())]
         self.channels = {"image": 3}
@@ -54,7 +57,9 @@ class _Builder:
         return self.emit(g.Conv, x, out=out, weight=weight, bias=0.3 * normal(out), **fields)
 
     def fire(self, x: str, lam: float | None = None) -> str:
-        return self.emit(g.Activation, x, lam=lam or self.chance.uniform(0.8, 2.5), levels=self.levels)
+        lam = lam or self.chance.uniform(0.8, 2.5)
+        function = self.chance.choice(self.functions) if len(self.functions) > 1 else self.functions[0]
+        return self.emit(g.Activation, x, lam=lam, levels=self.levels, function=function)
 
     def block(self, x: str, op: str) -> str:
         """A block that keeps the size of the map; it begins and ends with 8 channels."""
@@ -87,13 +92,15 @@ class _Builder:
         return self.fire(self.conv(x, 8) if self.channels[x] != 8 or op != "groups" else x)
 
 
-def small_detector(*blocks: str, levels: int = 4, seed: int = 0, integer: bool = True) -> g.SpikingGraph:
+def small_detector(
+    *blocks: str, levels: int = 4, seed: int = 0, integer: bool = True, functions: tuple[str, ...] = ("relu",)
+) -> g.SpikingGraph:
     """A live detector with random weights, two levels of strides 4 and 8, three classes and four bins.
 
-    blocks: of `BLOCKS`, in turn; "sigmoid" only with `integer=False`.
+    blocks: of `BLOCKS`, in turn; "sigmoid" only with `integer=False`. functions: each layer follows one of them.
     """
     chance = random.Random(seed)
-    b = _Builder(levels, chance)
+    b = _Builder(levels, chance, functions)
     x = b.fire(b.conv(b.fire(b.conv("image", 8, stride=(2, 2))), 8, stride=(2, 2)))
     for op in blocks:
         x = b.block(x, op)
@@ -111,12 +118,14 @@ class Kind:
 
     def __init__(self, folder: Path):
         self.base = []
-        for i, levels in enumerate((4, 1, 8, 3, 16, 4)):
+        for i, levels in enumerate((4, 1, 8, 3, 16, 4, 8, 5, 32)):
             integer = i % 3 != 2
-            blocks = BLOCKS[:8] if i == 0 else random.Random(i).sample(BLOCKS[: 8 if integer else 9], 3)
+            blocks = BLOCKS[:8] if i in (0, 6) else random.Random(i).sample(BLOCKS[: 8 if integer else 9], 3)
             path = folder / f"{i}.safetensors"
             if not path.exists():
-                save_graph(small_detector(*blocks, levels=levels, seed=i, integer=integer), path)
+                functions = FUNCTIONS if i >= 6 else ("relu",)
+                graph = small_detector(*blocks, levels=levels, seed=i, integer=integer, functions=functions)
+                save_graph(replace(graph, defaults={"burst": 2, "ramp": True}) if i >= 6 else graph, path)
             with safe_open(path, "pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 self.base.append((path.read_bytes(), file.metadata(), tensors))
@@ -124,6 +133,8 @@ class Kind:
             compare(graph, torch.full((1, 3, 32, 32), 0.5, dtype=graph.dtype), True)
 
     def make(self, chance: random.Random, folder: Path) -> str:
+        if chance.random() < 0.2:
+            return other_detector(chance, folder / "model.safetensors")
         raw, metadata, tensors = chance.choice(self.base)
         if chance.random() < 0.2:
             content, done = change_bytes(raw, chance)
@@ -148,38 +159,68 @@ class Kind:
         stride = max(model.graph.strides)
         side = stride * max(1, chance.choice((32, 48, 64)) // stride)
         images = torch.randint(0, 256, (1, 3, side, side)).to(model.dtype) / 255
-        return compare(model.graph, images, chance.random() < 0.25)
+        return compare(model.graph, images, chance.random() < 0.25, chosen_settings(chance, model.graph.levels))
 
 
-def compare(graph: g.SpikingGraph, images: torch.Tensor, both: bool) -> tuple[str, str]:
+def other_detector(chance: random.Random, path: Path) -> str:
+    """Write another sound detector; what it is."""
+    integer, levels = chance.random() < 0.8, chance.choice((1, 2, 3, 4, 5, 8, 13, 16, 31, 32, 64))
+    blocks = chance.choices(BLOCKS[: 8 if integer else 9], k=chance.randrange(1, 5))
+    functions = tuple(chance.choices(FUNCTIONS, k=chance.choice((1, 2, 4))))
+    seed = chance.getrandbits(31)
+    graph = small_detector(*blocks, levels=levels, seed=seed, integer=integer, functions=functions)
+    save_graph(replace(graph, defaults=chance.choice(({}, {"burst": chance.randint(1, levels), "ramp": True}))), path)
+    kind = "integer" if integer else "real-valued"
+    return f"sound: {kind}, {levels} levels, {' '.join(blocks)}, {' '.join(functions)}, seed {seed}"
+
+
+def chosen_settings(chance: random.Random, levels: int) -> SimulationSettings:
+    """A burst, the ramp rule, and rarely hysteresis and delay; None: what the file recommends."""
+    burst = chance.choice((None, 1, levels, chance.randint(1, levels)))
+    rare = lambda *values: chance.choice(values) if chance.random() < 0.2 else None
+    return SimulationSettings(
+        burst=burst, ramp=chance.choice((None, False, True)), hysteresis=rare(0.25, 1), delay=rare(0.5, 2)
+    )
+
+
+def compare(
+    graph: g.SpikingGraph, images: torch.Tensor, both: bool, settings: SimulationSettings = PLAIN
+) -> tuple[str, str]:
     """Outcome and reason: the network at rest against its ANN twin, and where `both` against the other engine."""
     twin = ann_forward(graph, images)
-    steps = list(simulate(graph, images))
+    steps = list(simulate(graph, images, settings=settings))
     last, tolerance = steps[-1], 0.0 if graph.integer else 1e-6
     if not bool(last.quiescent.all()):
-        return "inexact", f"not at rest after {last.t} steps"
+        return "inexact", f"not at rest after {last.t} steps, {settings}"
     for name, counts in twin.counts.items():
         if not torch.equal(last.counts[name], counts):
-            return "inexact", f"counts of '{name}'"
+            return "inexact", f"counts of '{name}', {settings}"
     for name, value in twin.readout.items():
         if not torch.allclose(last.readout[name], value, rtol=tolerance, atol=tolerance):
-            return "inexact", f"readout '{name}'"
+            return "inexact", f"readout '{name}', {settings}"
     if not all(bool(x.float().isfinite().all()) for x in decode_maps(twin.readout, graph.strides, graph.reg_max)):
         return "nan", "boxes"
-    if both:
-        others = list(simulate(graph, images, settings=SimulationSettings("reference")))
-        if len(others) != len(steps) and graph.integer:
-            return "inexact", f"engines need {len(steps)} and {len(others)} steps"
-        pairs = zip(steps, others, strict=True) if graph.integer else [(last, others[-1])]
-        for quick, slow in pairs:
-            if graph.integer and not (
-                torch.equal(quick.fired, slow.fired) and torch.equal(quick.sops_by_layer, slow.sops_by_layer)
-            ):
-                return "inexact", f"engines at step {quick.t}"
-            for name, value in slow.readout.items():
-                if not torch.allclose(quick.readout[name], value, rtol=tolerance, atol=tolerance):
-                    return "inexact", f"engines at step {quick.t}, readout '{name}'"
+    if both and (
+        found := unequal(steps, list(simulate(graph, images, settings=replace(settings, engine="reference"))))
+    ):
+        return "inexact", f"engines {found}, {settings}"
     return "answered", f"{last.t} steps, {int(sum(step.fired.sum() for step in steps))} spikes"
+
+
+def unequal(steps: list[Step], others: list[Step]) -> str | None:
+    """Where two engines differ: on an integer graph in anything, else in the answer at rest; None: nowhere."""
+    integer = steps[0].graph.integer
+    if len(others) != len(steps) and integer:
+        return f"need {len(steps)} and {len(others)} steps"
+    tolerance = 0.0 if integer else 1e-6
+    for quick, slow in zip(steps, others, strict=True) if integer else [(steps[-1], others[-1])]:
+        for key in ("fired", "messages", "sops_by_layer", "peaks") if integer else ():
+            if not torch.equal(getattr(quick, key), getattr(slow, key)):
+                return f"differ in {key} at step {quick.t}"
+        for name, value in slow.readout.items():
+            if not torch.allclose(quick.readout[name], value, rtol=tolerance, atol=tolerance):
+                return f"differ at step {quick.t}, readout '{name}'"
+    return None
 
 
 def change_header(header: dict, chance: random.Random) -> str:
@@ -262,7 +303,9 @@ def _change_value(item: dict, chance: random.Random, where: str) -> str:
         place.pop(at, None)
         return f"{where}: {key} left out"
     if roll < 0.15 and isinstance(place, dict):
-        place[chance.choice(("colour", "lam", "scale", "weight", "theta", "stride"))] = chance.choice(ODD)
+        place[chance.choice(("colour", "lam", "scale", "weight", "theta", "stride", "function", "thresholds"))] = (
+            chance.choice(ODD)
+        )
         return f"{where}: a key too many"
     if roll < 0.45 and type(old) in (int, float):
         place[at] = chance.choice((old + 1, old - 1, old * 2, -old, float(old), old / 2))
@@ -300,7 +343,9 @@ def change_tensors(tensors: dict[str, torch.Tensor], chance: random.Random) -> s
                 (value.flatten(), value[None], value[:0], value[:1], value.movedim(0, -1), torch.cat([value] * 2))
             )
         case 6:
-            tensors[chance.choice((f"{key}2", "stray", key.rpartition(".")[0] + ".lam"))] = value
+            tensors[
+                chance.choice((f"{key}2", "stray", *(f"{key.rpartition('.')[0]}.{x}" for x in ("lam", "thresholds"))))
+            ] = value
             return f"a tensor too many beside {key}"
         case 7:
             del tensors[key]
@@ -325,8 +370,8 @@ def change_metadata(metadata: dict[str, str], chance: random.Random) -> str:
         case 3:
             metadata["more"] = "x"
         case 4:
-            version = chance.choice((1, 2, 3, 4, '"3"', "null", 3.0))
-            metadata[KEY] = metadata[KEY].replace('"version": 3', f'"version": {version}')
+            version = chance.choice((1, 2, 3, 4, 5, '"4"', "null", 4.0))
+            metadata[KEY] = metadata[KEY].replace('"version": 4', f'"version": {version}')
             if chance.random() < 0.7:
                 metadata[CHECKSUM] = "0" * 64
     return f"metadata: change {kind}"
