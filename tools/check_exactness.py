@@ -41,7 +41,7 @@ from casc_det.graph.zoo import DEFAULT, find
 from casc_det.simulation import SimulationSettings, Simulator, Step
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.capture import capture
-from casc_det.yolo.images import letterbox
+from casc_det.yolo.images import letterbox, read_image
 from casc_det.yolo.install import cq_sites, install_cq
 from casc_det.yolo.network import DetectionModel
 from casc_det.yolo.sources import Source
@@ -86,10 +86,16 @@ class Subject:
         return same | {"function": ", ".join(functions), "levels": self.graph.levels}
 
 
+def load_images(files: list[Path], height: int, width: int) -> torch.Tensor:
+    """(B, 3, H, W) float64."""
+    shape = (height, width)
+    return torch.stack([letterbox(read_image(file).image, shape, 32, rect=False) for file in files]).double()
+
+
 def subjects(options: dict, images: torch.Tensor) -> Iterator[Subject]:
-    """All that is compared; images: of one size, the first of which random networks are made alive with."""
+    """All that is compared; images: that random networks are made alive with."""
     for name in options["models"]:
-        network = random_network(name, options["levels"], images[:4])
+        network = random_network(name, options["levels"], images)
         captured = capture(network)
         for function in options["functions"]:
             follow = lambda node, function=function: (
@@ -239,13 +245,12 @@ def main() -> None:
     out = Path(options["out"])
     lines = out.with_suffix(".jsonl")
     done = {(*(line[key] for key in KEY[:-1]), line["first"], line["both"]) for line in read_done(lines)}
-    images = [next(iter(Source(file))).image for file in Source(options["source"]).files[: options["limit"]]]
-    firsts = list(range(0, len(images), BATCH))
+    files = Source(options["source"]).files[: options["limit"]]
+    firsts = list(range(0, len(files), BATCH))
     for size in map(str, options["sizes"]):
         height, width = ([int(v) for v in size.split("x")] * 2)[:2]
-        batch = torch.stack([letterbox(image, (height, width), 32, rect=False) for image in images]).double()
         place = {"size": f"{height}x{width}"}
-        for subject in subjects(options, batch):
+        for subject in subjects(options, load_images(files[:BATCH], height, width)):
             for burst in options["burst"]:
                 compared = Comparison(subject, options["engine"], burst, options["ramp"])
                 for first in firsts[turn - 1 :: parts]:
@@ -253,7 +258,7 @@ def main() -> None:
                     fields = compared.fields | place
                     if (*(fields[key] for key in KEY[:-1]), first, both) in done:
                         continue
-                    some = batch[first : first + BATCH]
+                    some = load_images(files[first : first + BATCH], height, width)
                     same = {"first": first, "both": both, "pictures": len(some)}
                     append_lines(lines, [fields | same | record for record in compared.of(some, both)])
                     print(
