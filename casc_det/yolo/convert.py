@@ -31,6 +31,8 @@ from casc_det.yolo.weights import is_spiking
 
 KEPT = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")  # of how it was trained
 PRECISIONS = ("integer", "float")
+BURST = 8
+RECOMMENDED = {"burst": BURST, "ramp": True}  # to simulate networks with, that follow other functions than ReLU
 Progress = Callable[[int, int, str], None]
 
 
@@ -118,6 +120,8 @@ def _graph(
     """The spiking graph of a CQ network, and the audit."""
     graph = capture(model, size)
     spiking, rows = convert_graph(replace(graph, meta=graph.meta | meta))
+    if spiking.levels >= BURST and any(node.function != "relu" for node in spiking.of_type(g.Neuron)):
+        spiking = replace(spiking, defaults=dict(RECOMMENDED))
     return to_integer(spiking) if precision == "integer" else spiking, rows
 
 

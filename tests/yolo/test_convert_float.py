@@ -19,7 +19,7 @@ from casc_det.neurons.activation import CQ
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.calibration import HELD_OUT, Calibration, read_images
 from casc_det.yolo.capture import capture
-from casc_det.yolo.convert import Conversion
+from casc_det.yolo.convert import RECOMMENDED, Conversion
 from casc_det.yolo.install import cq_sites, install_cq
 
 
@@ -68,7 +68,7 @@ def test_graph_has_the_functions_levels_and_report_that_were_asked_for(place, tm
     conversion = converted(place / "float.pt", place, seed=3)
     graph, report = conversion.graph, conversion.report
     assert graph.integer and graph.levels == 8 and graph.imgsz == 64
-    assert {node.function for node in graph.of_type(g.Neuron)} == {"silu"}
+    assert {node.function for node in graph.of_type(g.Neuron)} == {"silu"} and graph.defaults == RECOMMENDED
     asked = {"levels": 8, "activation": "keep", "images": 2, "seed": 3, "held_out": 3}
     assert {key: report[key] for key in asked} == asked
     layers = {node.name for node in (*graph.of_type(g.Neuron), *graph.of_type(g.Readout))}
@@ -82,7 +82,7 @@ def test_graph_has_the_functions_levels_and_report_that_were_asked_for(place, tm
 
 def test_relu_makes_the_network_of_the_paper(place):
     graph = converted(place / "float.pt", place, activation="relu").graph
-    assert {node.function for node in graph.of_type(g.Neuron)} == {"relu"}
+    assert {node.function for node in graph.of_type(g.Neuron)} == {"relu"} and not graph.defaults
 
 
 def test_more_levels_are_nearer_to_the_float_network(place):
