@@ -22,7 +22,7 @@ def more() -> dict[str, Option]:
 
 VERB = Verb(
     run,
-    "train a YOLO detector with CQReLU activations",
+    "train a YOLO detector with quantised activations",
     "casc-det train model=yolov8n.yaml data=data/tiny.yaml levels=8 epochs=10 imgsz=128",
     {key: Option(argument.kind, argument.default, argument.help) for key, argument in (SHARED | OWN).items()},
     more,

@@ -43,21 +43,30 @@ SHARED = {  # of Ultralytics, explained as casc_det has them
     "data": Argument(TEXT, "dataset YAML; with teacher= also folders of images or .txt lists, comma-separated"),
 }
 OWN = {
-    "levels": Argument(INTEGER, "Q of CQReLU, 1..64 (default 8)"),
+    "levels": Argument(INTEGER, "Q, the largest count of a neuron, 1..64 (default 8)"),
+    "activation": Argument(
+        TEXT,
+        "what is quantised: keep, the network's own functions; the name of the one that it has, such as silu; or relu, "
+        "CQReLU in place of them, as in the paper (default what a spiking network to start from has, else relu)",
+    ),
     "weights": Argument(PATH, "weights to start from: .pt, .safetensors state dict, or a spiking graph"),
     "teacher": Argument(PATH, "float network to distil from (no labels needed): .pt or .safetensors"),
     "names": Argument(PATH, "dataset YAML with class names, where data has none"),
     "progressive": Argument(
-        NUMBER, "share of training in which CQReLU is blended in (default 0.5 from float weights)", largest=1
+        NUMBER,
+        "share of training in which the quantised activation is blended in (default 0; CQReLU from float weights: 0.5)",
+        largest=1,
     ),
     "clip_lr": Argument(
-        NUMBER, "learning rate of the clips lam (default 2.5 * lr0; 0: they stay as they are)", largest=math.inf
+        NUMBER,
+        "learning rate of the steps delta (of CQReLU: clips lam; default 2.5 * lr0; 0: they stay as they are)",
+        largest=math.inf,
     ),
     "norm_lr": Argument(
         NUMBER, "learning rate of biases and of BatchNorm's scale and shift (default lr0)", largest=math.inf
     ),
     "features": Argument(NUMBER, "weight of the feature maps in distillation (default 2)", largest=math.inf),
-    "sparsity": Argument(NUMBER, "weight of the mean spike count per neuron in the loss (default 0)", largest=math.inf),
+    "sparsity": Argument(NUMBER, "weight of the mean size of the counts in the loss (default 0)", largest=math.inf),
     "fake_int8": Argument(
         NUMBER, "share of training, at its end, with weights rounded to 8 bits (default 0)", largest=1
     ),

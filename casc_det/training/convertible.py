@@ -7,17 +7,21 @@ import casc_det.yolo  # noqa: F401  prepares Ultralytics
 # isort: split
 from ultralytics.nn.tasks import DetectionModel
 
-from casc_det.errors import WeightsError, in_words
+from casc_det.errors import ArgumentError, WeightsError, in_words
+from casc_det.training.start import settled, start_of
 from casc_det.yolo.architecture import read_architecture
 from casc_det.yolo.checkpoint import read_checkpoint
 from casc_det.yolo.convertible import check_convertible
+from casc_det.yolo.install import KEEP
 from casc_det.yolo.weights import check_fit
 
 
-def check_architecture(model: str | Path, trust: bool = False, weights: str | Path | None = None) -> None:
+def check_architecture(
+    model: str | Path, trust: bool = False, weights: str | Path | None = None, activation: str | None = None
+) -> None:
     """Raise CascError where `model` is no known architecture and no .pt file, or cannot be converted.
 
-    Also where `weights`, if there are any, do not fit it.
+    Also where `weights`, if there are any, do not fit it, or `activation` is not what it has.
     """
     path = Path(str(model))
     if path.suffix == ".pt":
@@ -34,3 +38,9 @@ def check_architecture(model: str | Path, trust: bool = False, weights: str | Pa
     check_convertible(network, str(model))
     if weights:
         check_fit(network, weights, trust)
+    start, own = start_of(network, weights, trust), start_of(network)
+    if settled(activation, start) == KEEP and own.functions != start.functions:
+        raise ArgumentError(
+            f"activation: '{weights}' has {', '.join(start.functions)}, '{model}' {', '.join(own.functions)}, so there "
+            "is none to keep; use relu, or the architecture of the weights"
+        )

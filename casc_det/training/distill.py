@@ -1,4 +1,4 @@
-"""Distillation: teach a CQReLU network to answer as a float network does; no labels needed.
+"""Distillation: teach a CQ network to answer as a float network does; no labels needed.
 
 Loss = gain * features + scores + boxes, gain = 2 unless training is told otherwise
     features  mean over backbone and neck stages of |s - t|^2 / |t|^2

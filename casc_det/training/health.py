@@ -6,6 +6,8 @@ Without these a training that is broken from its first step runs to its end, wri
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
 
 # isort: split
+import math
+
 import torch
 from torch import nn
 from ultralytics.utils import LOGGER
@@ -20,12 +22,12 @@ STUCK_EPOCHS, MOVED = 5, 1e-3  # a loss that has moved by less than this share i
 
 
 class Health:
-    """Watches one training of `model` (with CQReLU), from now on."""
+    """Watches one training of `model` (with CQ), from now on."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        clips = {site.lam: max(site.lam.item(), MIN_CLIP) for site in cq_sites(model)}
-        self.ranges = {lam: (value / CLIP_RANGE, value * CLIP_RANGE) for lam, value in clips.items()}
+        starts = {site.learned: max(site.learned.item(), MIN_CLIP / site.levels) for site in cq_sites(model)}
+        self.ranges = {clip: (value / CLIP_RANGE, value * CLIP_RANGE) for clip, value in starts.items()}
         self.broken = 0
         self.history: list[dict[str, float]] = []
         self.named: set[str] = set()
@@ -36,11 +38,12 @@ class Health:
         Raises:
             TrainingError: they were not in `PATIENCE` steps in a row.
         """
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        if not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        if not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients.values()))):
             self.broken = 0
             return True
-        name = next(n for n, p in self.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all())
+        largest = {name: gradient.abs().max().nan_to_num(math.inf, math.inf) for name, gradient in gradients.items()}
+        name = max(largest, key=largest.__getitem__)  # each may be finite where the norm of all is not
         self.broken += 1
         if self.broken >= PATIENCE:
             raise TrainingError(
@@ -56,8 +59,8 @@ class Health:
     @torch.no_grad()
     def keep_clips(self) -> None:
         """Bring clips that a step drove out of their range back to its border."""
-        for lam, (low, high) in self.ranges.items():
-            lam.clamp_(low, high)
+        for clip, (low, high) in self.ranges.items():
+            clip.clamp_(low, high)
 
     def end_epoch(self, losses: dict[str, float]) -> None:
         """Warn of losses that do not move. losses: the means of the epoch by name."""

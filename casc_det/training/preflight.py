@@ -17,6 +17,7 @@ from casc_det.base.arguments import check_flags, check_texts, is_number
 from casc_det.errors import ArgumentError, CascError, UsageError, WeightsError, nearest, one_line
 from casc_det.neurons.activation import check_levels
 from casc_det.training.arguments import OWN
+from casc_det.training.start import check_activation
 from casc_det.yolo.checkpoint import check_answer, read_checkpoint, read_state
 
 MOST_MATCHES = 10  # places that Ultralytics' loss matches with an object
@@ -40,6 +41,8 @@ def check_arguments(arguments: dict) -> None:
         raise UsageError(f"train: unknown argument '{unknown[0]}'{nearest(unknown[0], known)}")
     if arguments.get("levels") is not None:
         check_levels(arguments["levels"])
+    if arguments.get("activation") is not None:
+        check_activation(arguments["activation"])
     for key, argument in OWN.items():
         value, largest = arguments.get(key), argument.largest
         if value is None or largest is None:
@@ -94,7 +97,7 @@ def check_files(arguments: dict, trust: bool) -> None:
             if key == "teacher":
                 check_answer(network.eval(), file, key)
     if arguments.get("distill_model"):
-        raise ArgumentError("distill_model: Ultralytics' distillation does not know CQReLU; use teacher= instead")
+        raise ArgumentError("distill_model: Ultralytics' distillation knows no CQ activations; use teacher= instead")
 
 
 def check_choice(data: dict, split: str | None, classes: int | list[int] | None) -> None:

@@ -10,7 +10,7 @@ from casc_det import graph as g
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.bounds import units_of
-from casc_det.neurons.activation import CQReLU
+from casc_det.neurons.activation import CQ
 from casc_det.yolo.capture import capture
 from casc_det.yolo.install import cq_sites
 from casc_det.yolo.trace import modules_of, trace
@@ -19,10 +19,10 @@ Criterion = Callable[[Any, dict], tuple[torch.Tensor, dict[str, torch.Tensor]]] 
 
 
 class SpikePenalty:
-    """A criterion that adds `strength` times the mean count per neuron, n = Q*a/lam, to another criterion's loss.
+    """A criterion that adds `strength` times the mean of |n| per neuron, n = Q*a/clip, to another criterion's loss.
 
-    A neuron's count is what the spiking network sends in total, so this is what it costs. Observes `model` by forward
-    hooks, in training mode only.
+    A neuron's count n is what the spiking network sends in total, a negative one as negative spikes, so this is what it
+    costs. Observes `model` by forward hooks, in training mode only.
     """
 
     def __init__(self, model: nn.Module, criterion: Criterion, strength: float) -> None:
@@ -31,9 +31,10 @@ class SpikePenalty:
         for site in cq_sites(model):
             site.register_forward_hook(self._observe)
 
-    def _observe(self, site: CQReLU, inputs: tuple, output: torch.Tensor) -> None:
+    def _observe(self, site: CQ, inputs: tuple, output: torch.Tensor) -> None:
         if site.training:
-            counts = output.clamp(min=0).sum(dtype=torch.float32) * site.levels / site.lam
+            size = output.clamp(min=0) if site.function == "relu" else output.abs()  # mixed with SiLU it is below 0
+            counts = size.sum(dtype=torch.float32) * site.levels / site.clip
             self.counts.append((counts, output.numel()))
 
     def __call__(self, predictions: Any, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -64,7 +65,7 @@ class FakeInt8:
         captured = capture(model)
         modules: dict[str, Any] = modules_of(trace(model))  # each of the type that its node is made of
         sites = {node.name: i for i, node in enumerate(captured.of_type(g.Activation))}
-        self.clips: list[torch.Tensor] = [modules[name].lam for name in sites]
+        self.sites: list[CQ] = [modules[name] for name in sites]
         site_of_channel = g.walk(
             captured,
             {
@@ -91,8 +92,8 @@ class FakeInt8:
 
     def _amplitudes(self, index: torch.Tensor) -> torch.Tensor:
         """The clip of each weight's input, 1 for pixels."""
-        clips = torch.stack([clip.detach() for clip in self.clips] + [self.clips[0].detach().new_ones(())])
-        return clips[index]
+        clips = [site.clip.detach() for site in self.sites]
+        return torch.stack([*clips, torch.ones_like(clips[0])])[index]
 
     def _round(self, conv: nn.Conv2d, inputs: tuple) -> None:
         weight, index, step = self.convolutions[conv]

@@ -22,7 +22,7 @@ NOTHING_SAVED = "no checkpoint was written yet (the first epoch had not ended), 
 
 
 def train(**arguments: Any) -> Path:
-    """Train a CQReLU detector; returns the run folder.
+    """Train a CQ detector; returns the run folder.
 
     Args:
         arguments: those of Ultralytics' `train` and of `casc_det.training.arguments.OWN`.
@@ -38,7 +38,7 @@ def train(**arguments: Any) -> Path:
     check_files(arguments, trust)
     resume = arguments.get("resume")
     if not resume:  # everything that can be wrong is looked at before a run folder is made
-        check_architecture(arguments["model"], trust, arguments.get("weights"))
+        check_architecture(arguments["model"], trust, arguments.get("weights"), arguments.get("activation"))
         data = read_data(arguments["data"], arguments.get("teacher"), arguments.get("names"), trust)
         check_choice(data, arguments.get("split"), arguments.get("classes"))
     project = Path(arguments.pop("project", None) or PROJECT).absolute()

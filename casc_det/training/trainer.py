@@ -1,9 +1,10 @@
-"""The Ultralytics trainer with CQReLU, progressive activation and, optionally, a teacher, a price on spikes and 8 bits.
+"""The Ultralytics trainer with CQ activations and, optionally, a teacher, a price on spikes and 8 bits.
 
 Whatever is not done here is Ultralytics' own: augmentation, run folder, args.yaml, results.csv, patience, EMA.
 """
 
 from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,21 +30,23 @@ from casc_det.training.distill import FEATURE_GAIN, DistillationLoss, Distillati
 from casc_det.training.health import Health
 from casc_det.training.preflight import check_places, checks_of_ultralytics
 from casc_det.training.regularise import FakeInt8, SpikePenalty
+from casc_det.training.start import Start, settled, start_of
 from casc_det.training.whole import WholePath, strip_whole, trim_results
 from casc_det.yolo.architecture import check_description, read_architecture
-from casc_det.yolo.calibrate import calibrate_clips
+from casc_det.yolo.calibrate import calibrate, calibrate_clips
 from casc_det.yolo.convertible import check_convertible
 from casc_det.yolo.guard import guarded
-from casc_det.yolo.install import cq_sites, install_cq, set_alpha
+from casc_det.yolo.install import KEEP, RELU, cq_sites, install_cq, set_alpha
 from casc_det.yolo.network import CQReLUModel
 from casc_det.yolo.weights import is_spiking, load_float
 
 DEFAULT_LEVELS = 8
-CLIP_RATE = 2.5  # learning rate of the clips, in those of the weights
+CALIBRATED = 24  # images, as in conversion
+CLIP_RATE = 2.5  # learning rate of clips and steps, in those of the weights
 
 
 class CascTrainer(DataTrainer):
-    """Ultralytics' DetectionTrainer for CQReLU networks.
+    """Ultralytics' DetectionTrainer for CQ networks.
 
     Args:
         cfg, _callbacks: of Ultralytics. overrides: the arguments, also those of `casc_det.training.arguments.OWN`.
@@ -107,54 +110,65 @@ class CascTrainer(DataTrainer):
     # network ------------------------------------------------------------------------------------------------------
 
     def get_model(self, cfg: Any = None, weights: nn.Module | None = None, verbose: bool = True) -> CQReLUModel:
-        """A network of the architecture `cfg` with the `weights` of a checkpoint, and CQReLU where they have it."""
+        """A network of the architecture `cfg` with the `weights` of a checkpoint, and CQ where they have it."""
         if isinstance(cfg, dict):  # out of a checkpoint
             check_description(cfg, self.args.trust, f"model: '{self.args.model}'")
         else:
             cfg = read_architecture(cfg, self.args.trust)
         model = CQReLUModel(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=False)
         model = self.set_model_names_for_load(model)
-        self.start = "scratch" if weights is None else "cqrelu" if cq_sites(weights) else "float"
-        if weights is not None and self.start == "cqrelu":  # resumed or fine-tuned: same sites, clips included
+        self.start = "scratch" if weights is None else "cq" if cq_sites(weights) else "float"
+        if weights is not None and self.start == "cq":  # resumed or fine-tuned: same sites, clips included
             self.args.levels = self.args.levels or cq_sites(weights)[0].levels
-            self.install(model)
+            self.install(model, start_of(weights))
         if weights is not None:
             model.load(weights, verbose=False)
         return model
 
-    def install(self, model: CQReLUModel) -> None:
-        """Put CQReLU into the network, and write down the defaults that are settled now."""
+    def install(self, model: CQReLUModel, start: Start) -> None:
+        """Put CQ into the network, and write down the defaults that are settled now."""
+        self.args.activation = activation = settled(self.args.activation, start)
         if self.args.progressive is None:
-            self.args.progressive = 0.5 if self.start == "float" else 0.0
+            self.args.progressive = 0.5 if (self.start, activation) == ("float", RELU) else 0.0
         self.args.levels = self.args.levels or DEFAULT_LEVELS
-        count = install_cq(model, self.args.levels, "relu")
+        count = install_cq(model, self.args.levels, activation)
         with override_configs(self.args, {"amp": self.asked_amp}):
             YAML.save(self.save_dir / "args.yaml", vars(self.args))
         check_convertible(model, self.args.model)
-        LOGGER.info(f"CQReLU: {count} activations replaced, {self.args.levels} levels")
+        functions = ", ".join(dict.fromkeys(site.function for site in cq_sites(model)))
+        LOGGER.info(f"CQ: {count} activations replaced, {functions} in {self.args.levels} levels")
 
     def setup_model(self) -> Any:
-        """As Ultralytics; the network gets CQReLU, its first weights and clips, and its teacher."""
+        """As Ultralytics; the network gets CQ, its first weights and clips, and its teacher."""
         checkpoint = super().setup_model()
         self.model = self.model.to(self.device)
         if self.args.weights and is_spiking(self.args.weights) and self.start == "scratch":
-            self.start = "cqrelu"
+            self.start = "cq"
             self.args.levels = self.args.levels or load_graph(self.args.weights).levels
-            self.install(self.model)
+            self.install(self.model, start_of(self.model, self.args.weights))
             self.load_weights(self.calibration_images())
-        elif self.start != "cqrelu":
+        elif self.start != "cq":
             images = self.calibration_images()
             if self.args.weights:
                 self.start = "float"
                 self.load_weights(images)
-            self.install(self.model)
-            calibrate_clips(self.model, images)
+            self.install(self.model, start_of(self.model, self.args.weights, self.args.trust))
+            self.calibrate(images)
         self.model.cpu_bf16 = self.cpu_bf16
         if self.args.teacher:
             teacher = load_teacher(self.args.teacher, self.network, self.data["nc"], self.args.trust)
             self.teacher = in_layout(teacher.to(self.device), self.cpu_bf16)
         self.model = in_layout(self.model, self.cpu_bf16)
         return checkpoint
+
+    def calibrate(self, images: list[torch.Tensor]) -> None:
+        """Fit clips and steps to images: of a float network that keeps its functions, as conversion does."""
+        if (self.start, self.args.activation) != ("float", KEEP):
+            calibrate_clips(self.model, images)
+            return
+        single = (image for batch in images for image in batch.split(1))
+        for _ in calibrate(self.model.eval(), list(islice(single, CALIBRATED))):
+            pass
 
     def load_weights(self, images: list[torch.Tensor]) -> None:
         """Load what `weights=` names; of folded BatchNorm the statistics are those on `images`."""
@@ -189,10 +203,10 @@ class CascTrainer(DataTrainer):
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """As Ultralytics, with a group of parameters more: the clips."""
         sites = cq_sites(unwrap_model(model))
-        clips = [site._parameters.pop("lam") for site in sites]  # a shared clip must not enter a group twice
+        clips = [site._parameters.pop(site.LEARNED) for site in sites]  # a shared one must not enter a group twice
         optimizer: torch.optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
-        for site, lam in zip(sites, clips, strict=True):
-            site.register_parameter("lam", lam)
+        for site, clip in zip(sites, clips, strict=True):
+            site.register_parameter(site.LEARNED, clip)
         asked = self.args.clip_lr
         rate = CLIP_RATE * optimizer.param_groups[0]["lr"] if asked is None else asked
         if self.args.norm_lr is not None:

@@ -12,6 +12,7 @@ from casc_det.conversion.spiking import real_weights
 from casc_det.errors import WeightsError
 from casc_det.graph import Neuron
 from casc_det.graph.file import KEY, load_graph, opened
+from casc_det.neurons.activation import CQ
 from casc_det.yolo.checkpoint import read_checkpoint, read_state
 from casc_det.yolo.network import description_of
 
@@ -33,16 +34,18 @@ def is_spiking(path: str | Path) -> bool:
 
 
 def read_spiking(path: str | Path, model: DetectionModel) -> dict[str, torch.Tensor]:
-    """A spiking graph as a state dict of `model` with folded BatchNorm, clips included."""
+    """A spiking graph as a state dict of `model` with folded BatchNorm, clips or steps included."""
     graph = to_real(load_graph(path, torch.float64))
-    keys = {name.replace(".", "_"): name for name, _ in model.named_modules()}
+    modules = dict(model.named_modules())
+    keys = {name.replace(".", "_"): name for name in modules}
     state: dict[str, torch.Tensor] = {}
     for name, (weight, bias) in real_weights(graph).items():
         if name in keys:
             state |= {f"{keys[name]}.weight": weight.float(), f"{keys[name]}.bias": bias.float()}
     for neuron in graph.of_type(Neuron):
-        if neuron.name in keys:
-            state[f"{keys[neuron.name]}.lam"] = torch.tensor(neuron.lam)
+        key = keys.get(neuron.name, "")
+        if isinstance(site := modules[key], CQ):
+            state[f"{key}.{site.LEARNED}"] = neuron.lam * (site.learned / site.clip).detach()
     return state
 
 
@@ -52,7 +55,7 @@ def load_float(
     """Load the weights of `path` into `model` (Ultralytics architecture with BatchNorm), in place.
 
     The file is an Ultralytics `.pt`, a `.safetensors` state dict, or a spiking graph of `casc-det convert`, whose
-    clips go into the model's CQReLU sites. From folded BatchNorm the normalisation is restored: running mean and
+    clips go into the model's CQ sites. From folded BatchNorm the normalisation is restored: running mean and
     variance are those of each convolution's output on `images`, and scale and shift are set so that in eval mode
     nothing changes.
 
@@ -81,7 +84,7 @@ def _fitting(model: nn.Module, state: dict[str, torch.Tensor]) -> tuple[dict[str
     """The tensors of a state dict that a network can take, and the names of those of its own that get no value."""
     own = model.state_dict()
     usable = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    known = (".lam", "num_batches_tracked", "dfl", *((".bn.",) if is_folded(state) else ()))
+    known = (".lam", ".delta", "num_batches_tracked", "dfl", *((".bn.",) if is_folded(state) else ()))
     return usable, [key for key in own if key not in usable and not any(part in key for part in known)]
 
 

@@ -19,7 +19,7 @@ def told(monkeypatch):
     return lines
 
 
-@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("value", [math.inf, math.nan, 1e30])
 def test_gradients_that_are_not_finite_are_dropped_then_end_the_training(told, value):
     model, _ = untrained("yolov3-tiny")
     watch = Health(model)

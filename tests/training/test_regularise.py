@@ -1,12 +1,14 @@
 """Training for the spiking network: the penalty on counts and the weights rounded to 8 bits."""
 
+import pytest
 import torch
-from conftest import live_yolo
+from conftest import float_yolo, live_yolo
 
 from casc_det import convert
 from casc_det import graph as g
 from casc_det.training.regularise import FakeInt8, SpikePenalty
-from casc_det.yolo.install import cq_sites
+from casc_det.yolo.calibrate import calibrate_clips
+from casc_det.yolo.install import cq_sites, install_cq
 from casc_det.yolo.trace import modules_of, trace
 
 
@@ -15,8 +17,21 @@ def convolutions(model) -> dict[str, torch.nn.Conv2d]:
     return {name: module for name, module in found.items() if isinstance(module, torch.nn.Conv2d)}
 
 
-def test_rounded_weights_are_those_of_the_integer_graph():
-    model = live_yolo("yolov8n")[0].float()
+def silu():
+    """A network of random weights with SiLU quantised, some of whose counts are below 0."""
+    model = float_yolo("yolov8n")
+    install_cq(model, 16, "keep")
+    calibrate_clips(model, [torch.rand(4, 3, 64, 64)])
+    return model
+
+
+def relu():
+    return live_yolo("yolov8n")[0].float()
+
+
+@pytest.mark.parametrize("make", [relu, silu])
+def test_rounded_weights_are_those_of_the_integer_graph(make):
+    model = make()
     whole = {node.name: node.weight for node in convert(model, imgsz=64).graph.of_type(g.Conv)}
     fake, seen, equal, total = FakeInt8(model), {}, 0, 0
     convs = convolutions(model)
@@ -44,18 +59,19 @@ def test_gradient_of_rounded_weights_reaches_the_parameters():
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
 
 
-def test_spike_penalty_is_the_mean_count_and_pushes_it_down():
-    model = live_yolo("yolov8n")[0].float().train()
-    outputs = []
+@pytest.mark.parametrize("make", [relu, silu])
+def test_spike_penalty_is_the_mean_size_of_counts_and_pushes_it_down(make):
+    model, outputs = make().train(), []
     for site in cq_sites(model):
         site.register_forward_hook(
-            lambda site, _, out: outputs.append((out * site.levels / site.lam).detach().flatten())
+            lambda site, _, out: outputs.append((out * site.levels / site.clip).detach().flatten())
         )
     plain = lambda predictions, batch: (torch.zeros(3), {"box_loss": torch.zeros(())})
     penalty = SpikePenalty(model, plain, 0.5)
     batch = {"img": torch.rand(2, 3, 64, 64)}
     loss, items = penalty(model(batch["img"]), batch)
-    mean = torch.cat(outputs).mean()
+    counts, mean = torch.cat(outputs), torch.cat(outputs).abs().mean()
+    assert bool((counts.round() < 0).any()) == (make is silu)
     assert torch.isclose(items["count"], mean, rtol=1e-5) and torch.isclose(loss, 0.5 * mean * 2, rtol=1e-5)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(5):
