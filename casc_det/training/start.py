@@ -36,10 +36,12 @@ def check_activation(asked: Any) -> None:
 
 
 def start_of(network: nn.Module, weights: str | Path | None = None, trust: bool = False) -> Start:
-    """What a training of `network` starts from, with the `weights` of a file if there are any."""
-    if weights and is_spiking(weights):
+    """What a training of `network` starts from: where it has no CQ of its own, from the `weights` of a file if any."""
+    if not weights or cq_sites(network):
+        return _functions(network)
+    if is_spiking(weights):
         return _functions(load_graph(weights))
-    return _functions(read_checkpoint(weights, trust) if weights and Path(weights).suffix == ".pt" else network)
+    return _functions(read_checkpoint(weights, trust) if Path(weights).suffix == ".pt" else network)
 
 
 def _functions(start: nn.Module | SpikingGraph) -> Start:

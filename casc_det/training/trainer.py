@@ -123,6 +123,9 @@ class CascTrainer(DataTrainer):
             self.install(model, start_of(weights))
         if weights is not None:
             model.load(weights, verbose=False)
+            for site, former in zip(cq_sites(model), cq_sites(weights), strict=False):  # none, or the same ones
+                if site.levels != former.levels:
+                    site.set_clip(float(former.clip))  # with other levels it is the step that changes
         return model
 
     def install(self, model: CQReLUModel, start: Start) -> None:

@@ -162,7 +162,10 @@ def test_another_training_goes_on_with_what_a_checkpoint_or_a_graph_has(trained,
         again = read_checkpoint(run.train(**start, **asked) / "weights" / "last.pt")
         for site, former in zip(cq_sites(again), cq_sites(read_checkpoint(best)), strict=True):
             assert (site.function, site.levels) == ("silu", 4) and torch.isclose(site.delta, former.delta, rtol=2e-3)
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["train", "train-2"]
+    fewer = read_checkpoint(run.train(model=str(best), levels=2, **asked) / "weights" / "last.pt")
+    for site, former in zip(cq_sites(fewer), cq_sites(read_checkpoint(best)), strict=True):
+        assert site.levels == 2 and torch.isclose(site.clip, former.clip, rtol=2e-3)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["train", "train-2", "train-3"]
 
 
 def test_training_that_was_stopped_goes_on_with_its_functions(trained, tmp_path, capsys, monkeypatch):
