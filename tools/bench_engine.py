@@ -27,7 +27,8 @@ Each of them has a process of its own, so that none finds the memory as another 
 For each network, size and batch all are run in turn, `repeats` times after one run to warm up, so that whatever else
 the machine does hits all alike; the median is kept, and every single time is in the file. What an existing `out` holds
 of other networks, sizes and batches is kept. `peak_mb` is the largest resident memory of a process of its own that
-makes one run. `ratio` is the time of an image over that of one ANN forward of one image, `ratio_per_step` a step's.
+makes one run. `ratio` is the time of an image over that of one ANN forward of one image, `ratio_per_step` a step's,
+`ratio_cpu` that of the times that all cores together computed: of one thread it says the same on a busy machine.
 """
 
 import json
@@ -38,7 +39,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import NamedTuple
 
 import torch
@@ -96,8 +97,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, context, initializer=prepare_worker, initargs=(options,))
 
-    def __call__(self, job: Job, size: int, batch: int, turn: int) -> tuple[float, int | None]:
-        """Milliseconds of one run, and its steps. turn: 0, 1, ...: which images."""
+    def __call__(self, job: Job, size: int, batch: int, turn: int) -> tuple[float, float, int | None]:
+        """Milliseconds of one run, those of all cores together, and its steps. turn: 0, 1, ...: which images."""
         return self.pool.submit(run_once, job, size, batch, turn).result()
 
 
@@ -109,19 +110,19 @@ def prepare_worker(options: dict) -> None:
     run_job = lambda job, size, batch, turn: timed(job, network(job.weights, job.burst), images(batch, size, turn))
 
 
-def run_once(*job) -> tuple[float, int | None]:
+def run_once(*job) -> tuple[float, float, int | None]:
     return run_job(*job)
 
 
 @torch.no_grad()
-def timed(job: Job, network: Network, images: torch.Tensor) -> tuple[float, int | None]:
-    start, steps = perf_counter(), job.steps
+def timed(job: Job, network: Network, images: torch.Tensor) -> tuple[float, float, int | None]:
+    start, cpu, steps = perf_counter(), process_time(), job.steps
     if job.what in ENGINES:
         last = last_step(job.what, network, images, steps)
         steps, _ = last.t, last.readout
     else:
         CONTENDERS[job.what](network, images, steps)
-    return (perf_counter() - start) * 1e3, steps
+    return (perf_counter() - start) * 1e3, (process_time() - cpu) * 1e3, steps
 
 
 def memory_of(*job) -> float:
@@ -193,7 +194,7 @@ def stepping(weights: str, size: int, options: dict, found: list[dict]) -> list[
 
 
 def measure(jobs: list[Job], workers: dict[str, Worker], size: int, batch: int, repeats: int) -> dict[Job, list]:
-    """(milliseconds an image, steps) of each repeat."""
+    """(milliseconds an image, those of all cores together, steps) of each repeat."""
     taken = {job: [] for job in jobs}
     for repeat in range(repeats + 1):
         rests = {}
@@ -201,33 +202,34 @@ def measure(jobs: list[Job], workers: dict[str, Worker], size: int, batch: int, 
             run = job
             if job.steps == "auto" and job.what not in ENGINES:
                 run = job._replace(steps=rests[job.burst])
-            ms, steps = workers[job.what](run, size, batch, repeat)
+            ms, cpu, steps = workers[job.what](run, size, batch, repeat)
             if job.steps == "auto":
                 rests[job.burst] = steps
             if repeat:
-                taken[job].append((ms / batch, steps))
+                taken[job].append((ms / batch, cpu / batch, steps))
         print(f"{size} px, batch {batch}: {repeat} of {repeats} repeats", flush=True)
     return taken
 
 
 def cells_of(taken: dict[Job, list], place: dict, origins: dict[Job, str | None], options: dict) -> list[dict]:
     """What the file holds of a network, size and batch."""
-    times = {job: [ms for ms, _ in values] for job, values in taken.items()}
-    cells, ann = [], next(statistics.median(ms) for job, ms in times.items() if job.what == "ann")
-    for job, values in taken.items():
+    cells, columns = [], {job: list(zip(*values, strict=True)) for job, values in taken.items()}
+    ann, ann_cpu = next(map(statistics.median, parts[:2]) for job, parts in columns.items() if job.what == "ann")
+    for job, (times, cpu, reached) in columns.items():
         network = load_network(job.weights, job.burst, options)
         how = network.settings.of(network.graph)
-        steps = None if job.steps is None else statistics.mean(t for _, t in values)
+        steps = None if job.steps is None else statistics.mean(reached)
         cell = {"what": job.what, **place, "levels": network.graph.levels}
         if job.what not in ANNS:
             cell |= {"burst": how.burst, "ramp": how.ramp, "moment": job.moment, "steps_from": origins.get(job)}
         cell["timesteps"] = steps if steps is None or steps % 1 else int(steps)
-        cell["ms_per_picture"] = statistics.median(times[job])
+        cell["ms_per_picture"] = statistics.median(times)
         cell["ratio"] = cell["ms_per_picture"] / ann
         cell["ratio_per_step"] = cell["ratio"] / (steps or 1)
-        run = job if job.steps != "auto" or job.what in ENGINES else job._replace(steps=values[0][1])
+        cell["ratio_cpu"] = statistics.median(cpu) / ann_cpu
+        run = job if job.steps != "auto" or job.what in ENGINES else job._replace(steps=reached[0])
         cell["peak_mb"] = memory_of(run, place["imgsz"], place["batch"], options)
-        cells.append(cell | {"all_ms": times[job]})
+        cells.append(cell | {"all_ms": times})
         print(json.dumps({key: value for key, value in cell.items() if key != "all_ms"}), flush=True)
     return cells
 

@@ -11,8 +11,8 @@ it. The files in `weights` (default: the shipped ones) are compared with their A
 what each file recommends.
 
 The first engine sees all images one by one. The first `both` of them (default: all) are seen by the other engines too,
-and on integer graphs spikes, readouts and costs of every step are compared between the engines; and by the first engine
-in batches of four with two threads, whose every step must be that of the single images with one thread.
+and on integer graphs spikes, readouts and costs of every step are compared between the engines, one step a call; and by
+the first engine in batches of four with two threads and many steps a call, whose every step must be the same.
 
 What is done is kept in lines beside `out` (`out` with the suffix .jsonl): a command that was stopped goes on where it
 was. `part=1/2` and `part=2/2` share the images out to two processes; the last one to end writes all of it into `out`.
@@ -22,7 +22,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -133,7 +133,8 @@ class Comparison:
         alone: list[list[list[torch.Tensor]]] = []
         for image in images.to(graph.dtype).split(1):
             ann = ann_forward(graph, image)
-            runs = [stepwise(1, one.run(image, record=compared)) for one in self.simulators[: len(engines)]]
+            run = partial(one_by_one, image) if compared else lambda one, image=image: one.run(image)
+            runs = [stepwise(1, run(one)) for one in self.simulators[: len(engines)]]
             alone.append([])
             last: list[Step | None] = [None] * len(runs)
             for steps in zip_longest(*runs):
@@ -152,12 +153,20 @@ class Comparison:
         return records
 
     def batched(self, images: torch.Tensor, alone: list[list[list[torch.Tensor]]]) -> dict:
-        """Steps of single images with one thread, and how many the batch with two threads has otherwise."""
+        """Steps of single images, and how many the batch with two threads has otherwise."""
         different, rests = 0, [len(own) for own in alone]
         for t, step in enumerate(stepwise(2, self.simulators[0].run(images))):
             for i, own in enumerate(alone):
                 different += t < len(own) and not all(map(torch.equal, of_image(step, i), own[t]))
         return {"batched": sum(rests), "batched_different": different + abs(t + 1 - max(rests))}
+
+
+def one_by_one(image: torch.Tensor, simulator: Simulator) -> Iterator[Step]:
+    """The steps to quiescence, with their spikes, each a call of its own: recording several at once takes memory."""
+    state = simulator.start(image)
+    while not bool(state.quiescent.all()):
+        state, steps = simulator.advance(state, 1, record=True)
+        yield from steps
 
 
 def of_image(step: Step, i: int) -> list[torch.Tensor]:

@@ -114,32 +114,79 @@ def precision(*contents: dict) -> str:
     return grid([*head, "largest readout difference", "same boxes"], lines)
 
 
+CONTENDERS = {"fast": "casc_det fast", "reference": "casc_det reference", "spikingjelly": "SpikingJelly 2.0.0"}
+CONTENDERS |= {"plain": "plain torch loop"}
+INT8 = {"onnxruntime": "8-bit ANN, onnxruntime", "openvino": "8-bit ANN, OpenVINO"}
+PLACE = ("network", "imgsz", "batch")
+
+
+def cell_of(cells: list[dict], **keys: object) -> dict | None:
+    """The first cell of a benchmark with these values."""
+    return next((cell for cell in cells if all(cell.get(key) == value for key, value in keys.items())), None)
+
+
 def bench(content: dict) -> str:
     """Milliseconds an image, and time per step in ANN forward passes, of each engine."""
-    names = {"fast": "casc_det fast", "reference": "casc_det reference", "spikingjelly": "SpikingJelly 2.0.0"}
-    names |= {"plain": "plain torch loop"}
     cells = content["cells"]
-    whats = [what for what in names if any(cell["what"] == what for cell in cells)]
-    find = lambda **keys: next((c for c in cells if all(c[k] == v for k, v in keys.items())), None)
+    whats = [what for what in CONTENDERS if cell_of(cells, what=what)]
     lines = []
-    for cell in (c for c in cells if c["what"] == whats[0]):
-        place = {key: cell[key] for key in ("imgsz", "batch")}
-        ann = find(what="ann", **place)
+    for cell in (c for c in cells if c["what"] == whats[0] and not c.get("moment")):
+        place = {key: cell[key] for key in PLACE if key in cell}
+        ann = cell_of(cells, what="ann", **place)
         line = [*map(str, place.values()), str(cell["timesteps"]), f"{ann['ms_per_picture']:.1f}"]
+        same = {key: cell.get(key) for key in ("burst", "ramp", "moment", "timesteps")}
         for what in whats:
-            c = find(what=what, timesteps=cell["timesteps"], **place)
+            c = cell_of(cells, what=what, **same, **place)
             line.append(f"{c['ms_per_picture']:.0f} ({c['ratio_per_step']:.2f}; {c['peak_mb']:.0f})" if c else "")
         lines.append(line)
-    machine, repeats = content["machine"], [len(cell["all_ms"]) for cell in cells]
+    names = ["network"] if "network" in cells[0] else []
+    head = [*names, "px", "batch", "T", "ANN, ms", *(f"{CONTENDERS[what]}, ms (ANNs per step; MB)" for what in whats)]
+    return grid(head, lines, made_by(content))
+
+
+def bursts(content: dict) -> str:
+    """For each burst the steps of 99 % and of quiescence, and what they take of each contender, in ANN forwards."""
+    cells = content["cells"]
+    whats = [what for what in CONTENDERS if cell_of(cells, what=what)]
+    rivals = [what for what in INT8 if cell_of(cells, what=what)]
+    lines = []
+    for first in (c for c in cells if c["what"] == whats[0] and c["moment"] == "rest"):
+        place = {key: first[key] for key in PLACE}
+        ann = cell_of(cells, what="ann", **place)
+        line = [*map(str, place.values()), f"{ann['ms_per_picture']:.1f}"]
+        line += [f"{c['ratio']:.2f}" if (c := cell_of(cells, what=what, **place)) else "" for what in rivals]
+        line.append(f"{first['burst']}{', ramp' if first['ramp'] else ''}")
+        how = {"burst": first["burst"], "ramp": first["ramp"]}
+        for moment in ("99%", "rest"):
+            found = [cell_of(cells, what=what, moment=moment, **how, **place) for what in whats]
+            steps = next((f"{cell['timesteps']:g}" for cell in found if cell), "")
+            line += [steps, *(f"{cell['ratio']:.2f}" if cell else "" for cell in found)]
+        lines.append(line)
+    short = [CONTENDERS[what].removeprefix("casc_det ") for what in whats]
+    head = ["network", "px", "batch", "ANN, ms", *(INT8[what] for what in rivals), "burst"]
+    head += [part for moment in ("99 %", "quiescent") for part in (f"{moment}: T", *short)]
+    origins = sorted({cell["steps_from"] for cell in cells if cell.get("steps_from")})
+    below = (
+        "Time of an image in float32 forwards of the ANN; at quiescence T is a mean over batches, each as long as its "
+    )
+    below += f"slowest image takes. The steps of 99 %: {'; '.join(origins)}. " if origins else "slowest image takes. "
+    return grid(head, lines, below + made_by(content))
+
+
+def made_by(content: dict) -> str:
+    """Runs, machine and images of a benchmark."""
+    machine, cells = content["machine"], content["cells"]
+    repeats = [len(cell["all_ms"]) for cell in cells]
     places: dict[str, dict] = {}
     for cell in cells:
         places.setdefault(cell["pictures"], {})[f"{cell['imgsz']} px, batch {cell['batch']}"] = None
     shown = "; ".join(f"{name}: {' and '.join(where)}" for name, where in places.items())
-    return grid(
-        ["px", "batch", "T", "ANN, ms", *(f"{names[what]}, ms (ANNs per step; MB)" for what in whats)],
-        lines,
-        f"Medians of {min(repeats)} to {max(repeats)} runs, per image; {machine['processor']}, {machine['threads']} "
-        f"threads, torch {machine['torch']}. Images of {shown}. `python tools/bench_engine.py`.",
+    where = (
+        f"{machine.get('processor', machine.get('machine'))}, {machine['threads']} threads, torch {machine['torch']}"
+    )
+    return (
+        f"Medians of {min(repeats)} to {max(repeats)} runs, per image; {where}. Images of {shown}. "
+        "`python tools/bench_engine.py`."
     )
 
 
@@ -156,15 +203,24 @@ def neurons(content: dict) -> str:
 
 def exactness(content: dict) -> str:
     """Neurons and readout values that differ at quiescence, for each network and image size."""
-    lines = []
-    for r in content["networks"]:
+    lines, records = [], content["networks"]
+    several = any("burst" in r for r in records)
+    for r in records:
         arithmetic = r["arithmetic"].replace("whole numbers", "integers")
         cells = [r["network"], arithmetic, r["engine"], r["size"], f"{r['pictures']}", f"{r['neurons']:,}"]
+        if several:
+            cells[2:2] = [str(r["levels"]), f"{r['burst']}{', ramp' if r['ramp'] else ''}"]
         cells += [f"{r['different']}", f"{r['readout']:.1e}", f"{r['largest_T']}"]
         cells += [f"{r['spikes_compared']:,}", f"{r['spikes_different']}"] if "spikes_compared" in r else ["", ""]
+        if several:
+            cells += [f"{r['batched']:,}", f"{r['batched_different']}"] if "batched" in r else ["", ""]
         lines.append(cells)
     head = ["network", "arithmetic", "engine", "px", "images", "neurons compared", "different", "readout", "T"]
-    return grid([*head, "spikes compared", "different"], lines)
+    head += ["spikes compared", "different"]
+    if several:
+        head[2:2] = ["Q", "burst"]
+        head += ["steps in batches", "different"]
+    return grid(head, lines)
 
 
 def ablation(content: dict) -> str:
@@ -233,6 +289,33 @@ def study(content: dict) -> str:
         f"{content['cells'][0]['pictures']} images of coco-mini\nval2017. 99 %, 100 %: the mAP has that share of the "
         "ANN's for the first time; kept: it does not fall below again.",
     )
+
+
+def training_free(content: dict) -> str:
+    """Accuracy of float network and ANN, then the price of 99 % of it and of quiescence for each burst."""
+    first, second = [], []
+    for network in content["networks"]:
+        score = {row["network"]: row["mAP50-95"] for row in network["rows"]}
+        share = f"{score['ann'] / score['float']:.1%}".replace("%", " %")
+        scores = [f"{score[name]:.4f}" for name in ("float", "ann", "snn")]
+        first.append([str(network["imgsz"]), str(network["levels"]), *scores, share])
+    keys = ("spikes_a_neuron", "messages_a_neuron", "energy_of_ann")
+    for cell in content["cells"]:
+        line = [*(str(cell[key]) for key in ("imgsz", "levels", "burst")), "yes" if cell["ramp"] else "no"]
+        found, rest = cell["reached"]["99%"]["first"], cell["rest"]
+        whole = rest and rest["pictures"] == cell["pictures"]
+        for t, point in (
+            (found and str(found["T"]), found),
+            (whole and f"{rest['mean']:.1f}", rest if whole else None),
+        ):
+            line += [t, *(f"{point[key]:.2f}" for key in keys)] if point else [f">{cell['T_last']}", "", "", ""]
+        second.append(line)
+    each = ["unit spikes", "messages", "energy"]
+    head = ["px", "Q", "burst", "ramp", "99 %: T", *each, "quiescent: mean T", *each]
+    images = content["cells"][0]["pictures"]
+    below = f"Unit spikes and messages a neuron and image; energy in that of the ANN. {images} images."
+    scored = grid(["px", "Q", "float mAP50-95", "ANN", "SNN at quiescence", "ANN / float"], first)
+    return f"{scored}\n\n{grid(head, second, below)}"
 
 
 SUMMARY = ("cq16.coco", "cq16.coco640", "cq16.saving", "cq8.coco", "cq8.coco640", "cq8.saving")
