@@ -1,13 +1,13 @@
 """casc_det: YOLO detectors as spiking networks, converted without loss.
 
 SpikingYOLO(weights).predict(source)    detect with a spiking network: a file, a name, a graph or what convert gives
-convert(model)                          CQReLU network -> spiking graph and audit
-train(model=..., data=...)              train a CQReLU network
+convert(model)                          CQ network -> spiking graph and audit; of a float network with data=images/
+train(model=..., data=...)              train a CQ network
 load(weights)                           the SpikingGraph in a file, or of a name that casc-det models lists
 simulate(graph, images)                 its spikes, step by step; SimulationSettings says how
 Simulator(graph).run(images)            the same for many batches
 study(weights, data, ...)               accuracy against time steps, energy and errors
-CQReLU                                  the activation to train with
+CQ, CQReLU                              the activations of a network that is converted
 cif_step, if_step, signed_if_step       one step of neurons
 CascError, ...                          the errors, also in `casc_det.errors`
 """
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 _HOME = {  # where each name is; imported when it is first used, as most of these import torch
     "ArgumentError": "casc_det.errors.ArgumentError",
     "AuditError": "casc_det.conversion.audit.AuditError",
+    "CQ": "casc_det.neurons.activation.CQ",
     "CQReLU": "casc_det.neurons.activation.CQReLU",
     "CascError": "casc_det.errors.CascError",
     "Conversion": "casc_det.yolo.convert.Conversion",

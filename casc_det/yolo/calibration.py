@@ -1,6 +1,5 @@
 """What a calibration is asked for: a float network, and images."""
 
-import logging
 import random
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,14 +13,13 @@ from casc_det.base.terminal import printable
 from casc_det.errors import ArgumentError, SourceError, nearest
 from casc_det.graph.file import opened
 from casc_det.neurons.activation import check_levels
-from casc_det.yolo.architecture import read_architecture
+from casc_det.yolo.architecture import read_architecture, shipped_architecture
 from casc_det.yolo.checkpoint import check_answer, read_checkpoint
 from casc_det.yolo.data import is_yaml, list_images, read_dataset, read_names
 from casc_det.yolo.float_network import float_model
-from casc_det.yolo.images import letterbox, read_image
+from casc_det.yolo.images import LOGGER, letterbox, read_image
 from casc_det.yolo.install import ACTIVATIONS, KEEP, cq_sites
 
-LOGGER = logging.getLogger("casc_det")
 HELD_OUT = 12  # images that the result is looked at with, none of which it was fitted to
 
 
@@ -76,29 +74,32 @@ def read_float(path: Path, ask: Calibration, trust: bool) -> DetectionModel:
     """The float network of a `.pt` checkpoint, or of a `.safetensors` state dict.
 
     Raises:
-        WeightsError: the file cannot be used. ArgumentError: its architecture or its class names are not known.
+        WeightsError: the file cannot be used. ArgumentError: its architecture or its class names are not known, or
+            they are given beside a checkpoint.
     """
     if path.suffix != ".safetensors":
+        if ask.architecture or ask.names:
+            raise ArgumentError(f"model: '{path}' has architecture and class names; leave model= and names= out")
         model = read_checkpoint(path, trust).eval()
         if not cq_sites(model):
             check_answer(model, path, "weights")
         return model
     with opened(path) as file:
-        name = ask.architecture or (file.metadata() or {}).get("model")
-    if not name:
+        named = f"{(file.metadata() or {}).get('model')}.yaml"  # a stranger's word, for which no other file is read
+    description = read_architecture(ask.architecture, trust) if ask.architecture else shipped_architecture(named)
+    if description is None:
         raise ArgumentError(
             f"model: '{path}' is a state dict that does not name its architecture; give model=yolov8n.yaml"
         )
     if not ask.names:
         raise ArgumentError(f"names: '{path}' is a state dict without class names; give names=<dataset YAML>")
-    description = read_architecture(name if Path(name).suffix else f"{name}.yaml", trust)
     names = read_names(ask.names)
     model = float_model(path, description, len(names), "weights", trust)
     model.names = names
     return model
 
 
-def read_images(ask: Calibration, imgsz: int, stride: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def read_images(ask: Calibration, imgsz: tuple[int, int], stride: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Images to calibrate with and others that are held out, (1, 3, H, W) each, letterboxed as `predict` does.
 
     Which ones is up to a shuffle of all; those that cannot be read are named and left out. Where there are fewer than
@@ -113,7 +114,7 @@ def read_images(ask: Calibration, imgsz: int, stride: int) -> tuple[list[torch.T
     while files and len(found) < ask.images + HELD_OUT:
         file = files.pop()
         try:
-            found.append(letterbox(read_image(file).image, (imgsz, imgsz), stride)[None])
+            found.append(letterbox(read_image(file).image, imgsz, stride)[None])
         except SourceError as error:
             LOGGER.warning(printable(f"skipped '{file}': {error}"))
     if not found:

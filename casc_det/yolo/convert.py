@@ -13,6 +13,7 @@ from casc_det import __version__
 from casc_det import graph as g
 from casc_det.base.arguments import check_one_of, is_integer, shown
 from casc_det.base.files import hash_of
+from casc_det.base.threads import computing
 from casc_det.conversion.audit import AuditRow
 from casc_det.conversion.integer import to_integer
 from casc_det.conversion.spiking import convert_graph
@@ -26,7 +27,9 @@ from casc_det.yolo.capture import capture
 from casc_det.yolo.checkpoint import read_checkpoint
 from casc_det.yolo.convertible import check_convertible
 from casc_det.yolo.fidelity import Fidelity
+from casc_det.yolo.images import check_imgsz
 from casc_det.yolo.install import REPLACED, cq_sites, install_cq
+from casc_det.yolo.trace import trace
 from casc_det.yolo.weights import is_spiking
 
 KEPT = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")  # of how it was trained
@@ -129,20 +132,24 @@ def _calibrated(
     model: DetectionModel, ask: Calibration, size: int, precision: str, meta: dict[str, Any], progress: Progress
 ) -> Conversion:
     """The conversion of a float network without training."""
+    if not isinstance(model, DetectionModel):
+        trace(model)  # says what it is
     if cq_sites(model):
         raise ArgumentError("data: the network has CQ activations, which were trained; leave data= and levels= out")
     model = copy.deepcopy(model).float().eval()
     install_cq(model, ask.levels, ask.activation)
     check_convertible(model, meta["architecture"])
-    images, held_out = read_images(ask, size, int(model.stride.max()))
+    stride = int(model.stride.max())
+    images, held_out = read_images(ask, check_imgsz(size, stride), stride)
     total = len(images) + len(held_out)
-    for done in calibrate(model, images, ask.seed):
-        progress(done, total, "calibration")
-    graph, rows = _graph(model, size, precision, meta)
-    fidelity = Fidelity(graph, model)
-    for done, image in enumerate(held_out, len(images) + 1):
-        fidelity.add(image)
-        progress(done, total, "comparison")
+    with computing("auto"):
+        for done in calibrate(model, images, ask.seed):
+            progress(done, total, "calibration")
+        graph, rows = _graph(model, size, precision, meta)
+        fidelity = Fidelity(graph, model)
+        for done, image in enumerate(held_out, len(images) + 1):
+            fidelity.add(image)
+            progress(done, total, "comparison")
     asked = {"levels": ask.levels, "activation": ask.activation, "images": len(images), "seed": ask.seed}
     report = asked | {"held_out": len(held_out)} | fidelity.report()
     return Conversion(replace(graph, meta=graph.meta | {"calibration": report}), rows, report)

@@ -93,7 +93,7 @@ def test_more_levels_are_nearer_to_the_float_network(place):
 def test_report_is_that_of_a_plain_comparison(place):
     """The error of the readout, computed from the two networks' outputs alone."""
     conversion = converted(place / "float.pt", place, precision="float")
-    _, held_out = read_images(Calibration(place / "images", images=2), 64, 32)
+    _, held_out = read_images(Calibration(place / "images", images=2), (64, 64), 32)
     error = square = 0.0
     for image in held_out:
         with torch.no_grad():
@@ -143,7 +143,7 @@ def test_checkpoints_with_cq_are_read_without_trust(tmp_path):
 
 
 def test_images_are_chosen_by_the_seed_and_none_is_held_out_that_was_fitted_to(place):
-    taken = [read_images(Calibration(place / "images", images=2, seed=seed), 64, 32) for seed in (0, 0, 1)]
+    taken = [read_images(Calibration(place / "images", images=2, seed=seed), (64, 64), 32) for seed in (0, 0, 1)]
     sums = [[float(image.sum()) for image in (*fitted, *held)] for fitted, held in taken]
     assert sums[0] == sums[1] != sums[2] and sorted(sums[0]) == sorted(sums[2])
     assert [(len(fitted), len(held)) for fitted, held in taken] == [(2, 3)] * 3
@@ -155,13 +155,13 @@ def test_images_are_chosen_by_the_seed_and_none_is_held_out_that_was_fitted_to(p
 def test_few_images_are_shared_out(place, tmp_path, count, images, parts):
     for k in range(count):
         (tmp_path / f"{k}.png").write_bytes((place / "images" / f"{k}.png").read_bytes())
-    fitted, held = read_images(Calibration(tmp_path, images=images), 64, 32)
+    fitted, held = read_images(Calibration(tmp_path, images=images), (64, 64), 32)
     assert (len(fitted), len(held)) == parts
     assert not [image for image in held for other in fitted if image is other] or count == 1
 
 
 def test_no_more_images_are_read_than_needed(place):
-    fitted, held = read_images(Calibration(",".join([str(place / "images")] * 5), images=3), 64, 32)
+    fitted, held = read_images(Calibration(",".join([str(place / "images")] * 5), images=3), (64, 64), 32)
     assert (len(fitted), len(held)) == (3, HELD_OUT)
 
 
@@ -170,7 +170,7 @@ def test_images_that_cannot_be_read_are_named_and_left_out(place, tmp_path, capl
         (tmp_path / f"{k}.png").write_bytes((place / "images" / f"{k}.png").read_bytes())
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with caplog.at_level(logging.WARNING):
-        fitted, held = read_images(Calibration(tmp_path), 64, 32)
+        fitted, held = read_images(Calibration(tmp_path), (64, 64), 32)
     assert len(fitted) + len(held) == 3
     assert [record.message for record in caplog.records if "broken.jpg" in record.message]
 
@@ -209,6 +209,10 @@ def test_state_dicts_without_architecture_or_names_are_refused(place):
         converted(place / "plain.safetensors", place, names=place / "names.yaml")
     with pytest.raises(ArgumentError, match="^names: .* without class names; give names="):
         converted(place / "named.safetensors", place)
+    with pytest.raises(ArgumentError, match="^model: .*float.pt' has architecture and class names; leave"):
+        converted(place / "float.pt", place, names=place / "names.yaml")
+    with pytest.raises(ConversionError, match="^model: expected an Ultralytics detection model.*got int"):
+        converted(5, place)
     with pytest.raises(WeightsError, match="^weights: .* does not fit the architecture"):
         converted(place / "named.safetensors", place, names=place / "names.yaml", architecture="yolov5n.yaml")
 
