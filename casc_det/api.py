@@ -133,7 +133,7 @@ class SpikingYOLO:
 
         Returns:
             A list or generator of Ultralytics `Results`, boxes in pixels of the original image, each with
-            `result.spiking` (`timesteps`, `quiescent`, `spikes`, `sops`).
+            `result.spiking` (`timesteps`, `quiescent`, `spikes`, `messages`, `sops`, ...; see `SpikingInfo`).
 
         Raises:
             ArgumentError: an argument cannot work. SourceError: nothing of the source can be read.
@@ -200,7 +200,7 @@ class SpikingYOLO:
         last = check_timesteps(timesteps, self.graph, self.simulation)
 
         def results() -> Iterator[SpikingResults]:
-            tally = Tally(1)
+            tally = Tally(self.graph, self.simulation, 1)
             for step in stepwise(self.threads, self._simulator().run(x, timesteps)):
                 tally.add(step)
                 done = step.t == last or (timesteps == "auto" and bool(step.quiescent.all()))

@@ -11,7 +11,7 @@ from casc_det.cli.options import DETECTING, MODEL, SAVING, Option, Verb, taken
 def run(options: dict[str, Any]) -> int:
     """Compare, write the board, and print a table over time."""
     from casc_det.api import SpikingYOLO
-    from casc_det.prediction.demo import demo_to_folder
+    from casc_det.prediction.demo import demo_to_folder, input_steps
     from casc_det.yolo.progress import Progress, demo_image
 
     with run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok")) as folder:
@@ -19,19 +19,20 @@ def run(options: dict[str, Any]) -> int:
         source = options.pop("source") or demo_image()
         with Progress("time steps") as bar:
             report = demo_to_folder(model, source, folder, bar.step, **options)
-        print("\n".join(over_time(report.steps, model.graph.levels)))
-        print(f"{ending(report.steps[-1], report.difference)}\nPicture: {report.image}")
+        print("\n".join(over_time(report.steps, input_steps(model))))
+        print(f"{ending(report.steps[-1], report.difference)}\n{report.reads['summary']}\nPicture: {report.image}")
     return 0
 
 
-def over_time(steps: list[dict], levels: int) -> list[str]:
+def over_time(steps: list[dict], wake: int) -> list[str]:
     """Boxes and cost at a few time steps, and the boxes of the last one."""
-    last, lines = steps[-1], ["   T  boxes  spikes (M)  SOPs (G)"]
+    last, lines = steps[-1], ["   T  boxes  spikes (M)  messages (M)  payload (Mbit)  SOPs (G)"]
     for step in steps:
         info = step["spiking"]
         t = info["timesteps"]
-        if t in (1, levels // 2) or t % levels == 0 or step is last:
-            lines.append(f"{t:4d}  {len(step['boxes']):5d}  {info['spikes'] / 1e6:10.2f}  {info['sops'] / 1e9:8.2f}")
+        if t in (1, wake // 2) or t % wake == 0 or step is last:
+            sent = f"{info['spikes'] / 1e6:10.2f}  {info['messages'] / 1e6:12.2f}  {info['payload_bits'] / 1e6:14.2f}"
+            lines.append(f"{t:4d}  {len(step['boxes']):5d}  {sent}  {info['sops'] / 1e9:8.2f}")
     for box in last["boxes"]:
         corners = ", ".join(f"{v:.1f}" for v in box["box"])
         lines.append(f"  {printable(box['name']):<14} {box['confidence']:.3f}  [{corners}]")

@@ -22,9 +22,11 @@ def run(options: dict[str, Any]) -> int:
         print(json.dumps(facts, indent=1))
         return 0
     width = max([len(entry.name) for entry in found], default=0)
+    longest = max([len(entry.activation) for entry in found], default=0)
     for entry in found:
         kind = "8-bit integers" if entry.integer else "real-valued"
-        text = f"{entry.classes:3d} classes  Q = {entry.levels:<2d}  {entry.imgsz} px  {kind:<14}"
+        neurons = f"{entry.activation:<{longest}}  Q = {entry.levels:<3d} burst {entry.burst:<2d}"
+        text = f"{entry.classes:3d} classes  {neurons}  {entry.imgsz} px  {kind:<14}"
         mark = "  (default)" if entry.name == DEFAULT else ""
         print(f"{printable(entry.name):<{width}}  {text}  {entry.size / 1e6:4.1f} MB{mark}")
     print(f"In {', '.join(map(str, folders())) or 'no folder'}; use one by its name: casc-det info weights={DEFAULT}")

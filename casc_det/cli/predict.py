@@ -44,8 +44,9 @@ def predict(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     made_with["weights"] = str(made_with["weights"] or DEFAULT)
     made_with["precision"] = str(model.dtype).removeprefix("torch.")
     source, timesteps = options.pop("source"), options["timesteps"]
-    if isinstance(timesteps, int) and 0 < timesteps < model.graph.levels:
-        note = f"the image is still being injected before T = {model.graph.levels}; expect few boxes"
+    wake = model.simulation.plan(model.graph).wake
+    if wake and isinstance(timesteps, int) and 0 < timesteps < wake:
+        note = f"the image is still being injected before T = {wake}; expect few boxes"
         print(f"note: {note}", file=sys.stderr)
     saving = Saving(**taken(options, FILES))
     with Progress("predict") as bar:
@@ -61,11 +62,13 @@ def summary(content: dict[str, Any], folder: Path) -> list[str]:
         info = result["spiking"]
         rest = ", at rest" if info["quiescent"] else ""
         seen = printable(f"{result['path']}: {result['summary']}")
-        lines.append(f"{seen}, T = {info['timesteps']}{rest}, {info['spikes'] / 1e6:.1f} M spikes")
+        sent = f"{info['spikes'] / 1e6:.1f} M spikes in {info['messages'] / 1e6:.1f} M messages"
+        lines.append(f"{seen}, T = {info['timesteps']}{rest}, {sent}")
     kind = "frame" if any(r["frame"] for r in results) else "image"
     done = f"{'interrupted after ' if content['interrupted'] else ''}{len(results)} {kind}{'s' * (len(results) != 1)}"
     boxes = count_boxes(sum(len(r["boxes"]) for r in results))
-    return [*lines, f"{done}, {boxes}{f', {skipped} skipped' if skipped else ''}; written to {folder}"]
+    ending = f"{done}, {boxes}{f', {skipped} skipped' if skipped else ''}; written to {folder}"
+    return [*lines, content["reads"]["summary"], ending]
 
 
 def exit_code(content: dict[str, Any]) -> int:

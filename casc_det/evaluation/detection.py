@@ -16,7 +16,7 @@ from casc_det.evaluation.settings import ValidationSettings
 from casc_det.evaluation.truth import LabelledImage
 from casc_det.heads.detect.decode import DetectHead
 from casc_det.heads.detect.detections import Detections, same_boxes
-from casc_det.simulation import Step, spiking_convolutions
+from casc_det.simulation import Step
 from casc_det.simulation.step import Tally
 from casc_det.simulation.twin import AnnOutput, ann_forward
 
@@ -97,10 +97,11 @@ class Batch:
 
     def add_spiking(self, ann: AnnOutput) -> None:
         """Add the rows of the spiking network, all from one simulation."""
-        settings, tally = self.settings, Tally(len(self.records))
+        settings, simulator = self.settings, self.networks.simulator
+        tally = Tally(simulator.graph, simulator.settings, len(self.records))
         asked = {t for t in settings.timesteps if t != "auto"}
         seconds, start = 0.0, perf_counter()
-        for step in self.networks.simulator.run(self.images, settings.last):
+        for step in simulator.run(self.images, settings.last):
             seconds += perf_counter() - start
             tally.add(step)
             if step.t in asked:
@@ -121,18 +122,20 @@ class Batch:
         """Add a row of the spiking network."""
         readout = step.readout
         self.add(row, readout, seconds)
-        layers = [node.name for node in spiking_convolutions(self.networks.graph)]
         different: list[int | None] = [None] * len(self.records)  # counts are known at the last step and at rest
         if counts := step.counts:
             layer_by_layer = [(counts[name] != n).flatten(1).sum(1) for name, n in ann.counts.items()]
             different = torch.stack(layer_by_layer).sum(0).tolist()
         for i, record in enumerate(self.records):
             mean, largest = readout_difference(readout, ann.readout, i)
+            info = tally.info(i)
             record["cost"][row] |= {
-                "timesteps": tally.steps[i],
-                "quiescent": tally.quiescent[i],
-                "spikes": float(tally.spikes[i]),
-                "sops": dict(zip(layers, tally.sops_by_layer[:, i].tolist(), strict=True)),
+                "timesteps": info.timesteps,
+                "quiescent": info.quiescent,
+                "spikes": info.layer_spikes,
+                "messages": info.layer_messages,
+                "sops": info.layer_sops,
+                "peaks": info.peaks,
                 "difference_mean": mean,
                 "difference_max": largest,
                 "neurons_different": different[i],

@@ -5,8 +5,10 @@ M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2
 
     ANN    MACs of all its convolutions
     SNN    MACs of the convolutions of pixels, once for each wake step that was run
-           + one AC for each spike and synapse, sleep steps included; a sum of spikes counts by its magnitude
-    neuron updates are given apart: one for each neuron and step
+           + one AC for each unit spike and synapse, sleep steps included: a burst of k counts as k, and a sum of spikes
+           by its magnitude
+    apart  neuron updates, one for each neuron and step; messages, one for each neuron that sends anything in a step,
+           and the bits of their payload, which is a sign and a magnitude
 """
 
 import sys
@@ -49,12 +51,13 @@ def ann_costs(operations: "Sequence[Operations]", model: EnergyModel) -> dict[st
 
 
 def spiking_costs(
-    operations: "Sequence[Operations]", steps: Sequence[int], sops: float, levels: int, model: EnergyModel
+    operations: "Sequence[Operations]", steps: Sequence[int], sops: float, wake: int | None, model: EnergyModel
 ) -> dict[str, float]:
     """SOPs, MACs and millijoules of the spiking network, means over images.
 
     Args:
-        operations: of each image. steps: that were run for each. sops: their mean. levels: Q.
+        operations: of each image. steps: that were run for each. sops: their mean.
+        wake: the steps that get input, None: all.
     """
-    macs = sum(work.snn_macs(t, levels) for work, t in zip(operations, steps, strict=True)) / len(operations)
+    macs = sum(work.snn_macs(t, wake) for work, t in zip(operations, steps, strict=True)) / len(operations)
     return {"sops": sops, "macs": macs, "energy_mJ": energy_mj(macs, sops, model)}

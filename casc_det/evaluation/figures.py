@@ -1,4 +1,4 @@
-"""The figures of `val`: precision against recall, and the confusion matrix."""
+"""The figures of `val`: precision against recall, the confusion matrix, and what each layer sends."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -40,6 +40,19 @@ def plot_precision_recall(rows: dict[str, list[Outcomes]]) -> Figure:
     ax.set_title(f"IoU 0.5; grey: the classes of '{list(rows)[-1]}'", fontsize=9)
     if ax.lines:
         ax.legend(loc="upper right", fontsize=8)
+    return figure
+
+
+def plot_layers(layers: dict[str, dict[str, float]], title: str) -> Figure:
+    """Unit spikes of each neuron layer, and the messages that carry them, of an image on average."""
+    figure = Figure(figsize=(max(6.0, 0.17 * len(layers) + 1.5), 4.5), layout="constrained")
+    ax, places = figure.add_subplot(), range(len(layers))
+    for key, label, colour in (("spikes", "unit spikes", "0.75"), ("messages", "messages", "tab:blue")):
+        ax.bar(places, [layer[key] / 1e3 for layer in layers.values()], label=label, color=colour)
+    ax.set_xticks(places, [literal(name, 40) for name in layers], rotation=90, fontsize=6)
+    ax.set(ylabel="thousands, mean of an image", xlim=(-0.6, len(layers) - 0.4))
+    ax.set_title(f"{title}: what each layer of neurons sends", fontsize=9)
+    ax.legend(fontsize=8)
     return figure
 
 

@@ -18,7 +18,7 @@ from casc_det.evaluation.resume import check_settings, fingerprint_network, read
 from casc_det.evaluation.settings import ValidationSettings
 from casc_det.graph.file import fingerprint
 
-SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "results.csv"
+SETTINGS, RESULTS, TABLE, LAYERS = "settings.json", "results.json", "results.csv", "layers.csv"
 RECORDS, PREDICTIONS = "detections.*.jsonl", "predictions_*.json"
 
 
@@ -47,7 +47,7 @@ def open_run(folder: Path, settings: dict, resumed: bool) -> None:
     if resumed:
         check_settings(read_settings(folder / SETTINGS, "val"), settings, "val", folder)
         return
-    for pattern in (RECORDS, PREDICTIONS, SETTINGS, RESULTS, TABLE):
+    for pattern in (RECORDS, PREDICTIONS, SETTINGS, RESULTS, TABLE, LAYERS):
         for old in folder.glob(pattern):
             old.unlink()
     write_json(folder / SETTINGS, settings)
@@ -66,7 +66,7 @@ def count_records(folder: Path) -> int:
 
 def run_settings(networks: Networks, settings: ValidationSettings, protocol: str) -> dict[str, Any]:
     """Everything but the data that the numbers of a run depend on, as JSON values."""
-    graph, floats, simulation = networks.graph, networks.floats, settings.simulation
+    graph, floats = networks.graph, networks.floats
     labels = {name: [kind.label_of.tolist(), kind.missing] for name, kind in networks.maps.items()}
     return {
         "casc_det": __version__,
@@ -79,9 +79,7 @@ def run_settings(networks: Networks, settings: ValidationSettings, protocol: str
         "timesteps": settings.timesteps,
         "imgsz": settings.imgsz,
         "rect": settings.rect,
-        "hysteresis": simulation.hysteresis,
-        "delay": simulation.delay,
-        "engine": simulation.engine,
+        **vars(networks.simulator.settings),
         "device": graph.device.type,
         "protocol": protocol,
         "classes": hash_of([json.dumps(labels)]),

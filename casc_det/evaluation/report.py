@@ -9,7 +9,7 @@ from casc_det.base.files import without_nan, write_csv
 from casc_det.base.terminal import aligned
 from casc_det.evaluation.bootstrap import Outcomes
 from casc_det.evaluation.classes import ClassMap
-from casc_det.evaluation.figures import SHOWN_SCORE, confusion, plot_confusion, plot_precision_recall
+from casc_det.evaluation.figures import SHOWN_SCORE, confusion, plot_confusion, plot_layers, plot_precision_recall
 from casc_det.evaluation.scores import found_in
 from casc_det.evaluation.truth import Truth
 from casc_det.heads.detect.detections import Detections
@@ -18,26 +18,32 @@ from casc_det.show.images import board, draw_boxes, panel, write_image
 
 EXAMPLES = 6
 COLUMNS = (
-    *("network", "timesteps", "mAP50-95", "mAP50", "gap_to_ann", "gap_low", "gap_high", "spikes", "sops", "macs"),
+    *("network", "timesteps", "mAP50-95", "mAP50", "gap_to_ann", "gap_low", "gap_high"),
+    *("spikes", "messages", "payload_bits", "sops", "macs"),
     *("energy_mJ", "neuron_updates", "steps_mean", "quiescent", "difference_mean", "difference_max"),
     *("neurons_different", "same_boxes", "seconds"),
 )
-
-
+LAYER_COLUMNS = ("network", "timesteps", "layer", "spikes", "messages", "payload_bits", "sops")
 HEAD = (
-    *("network", "T", "mAP50-95", "mAP50", "gap to ANN (95 %)", "M spikes", "G SOPs", "mJ", "at rest", "same boxes"),
-    "s",
+    *("network", "T", "mAP50-95", "mAP50", "gap to ANN (95 %)", "M spikes", "M messages", "Mbit", "G SOPs", "mJ"),
+    *("at rest", "same boxes", "s"),
 )
 
 
 def table(content: dict) -> str:
-    """The rows of `results.json` as a terminal table below a line on the run."""
+    """The rows of `results.json` as a terminal table below a line on the run, and what the convolutions read."""
     settings = content["settings"]
     kind = "integers" if settings["integer"] else settings["dtype"]
-    title = f"{settings['pictures']} pictures, protocol {settings['protocol']}, {kind}; "
-    title += "spikes, SOPs, energy and seconds are means per picture"
+    title = f"{settings['pictures']} pictures, protocol {settings['protocol']}, {kind}, {variant(settings)}; "
+    title += "unit spikes, messages and their payload, SOPs, energy and seconds are means per picture"
     lines = [HEAD, *map(line_of, content["rows"])]
-    return f"{title}\n{aligned(lines, str.rjust)}"
+    return f"{title}\n{aligned(lines, str.rjust)}\n{content['reads']['summary']}"
+
+
+def variant(settings: dict) -> str:
+    """How the spiking network was simulated, in words."""
+    words = [f"Q = {settings['levels']}", f"burst {settings['burst']}", *(["ramp"] if settings["ramp"] else [])]
+    return ", ".join(words + [f"{name} {settings[name]:g}" for name in ("hysteresis", "delay") if settings[name]])
 
 
 def line_of(row: dict) -> tuple[str, ...]:
@@ -51,7 +57,7 @@ def line_of(row: dict) -> tuple[str, ...]:
         f"{row['mAP50-95']:.4f}",
         f"{row['mAP50']:.4f}",
         gap,
-        f"{row['spikes'] / 1e6:.2f}" if spiking else "",
+        *([f"{row[key] / 1e6:.2f}" for key in ("spikes", "messages", "payload_bits")] if spiking else [""] * 3),
         f"{row['sops'] / 1e9:.2f}" if spiking else "",
         f"{row['energy_mJ']:.2f}" if "energy_mJ" in row else "",
         f"{row['quiescent']:.0%}" if spiking else "",
@@ -66,13 +72,31 @@ def write_rows(path: Path, content: dict) -> Path:
     return write_csv(path, COLUMNS, [without_nan(row | gap) for row, gap in zip(content["rows"], gaps, strict=True)])
 
 
+def write_layers(path: Path, rows: Sequence[dict]) -> Path:
+    """What each layer costs as CSV with the columns `LAYER_COLUMNS`: what neurons send, what convolutions read.
+
+    rows: those that have it of `results.json`, or others with its "network", "timesteps", "layers" and "layer_sops".
+    """
+    lines: list[dict] = []
+    for row in (row for row in rows if "layers" in row):
+        of = {key: row[key] for key in ("network", "timesteps")}
+        lines += [{**of, "layer": name, **costs} for name, costs in row["layers"].items()]
+        lines += [{**of, "layer": name, "sops": sops} for name, sops in row["layer_sops"].items()]
+    return write_csv(path, LAYER_COLUMNS, lines)
+
+
 def figures(
-    truth: Truth, records: Sequence[dict], maps: dict[str, ClassMap], outcomes: dict[str, list[Outcomes]], folder: Path
+    truth: Truth,
+    records: Sequence[dict],
+    maps: dict[str, ClassMap],
+    outcomes: dict[str, list[Outcomes]],
+    layers: dict[str, dict[str, float]],
+    folder: Path,
 ) -> list[str]:
-    """Precision-recall curves, confusion matrix of the last row, and a page of example images.
+    """Precision-recall curves, confusion matrix and layers of the last row, and a page of example images.
 
     Args:
-        records: see `detection`. maps: see `Networks`. outcomes: of each row, see `score`.
+        records: see `detection`. maps: see `Networks`. outcomes: of each row, see `score`. layers: see `layer_costs`.
 
     Returns:
         A line for each that could not be drawn.
@@ -84,6 +108,7 @@ def figures(
     plots: dict[str, Callable] = {
         "precision_recall": lambda: plot_precision_recall(outcomes),
         "confusion": lambda: plot_confusion(matrix(), truth.names, last),
+        "layers": lambda: plot_layers(layers, last),
     }
     problems = save_figures(folder, plots)
     save_examples = lambda: write_image(folder / "examples.png", examples(truth, found))

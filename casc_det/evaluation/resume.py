@@ -99,7 +99,9 @@ def check_settings(old: dict, settings: dict, verb: str, folder: Path) -> None:
     for key, value in json.loads(json.dumps(settings)).items():
         if key in NAMES_ONLY or old.get(key) == value:
             continue
-        what = f"has {key} {shortened(old.get(key))}, not {shortened(value)}"
+        what = f"lacks '{key}', as runs of an earlier version do"
+        if key in old:
+            what = f"has {key} {shortened(old[key])}, not {shortened(value)}"
         if key == "float" and key in old:  # whether there is a row of a float network
             what = "was made " + ("without against=; leave it out" if value else "with against=; give it, too")
             raise ArgumentError(f"resume: the {verb} in '{folder}' {what}, or start a new one")

@@ -11,16 +11,17 @@ from casc_det.base.provenance import provenance
 from casc_det.errors import SourceError
 from casc_det.evaluation.costs import add_costs, as_row
 from casc_det.evaluation.detection import Record, detect_batch
-from casc_det.evaluation.folder import RESULTS, TABLE, count_records, open_run, read_records, run_settings
+from casc_det.evaluation.folder import LAYERS, RESULTS, TABLE, count_records, open_run, read_records, run_settings
 from casc_det.evaluation.networks import Networks
-from casc_det.evaluation.report import figures, write_rows
+from casc_det.evaluation.report import figures, write_layers, write_rows
 from casc_det.evaluation.resume import data_settings, resumable
-from casc_det.evaluation.scores import score
+from casc_det.evaluation.scores import Rows, score
 from casc_det.evaluation.settings import ValidationSettings
 from casc_det.evaluation.shard import ALONE, Shard
 from casc_det.evaluation.truth import LabelledImage, Truth
 from casc_det.graph import SpikingGraph
 from casc_det.simulation import Simulator
+from casc_det.simulation.reads import spike_audit
 
 if TYPE_CHECKING:
     from casc_det.yolo.float_network import FloatNetwork
@@ -61,9 +62,9 @@ def evaluate(
     if not records:
         raise SourceError("data: none of the images could be read")
     rows, outcomes = score(truth, records, networks.maps, protocol, settings.bootstrap, folder)
-    add_costs(rows, records, graph, settings.energy)
+    add_costs(rows, records, networks.simulator, settings.energy)
     machine = {"device": str(graph.device), "processes": shard.size, "processor": platform.machine()}
-    content = {
+    content: dict[str, Any] = {
         "settings": {
             **made_with,
             "pictures": len(records),
@@ -72,19 +73,31 @@ def evaluate(
             "machine": {**provenance("casc-det val 1"), **machine},
             "folder": str(folder),
         },
+        **findings(networks, truth, settings, records, rows),
+    }
+    write_json(folder / RESULTS, content)
+    write_rows(folder / TABLE, content)
+    write_layers(folder / LAYERS, content["rows"])
+    if failed := figures(truth, records, networks.maps, outcomes, content["rows"][-1]["layers"], folder):
+        content["problems"] = [*truth.problems, *failed]
+        write_json(folder / RESULTS, content)
+    return content
+
+
+def findings(
+    networks: Networks, truth: Truth, settings: ValidationSettings, records: list[Record], rows: Rows
+) -> dict[str, Any]:
+    """The content of `results.json` but its settings."""
+    peaks = [record["cost"][row]["peaks"] for record in records for row in settings.rows]
+    return {
         "rows": [as_row(name, values) for name, values in rows.items()],
+        "reads": spike_audit(networks.graph, networks.simulator.settings, peaks),
         "classes_not_in_model": list(networks.maps["snn"].missing),
         "classes_not_in_data": list(networks.maps["snn"].unused),
         "problems": truth.problems,
         "damaged": truth.damaged,
         "images": [image.key for image in truth.images],
     }
-    write_json(folder / RESULTS, content)
-    write_rows(folder / TABLE, content)
-    if failed := figures(truth, records, networks.maps, outcomes, folder):
-        content["problems"] = [*truth.problems, *failed]
-        write_json(folder / RESULTS, content)
-    return content
 
 
 def detect_all(

@@ -16,12 +16,17 @@ from casc_det.base.arguments import check_texts
 from casc_det.errors import ConversionError, WeightsError, nearest
 from casc_det.graph.file import load_graph, opened, read_structure
 from casc_det.graph.graph import SpikingGraph
+from casc_det.graph.ops import Neuron
 
 DEFAULT = "yolov8n-cq16"
 
 
 class Shipped(NamedTuple):
-    """A spiking graph found in one of the folders; classes: their number, imgsz in pixels, size in bytes."""
+    """A spiking graph found in one of the folders.
+
+    classes: their number, imgsz in pixels, size in bytes; activation: the functions that its neurons follow, burst: the
+    recommended one.
+    """
 
     name: str
     path: Path
@@ -30,6 +35,8 @@ class Shipped(NamedTuple):
     integer: bool
     imgsz: int
     size: int
+    activation: str
+    burst: int
 
 
 def folders() -> list[Path]:
@@ -107,5 +114,7 @@ def shipped() -> list[Shipped]:
             size = path.stat().st_size
         except (WeightsError, ConversionError, OSError):
             continue
-        result.append(Shipped(name, path, len(graph.names), graph.levels, graph.integer, graph.imgsz, size))
+        functions = ", ".join(dict.fromkeys(node.function for node in graph.of_type(Neuron)))
+        facts = (len(graph.names), graph.levels, graph.integer, graph.imgsz, size)
+        result.append(Shipped(name, path, *facts, functions, graph.defaults.get("burst", 1)))
     return result

@@ -23,7 +23,8 @@ def run_batch(
     Args:
         images: (B, 3, H, W) in 0..1. policy: looked at with timesteps="auto" only; "quiescent" needs no answers.
     """
-    head, tally, deciding = head_of(simulator.graph), Tally(len(images)), 0.0
+    head, deciding = head_of(simulator.graph), 0.0
+    tally = Tally(simulator.graph, simulator.settings, len(images))
     answers: dict[int, Answer] = {}
     infos: dict[int, SpikingInfo] = {}
     going = list(range(len(images)))

@@ -9,9 +9,13 @@ import numpy as np
 
 from casc_det.api import SpikingYOLO
 from casc_det.base.files import write_json
+from casc_det.evaluation.costs import layer_costs
+from casc_det.evaluation.report import write_layers
+from casc_det.graph import Neuron
 from casc_det.heads.detect.detections import Detections, difference
 from casc_det.prediction.records import count_boxes, record
 from casc_det.show.images import board, panel, write_image
+from casc_det.simulation.reads import spike_audit
 from casc_det.yolo.results import SpikingResults
 from casc_det.yolo.sources import Source
 
@@ -26,13 +30,14 @@ class DemoReport:
         steps: one record (see `record`) for each time step. ann: the ANN's.
         difference: the largest absolute difference of box corners (pixels) and scores between the last step and the
             ANN, None where the boxes are not the same objects.
-        image: the board that was written.
+        image: the board that was written. reads: what the convolutions read, see `spike_audit`.
     """
 
     steps: list[dict]
     ann: dict
     difference: float | None
     image: Path
+    reads: dict[str, Any]
 
 
 def demo_to_folder(
@@ -43,15 +48,15 @@ def demo_to_folder(
     timesteps: int | str = "auto",
     **options: Any,
 ) -> DemoReport:
-    """Compare the ANN with the spiking network at every time step; write `demo.png` and `demo.json`.
+    """Compare the ANN with the spiking network at every time step; write `demo.png`, `demo.json`, `layers.csv`.
 
     Args:
         source: one image, see `SpikingYOLO.predict`.
         progress: called with each result, after its time step.
         options: conf, iou, imgsz.
     """
-    levels = model.graph.levels
-    shown = {max(levels // 2, 1), levels, levels + max(levels // 4, 1), levels + levels // 2}
+    wake = input_steps(model)
+    shown = {max(wake // 2, 1), wake, wake + max(wake // 4, 1), wake + max(wake // 2, 1)}
     image = Source(source).single("demo")
     ann = model.ann(image, **options)
     steps, drawn, result = [], [], ann
@@ -64,21 +69,40 @@ def demo_to_folder(
         drawn.append(result)
     expected = record(ann)
     difference = box_difference(steps[-1], expected)
-    panels = [panel(ann.plot(), "ANN (CQReLU)", count_boxes(len(ann)))]
-    panels += [step_panel(result, levels, None) for result in drawn[:-1]]
-    panels.append(step_panel(drawn[-1], levels, verdict(difference), difference is not None and difference <= EQUAL))
+    functions = ", ".join(dict.fromkeys(node.function for node in model.graph.of_type(Neuron)))
+    title = f"ANN ({'CQReLU' if functions == 'relu' else f'CQ {functions}'})"
+    panels = [panel(ann.plot(), title, count_boxes(len(ann)))]
+    panels += [step_panel(result, wake, None) for result in drawn[:-1]]
+    panels.append(step_panel(drawn[-1], wake, verdict(difference), difference is not None and difference <= EQUAL))
     file = write_image(folder / "demo.png", board(panels))
-    content = {"settings": {"source": str(source), "timesteps": timesteps, **options}, "ann": expected, "steps": steps}
+    settings = {"source": str(source), "timesteps": timesteps, **options, **vars(model.simulation)}
+    content = {"settings": settings, "ann": expected, "steps": steps, **of_layers(model, result)}
     write_json(folder / "demo.json", content)
-    return DemoReport(steps, expected, difference, file)
+    write_layers(folder / "layers.csv", [{"network": "snn", "timesteps": len(steps), **content}])
+    return DemoReport(steps, expected, difference, file, content["reads"])
 
 
-def step_panel(result: SpikingResults, levels: int, ending: str | None, good: bool = False) -> np.ndarray:
+def input_steps(model: SpikingYOLO) -> int:
+    """The steps in which the image is injected; where that never ends, those of its Q levels one by one."""
+    return model.simulation.plan(model.graph).wake or model.graph.levels
+
+
+def of_layers(model: SpikingYOLO, result: SpikingResults) -> dict[str, Any]:
+    """What each layer did up to the last step, and what the convolutions read."""
+    info = result.spiking
+    assert info is not None, "it is the answer of a spiking network"
+    costs = layer_costs(info.layer_spikes, info.layer_messages, model.simulation.plan(model.graph).burst)
+    reads = spike_audit(model.graph, model.simulation, [info.peaks])
+    return {"layers": costs, "layer_sops": info.layer_sops, "reads": reads}
+
+
+def step_panel(result: SpikingResults, wake: int, ending: str | None, good: bool = False) -> np.ndarray:
     """The panel of one time step; ending: how its boxes compare with the ANN's, for the last one."""
     info = result.spiking
     assert info is not None, "it is the answer of a spiking network"
-    phase = "wake" if info.timesteps <= levels else "quiescent" if info.quiescent else "sleep"
-    note = f"{count_boxes(len(result))}, {info.spikes / 1e6:.1f} M spikes" + (f": {ending}" if ending else "")
+    phase = "wake" if info.timesteps <= wake else "quiescent" if info.quiescent else "sleep"
+    sent = f"{info.spikes / 1e6:.1f} M spikes in {info.messages / 1e6:.1f} M messages"
+    note = f"{count_boxes(len(result))}, {sent}" + (f": {ending}" if ending else "")
     return panel(result.plot(), f"SNN  T = {info.timesteps}  ({phase})", note, good)
 
 

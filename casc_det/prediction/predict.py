@@ -12,6 +12,7 @@ from casc_det.base.files import write_json
 from casc_det.errors import OutputError
 from casc_det.prediction.outputs import Outputs, Saving
 from casc_det.prediction.records import record
+from casc_det.simulation.reads import spike_audit
 from casc_det.yolo.results import SpikingResults
 from casc_det.yolo.sources import Source
 
@@ -32,22 +33,24 @@ def predict_to_folder(
     Args:
         folder: annotated images and videos and `predictions.json` go there; made with the first result.
         progress: called with (result, total number of frames or None) after each frame.
-        made_with: how the model was made; noted in the JSON.
+        made_with: how the model was made; noted in the JSON, with the settings of the simulation as they are in effect.
         options: those of `SpikingYOLO.predict`.
 
     Returns:
         The content of `predictions.json`: `{"settings", "results", "skipped", "incomplete", "unwritten",
-        "interrupted"}`. After Ctrl-C, and after an error that ends the run, which is raised again, it holds what was
-        done until then.
+        "interrupted", "reads"}`. After Ctrl-C, and after an error that ends the run, which is raised again, it holds
+        what was done until then.
     """
     vid_stride = options.pop("vid_stride", 1)
     frames = Source(source, vid_stride)
     outputs = Outputs(folder, saving, frames.is_path, taken=inside(folder, frames.files))
     records: list[dict] = []
+    peaks: list[dict[str, float]] = []
     ended: BaseException | None = None
     try:
         for result in model.predict(frames, stream=True, **options):
             records.append({**record(result), "saved": None, "labels": None})
+            peaks += [result.spiking.peaks] if result.spiking else []
             records[-1] |= outputs.write(result)
             progress(result, frames.total)
         outputs.close()
@@ -61,12 +64,13 @@ def predict_to_folder(
             outputs.unwritten.append((str(folder), str(second)))
     given = str(source) if isinstance(source, str | Path | int) else shown(source)
     content = {
-        "settings": {"source": given, **made_with, **options, "vid_stride": vid_stride},
+        "settings": {"source": given, **made_with, **vars(model.simulation), **options, "vid_stride": vid_stride},
         "results": records,
         "skipped": [{"path": path, "reason": reason} for path, reason in frames.skipped],
         "incomplete": frames.incomplete,
         "unwritten": [{"file": file, "reason": reason} for file, reason in outputs.unwritten],
         "interrupted": ended is not None,
+        "reads": spike_audit(model.graph, model.simulation, peaks),
     }
     write_results(folder / "predictions.json", content)
     if ended is not None and not isinstance(ended, KeyboardInterrupt):

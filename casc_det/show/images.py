@@ -65,10 +65,17 @@ def panel(image: np.ndarray, title: str, note: str = "", good: bool = False, wid
     """An image of `width` pixels with a title line above and a note below, both green where `good`."""
     height = round(image.shape[0] * width / image.shape[1])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    top, bottom = np.full((38, width, 3), 255, np.uint8), np.full((30, width, 3), 255, np.uint8)
-    cv2.putText(top, drawable(title), (4, 26), FONT, 0.6, GREEN if good else INK, 2, cv2.LINE_AA)
-    cv2.putText(bottom, drawable(note), (4, 20), FONT, 0.44, GREEN if good else INK, 1, cv2.LINE_AA)
-    return np.vstack((top, small, bottom))
+    colour = GREEN if good else INK
+    return np.vstack((_line(title, 38, width, 0.6, 2, colour), small, _line(note, 30, width, 0.44, 1, colour)))
+
+
+def _line(text: str, height: int, width: int, size: float, bold: int, colour: tuple[int, int, int]) -> np.ndarray:
+    """A white strip with a text, smaller where it is too long."""
+    strip, shown = np.full((height, width, 3), 255, np.uint8), drawable(text)
+    (needed, _), _ = cv2.getTextSize(shown, FONT, size, bold)
+    size *= min(1.0, (width - 8) / max(needed, 1))
+    cv2.putText(strip, shown, (4, height * 2 // 3 + 1), FONT, size, colour, bold, cv2.LINE_AA)
+    return strip
 
 
 def board(panels: list[np.ndarray], columns: int = 3, gap: int = 12) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a spiking graph holds and what one image costs: neurons, multiply-accumulates, parameters."""
+"""What one image costs: neurons and multiply-accumulates."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,10 +6,6 @@ from dataclasses import dataclass
 import torch
 
 from casc_det import graph as g
-from casc_det.base.arguments import is_integer, shown
-from casc_det.errors import ArgumentError
-from casc_det.graph.bounds import proved_range
-from casc_det.graph.fields import LARGEST_SIDE
 from casc_det.simulation import depths
 
 
@@ -31,9 +27,9 @@ class Operations:
         """Multiply-accumulates of one ANN pass."""
         return sum(self.macs.values())
 
-    def snn_macs(self, steps: int, wake: int) -> int:
-        """MACs of `steps` steps of the spiking network, `wake` of which have input."""
-        return min(steps, wake) * sum(self.macs[name] for name in self.pixels)
+    def snn_macs(self, steps: int, wake: int | None) -> int:
+        """MACs of `steps` steps of the spiking network, the first `wake` of which have input; None: all."""
+        return (steps if wake is None else min(steps, wake)) * sum(self.macs[name] for name in self.pixels)
 
 
 def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operations:
@@ -62,30 +58,7 @@ def count_operations(graph: g.SpikingGraph, height: int, width: int) -> Operatio
     return Operations(macs, pixels, layers)
 
 
-def describe(graph: g.SpikingGraph, imgsz: int | None = None) -> dict:
-    """Facts about a spiking graph as JSON values; neurons and MACs are those of one square image."""
+def usual_side(graph: g.SpikingGraph) -> int:
+    """The side of a square image that a network is for: its `imgsz`, in whole strides."""
     stride = max(graph.strides)
-    size = -(-graph.imgsz // stride) * stride if imgsz is None else imgsz
-    if not is_integer(size, stride, LARGEST_SIDE) or size % stride:
-        raise ArgumentError(
-            f"imgsz: expected a multiple of {stride} from {stride} to {LARGEST_SIDE}, got {shown(size)}"
-        )
-    operations = count_operations(graph, size, size)
-    arithmetic = (
-        f"8-bit weights, whole numbers up to {max(proved_range(graph).values())} (below 2^24)"
-        if graph.integer
-        else "real-valued"
-    )
-    return {
-        "levels": graph.levels,
-        "arithmetic": arithmetic,
-        "classes": len(graph.names),
-        "imgsz": graph.imgsz,
-        "parameters": sum(v.numel() for node in graph.nodes for v in g.tensors(node).values()),
-        "neuron layers": len(graph.of_type(g.Neuron)),
-        f"neurons at {size}": operations.neurons,
-        f"ANN MACs at {size}": operations.ann_macs,
-        "nodes": {kind: len(graph.of_type(t)) for kind, t in g.NODE_TYPES.items() if graph.of_type(t)},
-        "names": ", ".join(graph.names),
-        **graph.meta,
-    }
+    return -(-graph.imgsz // stride) * stride

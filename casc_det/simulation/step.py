@@ -1,7 +1,7 @@
 """What is known after a time step, of both engines, and added up over the steps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from casc_det import graph as g
 from casc_det.neurons.rule import NeuronState
 from casc_det.simulation.checks import spiking_convolutions
+from casc_det.simulation.settings import SimulationSettings
 
 
 def count_fired(spikes: torch.Tensor) -> torch.Tensor:
@@ -138,9 +139,11 @@ class SpikingInfo:
     Attributes:
         timesteps: time steps used.
         quiescent: True: the network came to rest, the answer is the ANN's and final.
-        spikes: unit spikes of all neurons, sent and taken back.
+        spikes: unit spikes of all neurons, sent and taken back; a burst of k counts k times.
         sops: synaptic operations, one unit spike through one synapse each.
-        messages: how often a neuron sent anything, a burst at once.
+        messages: how often a neuron sent anything, a burst at once. payload_bits: of all messages together.
+        layer_spikes, layer_messages: by neuron layer. layer_sops: by convolution that reads spikes.
+        peaks: the largest magnitude that each of these convolutions read.
     """
 
     timesteps: int
@@ -148,38 +151,54 @@ class SpikingInfo:
     spikes: int
     sops: int
     messages: int
+    payload_bits: int
+    layer_spikes: dict[str, int] = field(repr=False)
+    layer_messages: dict[str, int] = field(repr=False)
+    layer_sops: dict[str, float] = field(repr=False)
+    peaks: dict[str, float] = field(repr=False)
 
 
 class Tally:
-    """Adds up what each image of a batch cost, until it is quiescent: afterwards nothing happens.
+    """Adds up what each image of a batch cost; at rest nothing happens any more.
+
+    Args:
+        batch: the number of images.
 
     Attributes:
-        steps: time steps used. quiescent: whether it came to rest. spikes: unit spikes, sent and taken back. sops:
-            synaptic operations. messages: of neurons. peaks: the largest magnitude that any convolution read. Of each
-            image.
-        sops_by_layer: (convolutions that read spikes, B) float64, their operations.
+        steps: time steps used. quiescent: whether it came to rest. Of each image.
     """
 
-    def __init__(self, batch: int) -> None:
-        self.spikes, self.sops, self.messages, self.peaks = ([0] * batch for _ in range(4))
+    def __init__(self, graph: g.SpikingGraph, settings: SimulationSettings, batch: int) -> None:
         self.steps, self.quiescent = [0] * batch, [False] * batch
-        self.sops_by_layer = torch.zeros(0, batch, dtype=torch.float64)
+        self._bits = payload_bits(settings.plan(graph).burst)
+        self._layers = [node.name for node in graph.of_type(g.Neuron)]
+        self._convolutions = [node.name for node in spiking_convolutions(graph)]
+        self._spikes, self._messages = (torch.zeros(len(self._layers), batch, dtype=torch.int64) for _ in range(2))
+        self._sops, self._peaks = (torch.zeros(len(self._convolutions), batch, dtype=torch.float64) for _ in range(2))
 
     def add(self, step: Step) -> None:
         """Add a step."""
-        fired, quiescent, sops = step.fired.sum((0, 1)).tolist(), step.quiescent.tolist(), step.sops_by_layer.cpu()
-        messages, peaks = step.messages.sum(0).tolist(), step.peaks.amax(0).tolist() if len(step.peaks) else []
-        self.sops_by_layer = sops + self.sops_by_layer if len(self.sops_by_layer) else sops
-        for i, operations in enumerate(sops.sum(0).tolist()):
+        for i, quiescent in enumerate(step.quiescent.tolist()):
             if not self.quiescent[i]:
-                self.steps[i], self.quiescent[i] = step.t, quiescent[i]
-                self.spikes[i] += fired[i]
-                self.sops[i] += round(operations)
-                self.messages[i] += messages[i]
-                self.peaks[i] = max(self.peaks[i], *peaks[i : i + 1])
+                self.steps[i], self.quiescent[i] = step.t, quiescent
+        self._spikes += step.fired.sum(1).cpu()
+        self._messages += step.messages.cpu()
+        self._sops += step.sops_by_layer.cpu()
+        self._peaks = torch.maximum(self._peaks, step.peaks.cpu())
 
     def info(self, i: int, timesteps: int | None = None) -> SpikingInfo:
         """What image `i` cost up to the last step that was added; timesteps: that step, where it counts past rest."""
+        messages = int(self._messages[:, i].sum())
+        named = lambda names, values: dict(zip(names, values[:, i].tolist(), strict=True))
         return SpikingInfo(
-            timesteps or self.steps[i], self.quiescent[i], self.spikes[i], self.sops[i], self.messages[i]
+            timesteps=timesteps or self.steps[i],
+            quiescent=self.quiescent[i],
+            spikes=int(self._spikes[:, i].sum()),
+            sops=round(float(self._sops[:, i].sum())),
+            messages=messages,
+            payload_bits=messages * self._bits,
+            layer_spikes=named(self._layers, self._spikes),
+            layer_messages=named(self._layers, self._messages),
+            layer_sops=named(self._convolutions, self._sops),
+            peaks=named(self._convolutions, self._peaks),
         )

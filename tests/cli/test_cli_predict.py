@@ -218,3 +218,18 @@ def test_predict_refuses_wrong_values_before_it_writes(capsys, weights, image_fi
     assert not (tmp_path / "r").exists()
     (tmp_path / "r").write_text("a file where the run folders should go")
     assert "cannot be written" in fails(capsys, *base, f"weights={weights}", "timesteps=1")
+
+
+def test_predict_notes_the_settings_in_effect_and_what_was_read(capsys, weights, image_file, tmp_path):
+    words = ("predict", f"weights={weights}", f"source={image_file}", f"project={tmp_path}/r", "timesteps=1", "burst=2")
+    code, out, error = run(capsys, *words)
+    assert code == 0 and "being injected before T = 2" in error and "reads spikes (|s| <= 6; seen " in out
+    content = predicted(tmp_path / "r" / "predict")
+    effect = {"engine": "fast", "neuron": "cif", "burst": 2, "ramp": False, "hysteresis": 0, "delay": 0}
+    assert effect.items() <= content["settings"].items()
+    cost = content["results"][0]["spiking"]
+    assert 0 < cost["messages"] < cost["spikes"] and cost["payload_bits"] == 2 * cost["messages"]
+    assert f"{cost['spikes'] / 1e6:.1f} M spikes in {cost['messages'] / 1e6:.1f} M messages" in out
+    rows = content["reads"]["convolutions"].values()
+    assert {row["reads"] for row in rows} == {"pixels", "spikes"} and any(row["seen"] for row in rows)
+    assert "being injected" not in run(capsys, *words[:-2], "timesteps=2", "burst=2")[2]

@@ -19,6 +19,7 @@ def test_energy_counts_macs_and_accumulates():
     assert energy_mj(1e9, 2e9, EnergyModel(4.6, 0.9)) == pytest.approx(4.6 + 1.8)
     operations = count_operations(convert(live_yolo("yolov8n")[0], imgsz=64).graph, 64, 96)
     assert len(operations.pixels) == 1 and operations.snn_macs(2, 4) == operations.snn_macs(9, 4) / 2
+    assert operations.snn_macs(9, None) == 9 * operations.snn_macs(1, 1)  # input that never ends
     assert operations.macs[next(iter(operations.pixels))] == 32 * 48 * 16 * 27
 
 

@@ -1,5 +1,6 @@
 """`casc-det val` end to end on tiny data: every row, resumed, on several processes, whatever the ids."""
 
+import csv
 import json
 import os
 import subprocess
@@ -237,3 +238,40 @@ def test_ids_and_order_of_a_coco_file_change_no_score(capsys, weights, coco, tmp
     key = lambda entry: json.dumps(entry, sort_keys=True)
     renamed = [e | {"image_id": image_ids[e["image_id"]], "category_id": category_ids[e["category_id"]]} for e in mine]
     assert sorted(map(key, renamed)) == sorted(map(key, theirs)) and theirs
+
+
+def test_unit_spikes_and_messages_stand_side_by_side(capsys, weights, coco, tmp_path):
+    for burst in (1, 3):
+        code, out, _ = run(capsys, "val", *words(weights, coco, tmp_path / str(burst), f"burst={burst}"))
+        assert code == 0 and f"Q = 4, burst {burst};" in out and "every convolution but 1 reads spikes" in out
+    contents = {burst: json.loads((tmp_path / str(burst) / "v" / "results.json").read_text()) for burst in (1, 3)}
+    for burst, content in contents.items():
+        settings = content["settings"]
+        assert (settings["burst"], settings["ramp"], settings["delay"], settings["neuron"]) == (burst, False, 0, "cif")
+        lines = list(csv.DictReader((tmp_path / str(burst) / "v" / "layers.csv").open()))
+        for row in content["rows"][1:]:
+            sums = {key: sum(layer[key] for layer in row["layers"].values()) for key in ("spikes", "messages")}
+            assert row["messages"] == pytest.approx(sums["messages"]) and row["spikes"] == pytest.approx(sums["spikes"])
+            assert row["payload_bits"] == row["messages"] * (3 if burst == 3 else 1)
+            mine = [line for line in lines if line["timesteps"] == str(row["timesteps"])]
+            assert len(mine) == len(row["layers"]) + len(row["layer_sops"])
+            for key in ("spikes", "messages", "payload_bits", "sops"):
+                assert row[key] == pytest.approx(sum(float(line[key] or 0) for line in mine))
+        seen = [row["seen"] for row in content["reads"]["convolutions"].values() if row["reads"] == "spikes"]
+        assert len(seen) == 62 and max(seen) > burst  # of additions
+    plain, bursts = (contents[burst]["rows"][2] for burst in (1, 3))
+    assert plain["spikes"] == plain["messages"] and bursts["spikes"] > bursts["messages"]
+    assert bursts["steps_mean"] < plain["steps_mean"] and str(bursts["classes"]) == str(plain["classes"])
+    assert bursts["macs"] == plain["macs"] / 2  # pixels come in 2 steps, not 4
+
+
+def test_a_run_goes_on_with_the_same_burst_only(capsys, weights, coco, tmp_path):
+    folder = tmp_path / "v"
+    assert run(capsys, "val", *words(weights, coco, tmp_path))[0] == 0
+    resumed = words(weights, coco, tmp_path, f"resume={folder}")
+    assert run(capsys, "val", *resumed, "burst=1", "ramp=false")[0] == 0  # what the file recommends
+    assert "has burst 1, not 2; start a new one" in run(capsys, "val", *resumed, "burst=2")[2]
+    settings = json.loads((folder / "settings.json").read_text())
+    del settings["burst"]
+    (folder / "settings.json").write_text(json.dumps(settings))
+    assert "lacks 'burst', as runs of an earlier version do; start a new one" in run(capsys, "val", *resumed)[2]
