@@ -4,8 +4,8 @@
     boxes-stable(k)     the shown boxes, or that there are none, have not changed in the last k steps (default 3)
     confident(p)        there are boxes, and all that are shown have a score of at least p (default 0.5)
 
-The last two look only from the last step of wake on, when the whole image has come in (boxes-stable(3) stops three steps
-later at the earliest), and stop at rest in any case.
+The last two look only from the last step of wake on, when the whole image has come in (boxes-stable(3) stops three
+steps later at the earliest), and stop at rest in any case.
 """
 
 import re
