@@ -12,7 +12,7 @@ what each file recommends.
 
 The first engine sees all images one by one. The first `both` of them (default: all) are seen by the other engines too,
 and on integer graphs spikes, readouts and costs of every step are compared between the engines, one step a call; and by
-the first engine in batches of four with two threads and many steps a call, whose every step must be the same.
+the first engine in batches of four with two threads and many steps a call, whose every step must be that of one thread.
 
 What is done is kept in lines beside `out` (`out` with the suffix .jsonl): a command that was stopped goes on where it
 was. `part=1/2` and `part=2/2` share the images out to two processes; the last one to end writes all of it into `out`.
@@ -250,6 +250,7 @@ def read_options(words: list[str]) -> dict:
 
 def main() -> None:
     options = read_options(sys.argv[1:])
+    torch.set_num_threads(1)  # but for batches
     turn, parts = map(int, options["part"].split("/"))
     out = Path(options["out"])
     lines = out.with_suffix(".jsonl")
