@@ -16,8 +16,10 @@ from casc_det.studies.traces import SHOWN, Trace
 
 ENOUGH = (0.99, 1.0)  # shares of the ANN's mAP that a summary asks for
 LEAST_MAP = 0.01  # of the ANN: below it nothing is concluded, since next to nothing is detected
-ERROR_POINTS = (1.0, 1.25, 1.5, 2.0)  # in Q: where the error of each layer is kept, image by image
-AVERAGED = ("sent", "taken_back", "sops", "seconds", "more", "fewer", "mse", "relative_error")  # of a `Trace`
+ERROR_POINTS = (1.0, 1.25, 1.5, 2.0)  # in steps of wake: where the error of each layer is kept, image by image
+AVERAGED = (  # of a `Trace`
+    *("sent", "taken_back", "messages", "sops", "seconds", "more", "fewer", "mse", "relative_error"),
+)
 DRAWS = 500  # of the images, for the intervals of the gap to the ANN
 
 
@@ -28,6 +30,7 @@ class Scorer:
     Attributes:
         settings: time steps, policies, energy. classes: from the model's to the data set's.
         score: mAP50-95 and mAP50 of detections of all images. work: operations of an image. levels: Q.
+        wake: steps with input, as far as it is paid for. bits: of a message.
         first: the step from which on policies may stop.
     """
 
@@ -36,6 +39,8 @@ class Scorer:
     score: CocoCurve
     work: Operations
     levels: int
+    wake: int
+    bits: int
     first: int
 
     @property
@@ -53,7 +58,7 @@ class Scorer:
 
     def energy(self, t: int, sops: float) -> float:
         """Millijoules of `t` steps with so many synaptic operations."""
-        return energy_mj(self.work.snn_macs(t, self.levels), sops, self.settings.energy)
+        return energy_mj(self.work.snn_macs(t, self.wake), sops, self.settings.energy)
 
 
 def build_result(traces: list[Trace], scorer: Scorer) -> dict:
@@ -74,6 +79,8 @@ def build_result(traces: list[Trace], scorer: Scorer) -> dict:
             name: float(sum(trace.seconds[:, i].sum() for trace in traces))
             for i, name in enumerate(("simulation", "readouts", "errors", "boxes"))
         },
+        "wake": scorer.wake,
+        "bits_a_message": scorer.bits,
     }
     marked = {smallest_step(result, share, kept) for share in ENOUGH for kept in (False, True)}
     outcomes = {"ann": scorer.score.outcomes(scorer.mapped(of_ann))}
@@ -87,6 +94,7 @@ def curves(traces: list[Trace], means: dict[str, np.ndarray], scorer: Scorer) ->
     steps, neurons = scorer.settings.timesteps, scorer.work.neurons
     chosen = np.array(steps) - 1
     fired, sops = means["sent"] + means["taken_back"], means["sops"].cumsum()[chosen]
+    messages = means["messages"].cumsum(0)[chosen].sum(1)
     scores = scored_steps(traces, scorer)
     return {
         "T": list(steps),
@@ -103,6 +111,8 @@ def curves(traces: list[Trace], means: dict[str, np.ndarray], scorer: Scorer) ->
         "relative_error": means["relative_error"][chosen].tolist(),
         "more": (means["more"][chosen].sum(1) / neurons).tolist(),
         "fewer": (means["fewer"][chosen].sum(1) / neurons).tolist(),
+        "messages": messages.tolist(),
+        "payload_bits": (messages * scorer.bits).tolist(),
     }
 
 
@@ -116,7 +126,8 @@ def layers(traces: list[Trace], means: dict[str, np.ndarray], scorer: Scorer) ->
         "spikes": (means["sent"] + means["taken_back"]).cumsum(0)[chosen].T.tolist(),
         "more": means["more"][chosen].T.tolist(),
         "fewer": means["fewer"][chosen].T.tolist(),
-        "error": layer_errors(traces, scorer.levels, scorer.last),
+        "error": layer_errors(traces, scorer.wake, scorer.last),
+        "messages": means["messages"].cumsum(0)[chosen].T.tolist(),
     }
 
 
@@ -130,10 +141,10 @@ def scored_steps(traces: list[Trace], scorer: Scorer) -> list[tuple[float, float
     return results
 
 
-def layer_errors(traces: list[Trace], levels: int, last: int) -> dict[str, list]:
-    """(L, images) sum of count differences over the sum of the ANN's counts, for each of `ERROR_POINTS` up to `last`,
-    the last step that was simulated."""
-    points = [t for t in (max(round(share * levels), 1) for share in ERROR_POINTS) if t <= last]
+def layer_errors(traces: list[Trace], wake: int, last: int) -> dict[str, list]:
+    """(L, images) sum of count differences over the sum of the ANN's counts, both by magnitude, for each of
+    `ERROR_POINTS` up to `last`, the last step that was simulated."""
+    points = [t for t in (max(round(share * wake), 1) for share in ERROR_POINTS) if t <= last]
     totals = np.stack([np.maximum(trace.ann_counts, 1) for trace in traces], 1)
     gaps = {t: np.stack([trace.values("count_gap", [t])[0] for trace in traces], 1) for t in points}
     return {str(t): (gap / totals).tolist() for t, gap in gaps.items()}

@@ -11,6 +11,7 @@ from casc_det.base.lines import read_lines
 from casc_det.errors import ArgumentError, SourceError
 from casc_det.evaluation.resume import check_settings, read_settings
 from casc_det.studies.cells import Cell
+from casc_det.studies.records import completed
 from casc_det.studies.settings import StudySettings
 from casc_det.yolo.images import LOGGER
 
@@ -77,4 +78,4 @@ def remove_study(folder: Path) -> None:
 def read_cells(folder: Path) -> dict[str, dict]:
     """The finished cells of a study by key; lines that are damaged are named and left out."""
     file = folder / CELLS
-    return {record["key"]: record for record in read_lines(file, LOGGER.warning)} if file.exists() else {}
+    return {record["key"]: completed(record) for record in read_lines(file, LOGGER.warning)} if file.exists() else {}

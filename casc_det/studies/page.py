@@ -15,6 +15,7 @@ from casc_det.studies.curves import LEAST_MAP
 from casc_det.studies.figures import FIGURES
 from casc_det.studies.records import clean, full_label, label, network
 from casc_det.studies.runner import Study
+from casc_det.studies.summary import PRICES, price_rows
 from casc_det.studies.traces import SHOWN
 from casc_det.yolo.images import read_image
 
@@ -33,7 +34,9 @@ def write_page(job: Study, loader: CellLoader, records: list[dict], summary: dic
         "about": about(job, records),
         "answers": summary["answers"],
         "summary": summary["cells"],
+        "prices": {"rows": price_rows(summary["cells"]), "note": PRICES},
         "least_map": LEAST_MAP,
+        "steps": job.settings.timesteps[-1],
         "records": [page_record(record, records) for record in records],
         "examples": examples,
         "networks": [
@@ -41,7 +44,7 @@ def write_page(job: Study, loader: CellLoader, records: list[dict], summary: dic
                 "name": label(record, [record for record, _ in played]),
                 "names": cell.graph.names,
                 "layers": record["result"]["layers"]["names"],
-                "levels": record["result"]["levels"],
+                "wake": record["result"]["wake"],
                 "runs": [played_run(job, cell, *shown) for shown in zip(job.examples, scales, strict=True)],
             }
             for record, cell in played
@@ -80,7 +83,7 @@ def page_record(record: dict, records: list[dict]) -> dict:
     return {
         "name": full_label(record, records),
         "disturbed": bool(record["variant"]["severity"]),
-        "levels": result["levels"],
+        "wake": result["wake"],
         "ann": result["ann"],
         "policies": result["policies"],
         "curves": {key: [round(v, 7) for v in values] for key, values in result["curves"].items()},
@@ -97,8 +100,9 @@ def example(image: LabelledImage) -> dict:
 
 
 def played_run(job: Study, cell: Cell, image: LabelledImage, scale: float) -> dict:
-    """The ANN's boxes, and boxes and spikes by layer at each time step."""
-    trace, steps = job.trace(cell, image), range(1, job.settings.timesteps[-1] + 1)
+    """The ANN's boxes, and boxes and unit spikes by layer at each time step up to rest."""
+    trace = job.trace(cell, image)
+    steps = range(1, len(trace.sops) + 1)
     return {
         "rest": int(trace.rest),
         "ann": shown_boxes(Detections.of_table(trace.ann), scale),

@@ -3,6 +3,25 @@
 from casc_det.studies.variants import Variant
 
 
+def completed(record: dict) -> dict:
+    """A record with what those of the first studies lack: their neurons follow ReLU and send unit spikes."""
+    result = record["result"]
+    if "wake" in result:
+        return record
+    curves, layers, spikes = result["curves"], result["layers"], result["curves"]["spikes"]
+    result = {
+        **result,
+        "curves": {**curves, "messages": spikes, "payload_bits": spikes},
+        "layers": {**layers, "messages": layers["spikes"]},
+        "wake": result["levels"],
+        "bits_a_message": 1,
+    }
+    how = variant_of(record)
+    recommended = how.rests and not (how.simulation.hysteresis or how.simulation.delay)
+    own = {"variant": how.values(), "activation": "relu", "clip": 1.0, "recommended": recommended}
+    return {**record, "result": result, **own}
+
+
 def variant_of(record: dict) -> Variant:
     """The cell that a record is of."""
     return Variant.of(record["variant"])
@@ -18,21 +37,31 @@ def identity(record: dict) -> tuple[str, int]:
     return record["variant"]["weights"], record["variant"]["levels"]
 
 
+def by_network(records: list[dict]) -> list[list[dict]]:
+    """The records of each network together, in their order."""
+    found: dict[tuple[str, int], list[dict]] = {}
+    for record in records:
+        found.setdefault(identity(record), []).append(record)
+    return list(found.values())
+
+
 def clean(records: list[dict]) -> list[dict]:
     """Those of undisturbed images."""
     return [record for record in records if not record["variant"]["severity"]]
 
 
 def plain(records: list[dict]) -> list[dict]:
-    """CIF with WSC and nothing else changed, one for each network."""
-    return [record for record in records if variant_of(record).plain]
+    """CIF with WSC as the file of a network recommends it, or else the first cell that comes to rest; one for each."""
+    resting = [record for record in clean(records) if variant_of(record).rests]
+    return [max(mine, key=lambda record: record["recommended"]) for mine in by_network(resting)]
 
 
 def label(record: dict, records: list[dict]) -> str:
     """What sets a record apart from the others."""
     several = len({identity(r) for r in records}) > 1
     methods = len({r["method"] for r in records}) > 1
-    parts = ([network(record)] if several else []) + ([record["method"]] if methods or not several else [])
+    name = network(record) + (f" ({record['activation']})" if len({r["activation"] for r in records}) > 1 else "")
+    parts = ([name] if several else []) + ([record["method"]] if methods or not several else [])
     return ", ".join(parts)
 
 

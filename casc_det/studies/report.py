@@ -5,6 +5,7 @@ from pathlib import Path
 
 from casc_det.base.files import write_json
 from casc_det.show.figures import attempt, save_figures
+from casc_det.studies import tables
 from casc_det.studies.cells import CellLoader
 from casc_det.studies.figures import FIGURES, Drawn
 from casc_det.studies.neurons import NeuronPath, neuron_paths
@@ -12,10 +13,10 @@ from casc_det.studies.page import PAGE, write_page
 from casc_det.studies.records import clean, plain, variant_of
 from casc_det.studies.runner import Study
 from casc_det.studies.summary import answers, summarise
-from casc_det.studies.tables import CURVES, POLICIES, write_tables
 
 SUMMARY, SUFFIXES = "summary.json", (".png", ".pdf")
-FILES = (CURVES, POLICIES, SUMMARY, PAGE, *(f"{name}{suffix}" for name in FIGURES for suffix in SUFFIXES))
+TABLES = (tables.CELLS, tables.CURVES, tables.LAYERS, tables.POLICIES)
+FILES = (*TABLES, SUMMARY, PAGE, *(f"{name}{suffix}" for name in FIGURES for suffix in SUFFIXES))
 
 
 def write_report(job: Study, loader: CellLoader, records: list[dict]) -> list[str]:
@@ -25,8 +26,8 @@ def write_report(job: Study, loader: CellLoader, records: list[dict]) -> list[st
         A line for each figure, or the page, that could not be made.
     """
     records = clean(records) + [record for record in records if record["variant"]["severity"]]
-    write_tables(job.folder, records)
     cells = summarise(records)
+    tables.write_tables(job.folder, records, cells)
     summary = {"answers": answers(records, cells), "cells": cells}
     write_json(job.folder / SUMMARY, summary | {"problems": job.truth.problems, "damaged": job.truth.damaged})
     base = (plain(records) or clean(records))[0]

@@ -18,9 +18,11 @@ from casc_det.evaluation.classes import ClassMap, match_classes
 from casc_det.evaluation.coco import CocoCurve
 from casc_det.evaluation.networks import scoring
 from casc_det.evaluation.truth import LabelledImage, Truth
+from casc_det.graph import Neuron
 from casc_det.graph.zoo import find
 from casc_det.simulation import first_answer
 from casc_det.simulation.cost import count_operations
+from casc_det.simulation.step import payload_bits
 from casc_det.simulation.twin import ann_forward
 from casc_det.studies.cells import Cell
 from casc_det.studies.corruptions import corrupt
@@ -123,6 +125,9 @@ class Study:
                 "data": self.truth.name,
                 "seed": 0,
                 "made": made_with(cell),
+                "activation": cell.activation,
+                "clip": float(np.median([node.lam for node in cell.graph.of_type(Neuron)])),
+                "recommended": cell.recommended,
             }
         )
         append_lines(self.folder / CELLS, [record])
@@ -136,8 +141,10 @@ class Study:
             labels = tuple(i for i, name in enumerate(self.truth.names) if name not in classes.missing)
             if labels not in self.scores:
                 self.scores[labels] = CocoCurve(self.truth, list(labels))
-            work, first = count_operations(graph, *self.size), first_answer(graph, cell.variant.simulation)
-            self.scorers[cell.key] = Scorer(self.settings, classes, self.scores[labels], work, graph.levels, first)
+            simulation = cell.variant.simulation
+            plan, work = simulation.plan(graph), count_operations(graph, *self.size)
+            cost = (graph.levels, plan.wake or graph.levels, payload_bits(plan.burst), first_answer(graph, simulation))
+            self.scorers[cell.key] = Scorer(self.settings, classes, self.scores[labels], work, *cost)
         return self.scorers[cell.key]
 
     def forget(self, cell: Cell) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from casc_det.base.arguments import check_counts, check_flags, check_texts
 from casc_det.base.device import check_device
-from casc_det.base.kinds import step_range
+from casc_det.base.kinds import FLAG, step_range
 from casc_det.base.threads import check_threads
 from casc_det.errors import ArgumentError, nearest
 from casc_det.evaluation.energy import ENERGY, EnergyModel
@@ -81,12 +81,19 @@ def read_timesteps(value: object) -> tuple[int, ...]:
     return steps
 
 
-def read_corrections(name: str, value: object) -> tuple[float, ...]:
-    """Values of hysteresis or delay, see `SimulationSettings`."""
-    found = listed(name, value, float)
-    for number in found:
-        SimulationSettings(**{name: number})
+def read_variants(name: str, value: object, kind: Callable[[Any], Any]) -> tuple:
+    """Values of hysteresis, delay or burst, see `SimulationSettings`; (None,): what each file recommends."""
+    found = RECOMMENDED if value in (None, RECOMMENDED) else listed(name, value, kind)
+    for one in found:
+        SimulationSettings(**{name: one})
     return found
+
+
+def read_flags(name: str, value: object) -> tuple:
+    """True, false or both; (None,): what each file recommends."""
+    if value in (None, RECOMMENDED):
+        return RECOMMENDED
+    return tuple(dict.fromkeys(FLAG.value(name, part) for part in listed(name, value)))
 
 
 def read_policies(value: object) -> tuple[Policy, ...]:
@@ -96,12 +103,15 @@ def read_policies(value: object) -> tuple[Policy, ...]:
 
 POLICIES = read_policies("quiescent,boxes-stable(2),boxes-stable(4),confident(0.5)")
 CPU = torch.device("cpu")
+RECOMMENDED = (None,)
 READERS: dict[str, Callable[[object], object]] = {
     "timesteps": read_timesteps,
     "neurons": partial(some_of, "neurons", known=NEURONS),
     "schedule": partial(some_of, "schedule", known=SCHEDULES),
-    "hysteresis": partial(read_corrections, "hysteresis"),
-    "delay": partial(read_corrections, "delay"),
+    "hysteresis": partial(read_variants, "hysteresis", kind=float),
+    "delay": partial(read_variants, "delay", kind=float),
+    "burst": partial(read_variants, "burst", kind=int),
+    "ramp": partial(read_flags, "ramp"),
     "corruptions": partial(some_of, "corruptions", known=("none", *STRENGTHS)),
     "severities": partial(some_of, "severities", known=SEVERITIES),
     "levels": lambda value: tuple(q and check_levels(q) for q in listed("levels", value, int)),
@@ -117,7 +127,8 @@ class StudySettings:
 
     Attributes:
         timesteps: of the curves, in rising order; also `1..64`.
-        neurons, schedule, hysteresis, delay, corruptions, severities, levels: axes of the grid, see `make_grid`.
+        neurons, schedule, hysteresis, delay, corruptions, severities, levels, burst, ramp: axes of the grid, see
+            `make_grid`; hysteresis, delay, burst and ramp: (None,): what the file of each network recommends.
         policies: rules of early exit, see `casc_det.heads.policies`.
         images, split: of the data set, see `casc_det.evaluation.truth.read_truth`. limit: the first so many images.
         imgsz: side in pixels or (height, width); None: that of the first graph.
@@ -133,11 +144,13 @@ class StudySettings:
     timesteps: tuple[int, ...] = tuple(range(1, 65))
     neurons: tuple[str, ...] = ("cif",)
     schedule: tuple[str, ...] = ("wsc",)
-    hysteresis: tuple[float, ...] = (0.0,)
-    delay: tuple[float, ...] = (0.0,)
+    hysteresis: tuple[float | None, ...] = RECOMMENDED
+    delay: tuple[float | None, ...] = RECOMMENDED
     corruptions: tuple[str, ...] = ("none",)
     severities: tuple[int, ...] = SEVERITIES
     levels: tuple[int, ...] = (0,)
+    burst: tuple[int | None, ...] = RECOMMENDED
+    ramp: tuple[bool | None, ...] = RECOMMENDED
     policies: tuple[Policy, ...] = POLICIES
     images: str | Path | None = None
     split: str = "val"

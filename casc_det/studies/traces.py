@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from casc_det.heads.detect.detections import Detections
 from casc_det.heads.detect.settings import DetectionSettings
 
 SHOWN = DetectionSettings.conf  # score from which boxes are shown: what the policies look at, whatever the class
-OF_A_STEP = ("sent", "taken_back", "sops", "seconds")  # nothing of them after rest
+OF_A_STEP = ("sent", "taken_back", "messages", "sops", "seconds")  # nothing of them after rest
 
 
 @dataclass
@@ -21,10 +21,10 @@ class Trace:
     """T steps of one image; L neuron layers; step t is row t - 1. After rest the last row stands for all later ones.
 
     Attributes:
-        sent, taken_back: (T, L) spikes of each layer in each step.
+        sent, taken_back: (T, L) unit spikes of each layer in each step. messages: (T, L) neurons that sent any.
         sops: (T,) synaptic operations of each step.
         more, fewer: (T, L) neurons whose rate is above or below the ANN's; count_gap: (T, L) sum of the differences of
-            the counts, in spikes. ann_counts: (L,) sum of the ANN's counts.
+            the counts, in spikes. ann_counts: (L,) sum of the ANN's, by magnitude.
         mse, relative_error: (T,) of the readout against the ANN's: mean squared difference, and mean absolute
             difference over the ANN's mean absolute value.
         rest: step at which the network was seen to be at rest; 0: it was not.
@@ -47,6 +47,7 @@ class Trace:
     offsets: np.ndarray
     ann: np.ndarray
     seconds: np.ndarray
+    messages: np.ndarray
 
     def at(self, t: int) -> Detections:
         """The detections after step t."""
@@ -68,7 +69,7 @@ class Trace:
     def save(self, path: Path) -> None:
         """Write an .npz file with its SHA-256 behind it."""
         stream = io.BytesIO()
-        np.savez_compressed(stream, **{f.name: getattr(self, f.name) for f in fields(self)})
+        np.savez_compressed(stream, **vars(self))
         write_bytes(path, stream.getvalue() + hashlib.sha256(stream.getvalue()).digest())
 
     @classmethod
@@ -79,4 +80,7 @@ class Trace:
         if hashlib.sha256(content).digest() != digest:
             raise ValueError(f"'{path}' is damaged")
         with np.load(io.BytesIO(content)) as file:
-            return cls(**{f.name: file[f.name] for f in fields(cls)})
+            arrays = dict(file)
+        if "messages" not in arrays:  # of the first studies, which knew unit spikes alone
+            arrays["messages"] = arrays["sent"] + arrays["taken_back"]
+        return cls(**arrays)

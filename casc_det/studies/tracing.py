@@ -58,6 +58,7 @@ class Target:
         return {
             "sent": sent,
             "taken_back": taken_back,
+            "messages": step.messages[:, 0].cpu().numpy(),
             "sops": float(step.sops[0]),
             "more": more,
             "fewer": fewer,
@@ -110,7 +111,7 @@ def trace_image(
             break
     return Trace(
         **{name: np.array([row[name] for row in rows]) for name in rows[0]},
-        ann_counts=np.array([float(n.sum()) for n in ann.counts.values()]),
+        ann_counts=np.array([float(n.abs().sum()) for n in ann.counts.values()]),
         rest=np.array(rest),
         detections=np.concatenate(tables),
         offsets=np.cumsum([0, *map(len, tables)]),

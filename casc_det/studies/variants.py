@@ -6,7 +6,8 @@ from itertools import product
 
 from casc_det.base.files import hash_of
 from casc_det.neurons import kind_of
-from casc_det.simulation import PAPER, SimulationSettings
+from casc_det.simulation import PAPER, PLAIN, SimulationSettings
+from casc_det.simulation.settings import VARIANTS
 from casc_det.studies.settings import StudySettings, listed
 
 SCHEDULES = {"wsc": "WSC", "constant": "constant input"}  # as tables and figures show them
@@ -18,7 +19,7 @@ class Variant:
 
     Attributes:
         weights: name or path of a spiking graph, as given. levels: another Q for it, without training; 0: its own.
-        simulation: neuron, schedule and corrections.
+        simulation: neuron, schedule, bursts and corrections; in a `Cell` what was left to the file is filled in.
         corruption, severity: of the images, see `casc_det.studies.corruptions`; severity 0: none.
     """
 
@@ -32,7 +33,7 @@ class Variant:
     def of(cls, values: dict) -> "Variant":
         """From the JSON values of `values`."""
         given = dict(values)
-        simulation = {key: given.pop(key) for key in ("neuron", "schedule", "hysteresis", "delay")}
+        simulation = {key: given.pop(key) for key in ("neuron", "schedule", *VARIANTS) if key in given}
         return cls(simulation=replace(PAPER, **simulation), **given)
 
     def values(self) -> dict:
@@ -41,11 +42,18 @@ class Variant:
         corrections = {"hysteresis": float(how.hysteresis or 0), "delay": float(how.delay or 0)}
         disturbance = {"corruption": self.corruption, "severity": self.severity}
         network = {"weights": self.weights, "neuron": how.neuron, "schedule": how.schedule}
-        return {**network, **corrections, **disturbance, "levels": self.levels}
+        bursts = {"burst": how.burst or 1, "ramp": bool(how.ramp)}
+        return {**network, **corrections, **disturbance, "levels": self.levels, **bursts}
 
     def key(self, graph: str) -> str:
-        """Short and unique: the name of the folder of this variant of a graph with the fingerprint `graph`."""
+        """Short and unique: the name of the folder of this variant of a graph with the fingerprint `graph`.
+
+        Unit spikes without ramp rule are not named, as in the first studies, which knew no others.
+        """
         content = {**self.values(), "weights": graph}
+        for name in ("burst", "ramp"):
+            if content[name] == VARIANTS[name]:
+                del content[name]
         return hash_of([json.dumps(content, sort_keys=True)])[:12]
 
     @property
@@ -60,15 +68,12 @@ class Variant:
         return self.simulation.rests
 
     @property
-    def plain(self) -> bool:
-        """CIF and WSC with nothing else changed, but possibly Q."""
-        return self.simulation == PAPER and not self.severity
-
-    @property
     def method(self) -> str:
-        """Neuron, schedule and corrections in words."""
+        """Neuron, schedule, bursts and corrections in words."""
         how = self.simulation
         text = f"{kind_of(how.neuron).title} + {SCHEDULES.get(how.schedule, how.schedule)}"
+        text += f", burst {how.burst}" if how.burst and how.burst > 1 else ""
+        text += ", ramp" if how.ramp else ""
         text += f", hysteresis {how.hysteresis:g}" if how.hysteresis else ""
         return text + (f", delay {how.delay:g}" if how.delay else "")
 
@@ -79,7 +84,8 @@ class Variant:
 
 
 def make_grid(weights: object, settings: StudySettings) -> list[Variant]:
-    """All cells: each network with each neuron and schedule; CIF with WSC also with each correction and corruption.
+    """All cells: each network with each neuron, schedule and burst; CIF with WSC also with each correction and
+    corruption.
 
     Args:
         weights: names or paths of spiking graphs, a list or comma-separated.
@@ -87,9 +93,10 @@ def make_grid(weights: object, settings: StudySettings) -> list[Variant]:
     Raises:
         ArgumentError: there are no weights, or a neuron or schedule is an own one.
     """
+    axes = product(settings.neurons, settings.schedule, settings.burst, settings.ramp)
     methods = [
-        replace(PAPER, neuron=neuron, schedule=schedule)
-        for neuron, schedule in product(settings.neurons, settings.schedule)
+        replace(PLAIN, neuron=neuron, schedule=schedule, burst=burst, ramp=ramp)
+        for neuron, schedule, burst, ramp in axes
     ]
     grid = []
     for network, levels, method in product(listed("weights", weights), settings.levels, methods):
@@ -97,8 +104,8 @@ def make_grid(weights: object, settings: StudySettings) -> list[Variant]:
         grid.append(cell)
         if not cell.rests:
             continue
-        changed = [replace(method, hysteresis=value) for value in settings.hysteresis if value]
-        changed += [replace(method, delay=value) for value in settings.delay if value]
+        changed = [replace(method, hysteresis=value) for value in settings.hysteresis if value is not None]
+        changed += [replace(method, delay=value) for value in settings.delay if value is not None]
         grid += [replace(cell, simulation=simulation) for simulation in changed]
         for kind in settings.corruptions:
             for severity in settings.severities if kind != "none" else ():

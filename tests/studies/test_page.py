@@ -20,7 +20,9 @@ def test_folder_holds_figures_tables_and_one_page_without_network(tiny_study):
     assert len(page) < 8e6 and "__DATA__" not in page
     assert not re.findall(r"""(?:src|href)\s*=\s*["']https?:""", page) and "fetch(" not in page
     embedded = json.loads(re.search(r'<script id="data".*?>(.*?)</script>', page, re.DOTALL)[1].replace("<\\/", "</"))
-    assert len(embedded["networks"][0]["runs"][0]["boxes"]) == 40 and len(embedded["records"]) == len(records)
+    assert embedded["steps"] == 40 and len(embedded["records"]) == len(records)
+    first = embedded["networks"][0]["runs"][0]  # what comes after rest is not written
+    assert len(first["boxes"]) == len(first["sent"]) == len(first["taken"]) == (first["rest"] or 40)
     assert len(embedded["networks"]) == sum(not record["variant"]["severity"] for record in records)
     summary = json.loads((folder / "summary.json").read_text())
     best = sorted(max(record["result"]["curves"]["mAP50-95"]) for record in records)
@@ -53,4 +55,5 @@ def test_page_in_a_browser(tiny_study, tmp_path):
     assert bars[1, 1] != bars[40, 1] and "quiescent" in doms[40, 1] and "wake" in doms[1, 1]
     embedded = json.loads((page.read_text().split('type="application/json">')[1]).split("</script>")[0])
     for (t, network), drawn in svg.items():
-        assert drawn.count('class="box"') == len(embedded["networks"][network - 1]["runs"][1]["boxes"][t - 1])
+        boxes = embedded["networks"][network - 1]["runs"][1]["boxes"]
+        assert drawn.count('class="box"') == len(boxes[min(t, len(boxes)) - 1])

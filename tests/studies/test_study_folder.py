@@ -1,13 +1,18 @@
 """The folder of a study: finished cells are kept, other studies refused, and its files stay as they were."""
 
+import hashlib
+import io
 import json
 
 import numpy as np
 import pytest
+from runs import run_study
 
 from casc_det import study
+from casc_det.base.lines import append_lines
 from casc_det.errors import ArgumentError
 from casc_det.studies.folder import read_cells
+from casc_det.studies.traces import Trace
 
 
 def test_finished_cells_are_kept_and_new_ones_added(tiny_study, tiny_weights, tiny_coco, monkeypatch):
@@ -55,9 +60,52 @@ def test_files_are_those_of_the_first_studies(tiny_study):
     (name,) = {key for key in settings["graphs"] if key.endswith(" 0")}
     assert settings["graphs"][name] == records[0]["made"]["graph"]
     keys = ["key", "variant", "method", "result", "disturbance", "imgsz", "data", "seed", "made"]
-    result = ["levels", "pictures", "ann", "curves", "layers", "steps_to_rest", "policies", "seconds", "gap_95"]
-    assert list(records[0]) == keys and list(records[0]["result"]) == result
+    result = ["levels", "pictures", "ann", "curves", "layers", "steps_to_rest", "policies", "seconds"]
+    assert list(records[0]) == [*keys, "activation", "clip", "recommended"]
+    assert list(records[0]["result"]) == [*result, "wake", "bits_a_message", "gap_95"]
     first = sorted((folder / "traces" / records[0]["key"]).iterdir())
     assert [path.name for path in first] == ["1.npz", "2.npz", "3.npz"]
     arrays = ["sent", "taken_back", "sops", "more", "fewer", "count_gap", "ann_counts", "mse", "relative_error", "rest"]
-    assert np.load(first[0]).files == [*arrays, "detections", "offsets", "ann", "seconds"]
+    assert np.load(first[0]).files == [*arrays, "detections", "offsets", "ann", "seconds", "messages"]
+
+
+def as_in_the_first_studies(folder):
+    """Make a folder what it was before neurons had bursts and followed other functions than ReLU."""
+    file = folder / "cells.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    for record in records:
+        result = record["result"]
+        del (
+            record["sha256"],
+            record["activation"],
+            record["clip"],
+            record["recommended"],
+            result["wake"],
+            result["bits_a_message"],
+        )
+        del record["variant"]["burst"], record["variant"]["ramp"]
+        del result["curves"]["messages"], result["curves"]["payload_bits"], result["layers"]["messages"]
+    file.unlink()
+    append_lines(file, records)
+    for trace in (folder / "traces").rglob("*.npz"):
+        old = vars(Trace.load(trace))
+        del old["messages"]
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **old)
+        trace.write_bytes(stream.getvalue() + hashlib.sha256(stream.getvalue()).digest())
+
+
+def test_folders_of_the_first_studies_go_on(place):
+    """Nothing of them is made again, and their figures, tables and page are those of a new study."""
+    weights = place / "net.safetensors"
+    axes = {"hysteresis": 0.5, "neurons": "cif,if"}
+    new, old = (run_study(place, weights, name=name, **axes) for name in "ab")
+    as_in_the_first_studies(old)
+    before = (old / "cells.jsonl").read_bytes()
+    count = lambda record: {k: v for k, v in record.items() if k not in ("made", "result", "clip")}
+    kept = [count(record) for record in read_cells(old).values()]
+    assert kept == [count(record) for record in read_cells(new).values()]
+    shown = study(weights, place / "data.json", timesteps="2,4,12", images=place / "images", imgsz=32,
+                  policies="quiescent", resume=old, **axes)[1]  # fmt: skip
+    assert (old / "cells.jsonl").read_bytes() == before and shown[0]["result"]["curves"]["messages"]
+    assert (old / "report.html").is_file() and not (old / "bursts.png").exists()

@@ -31,8 +31,10 @@ def test_texts_of_the_shell_and_lists_of_python_are_the_same_settings():
     texts = StudySettings("8, 16", "cif,if", hysteresis="0,0.5", severities="1,3", policies="confident(0.5),quiescent")
     policies = (Policy("confident", 0.5), Policy())
     lists = StudySettings([8, 16], ["cif", "if"], hysteresis=(0, 0.5), severities=[1, 3], policies=policies)
+    assert StudySettings(burst="1,8", ramp="no,yes") == StudySettings(burst=[1, 8], ramp=(False, True))
+    assert StudySettings(burst=8).burst == (8,) and StudySettings(ramp=True).ramp == (True,)
     assert texts == lists and texts.timesteps == (8, 16) and texts.levels == (0,)
-    assert StudySettings() == StudySettings("1..64", "cif", "wsc", 0, 0, "none", "1,2,3", 0, device="cpu")
+    assert StudySettings() == StudySettings("1..64", "cif", "wsc", None, None, "none", "1,2,3", 0, device="cpu")
 
 
 @pytest.mark.parametrize(

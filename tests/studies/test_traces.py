@@ -9,7 +9,7 @@ from casc_det.studies.traces import Trace
 def trace(rest=3):
     """Three steps of two layers, with one detection more at each."""
     rng, tables = np.random.default_rng(0), [np.full((n, 6), float(n)) for n in (1, 2, 3)]
-    layers = {name: rng.random((3, 2)) for name in ("sent", "taken_back", "more", "fewer", "count_gap")}
+    layers = {name: rng.random((3, 2)) for name in ("sent", "taken_back", "messages", "more", "fewer", "count_gap")}
     steps = {name: rng.random(3) for name in ("sops", "mse", "relative_error")}
     found = {"detections": np.concatenate(tables), "offsets": np.cumsum([0, 1, 2, 3]), "ann": tables[2]}
     return Trace(**layers, **steps, **found, ann_counts=np.ones(2), rest=np.array(rest), seconds=rng.random((3, 4)))

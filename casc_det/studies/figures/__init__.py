@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from casc_det.show.figures import Figure
 from casc_det.studies.figures.accuracy import plot_map, plot_pareto, plot_robustness
+from casc_det.studies.figures.bursts import plot_bursts
 from casc_det.studies.figures.curves import plot_curves
 from casc_det.studies.figures.layers import plot_layer_error, plot_more_fewer
 from casc_det.studies.figures.neurons import plot_mapping, plot_neurons
@@ -39,6 +40,11 @@ FIGURES = {
         "mAP against time steps. Where a curve meets the dashed line, time is enough.",
         lambda drawn: plot_map(drawn.records),
     ),
+    "bursts": StudyFigure(
+        "What bursts change: mAP against time and against energy, a curve for each burst. Bursts of more unit spikes "
+        "reach the same answer in fewer steps, and with fewer spikes that are taken back.",
+        lambda drawn: plot_bursts(drawn.records),
+    ),
     "curves": StudyFigure(
         "Why: error of the readout and activity. What it costs: operations, energy, time. The error of CIF with WSC "
         "goes to zero, and then no spike is sent any more.",
@@ -63,13 +69,12 @@ FIGURES = {
         lambda drawn: plot_layer_error(drawn.base),
     ),
     "neurons": StudyFigure(
-        "Four neurons of one image, those that take back most. One that has sent Q spikes sends no more and keeps what "
-        "is left.",
+        "Four neurons of one image, those that correct themselves most. One that has sent Q unit spikes sends no more.",
         lambda drawn: plot_neurons(drawn.paths(), drawn.base, drawn.image),
     ),
     "mapping": StudyFigure(
-        "What single IF and CIF neurons make of unsteady input: CIF takes back what was sent too early and ends on the "
-        "staircase of CQReLU, IF does not.",
-        lambda drawn: plot_mapping(drawn.base["result"]["levels"]),
+        "What single neurons make of unsteady input: CIF takes back what was sent too early and ends on the staircase "
+        "of its activation; IF, beside it for ReLU, does not.",
+        lambda drawn: plot_mapping(drawn.base),
     ),
 }

@@ -29,7 +29,7 @@ def plot_map(records: list[dict]) -> Figure:
             ax.plot(curves["T"], curves[key], label=scored_label(record, shown), **style(i))
         for record in {identity(record): record for record in shown}.values():
             ax.axhline(record["result"]["ann"][key], color=GREY, linestyle="--", linewidth=1)
-        over_time(ax, key, ylim=(0, None))
+        over_time(ax, key, shown, ylim=(0, None))
     legend_beside(figure, axes[0, 0])
     measured_on(figure, shown)
     return figure
@@ -38,6 +38,8 @@ def plot_map(records: list[dict]) -> Figure:
 def plot_pareto(records: list[dict]) -> Figure:
     """mAP against energy and against T; policies as points."""
     shown, exits = clean(records), plain(records)
+    methods = {record["method"] for record in exits}
+    of = f" of {methods.pop()}" if len(methods) == 1 else ""
     figure, axes = new_figure(1, 2, 12, 4)
     for ax, key, point, title in (
         (axes[0, 0], "energy_mJ", "energy_mJ", "energy per image, mJ"),
@@ -48,7 +50,7 @@ def plot_pareto(records: list[dict]) -> Figure:
             curves = record["result"]["curves"]
             ax.plot(curves[key], curves["mAP50-95"], label=scored_label(record, shown), **style(i))
             if record in exits:
-                _policies(ax, record, point, COLOURS[i % len(COLOURS)], named)
+                _policies(ax, record, point, COLOURS[i % len(COLOURS)], named, of)
         if key == "energy_mJ":
             _anns(ax, shown)
         for accuracy in {record["result"]["ann"]["mAP50-95"] for record in shown} if key == "T" else ():
@@ -60,8 +62,9 @@ def plot_pareto(records: list[dict]) -> Figure:
     return figure
 
 
-def _policies(ax: Axes, record: dict, point: str, colour: str, named: set[str]) -> None:
-    """A marker for each early exit of a record, at its key `point`; those that are `named` are in the legend."""
+def _policies(ax: Axes, record: dict, point: str, colour: str, named: set[str], of: str) -> None:
+    """A marker for each early exit of a record, at its key `point`; those that are `named` are in the legend, with what
+    they are `of`."""
     for k, policy in enumerate(record["result"]["policies"]):
         if not policy["stopped"]:  # it is no exit: the time was up first
             continue
@@ -69,7 +72,7 @@ def _policies(ax: Axes, record: dict, point: str, colour: str, named: set[str]) 
         ax.scatter(policy[point], policy["mAP50-95"], color=colour, **options)
         if policy["policy"] not in named:  # one entry of the legend for all networks
             named.add(policy["policy"])
-            ax.scatter([], [], color="white", label=f"early exit of CIF + WSC: {policy['policy']}", **options)
+            ax.scatter([], [], color="white", label=f"early exit{of}: {policy['policy']}", **options)
 
 
 def _anns(ax: Axes, shown: list[dict]) -> None:
@@ -94,20 +97,22 @@ def plot_robustness(records: list[dict]) -> Figure | None:
         return None
     first = identity(disturbed[0])
     base = [record for record in plain(records) if identity(record) == first]
+    method = (base or disturbed)[0]["method"]
+    mine = [record for record in disturbed if identity(record) == first and record["method"] == method]
     columns = min(len(kinds), 3)
     rows = -(-len(kinds) // columns)
     figure, axes = new_figure(rows, columns, max(3.2 * columns + 1.6, 8), 2.7 * rows + 0.5)
     for ax in axes.flat[len(kinds) :]:
         ax.set_axis_off()
     for ax, kind in zip(axes.flat, kinds, strict=False):
-        same = [r for r in disturbed if r["variant"]["corruption"] == kind and identity(r) == first]
+        same = [r for r in mine if r["variant"]["corruption"] == kind]
         shade_wake(ax, base + same)
         for record in base + same:
             result, severity = record["result"], record["variant"]["severity"]
             text = f"strength {severity}" if severity else "undisturbed"
             ax.plot(result["curves"]["T"], result["curves"]["mAP50-95"], color=COLOURS[severity], label=text)
             ax.axhline(result["ann"]["mAP50-95"], color=COLOURS[severity], linestyle="--", linewidth=0.8)
-        over_time(ax, "mAP50-95", ylim=(0, None), title=kind)
+        over_time(ax, "mAP50-95", base + same, ylim=(0, None), title=kind)
     legend_beside(figure, axes[0, 0])
     measured_on(figure, disturbed)
     return figure

@@ -10,7 +10,7 @@ CURVES: tuple[tuple[str, str, float, dict], ...] = (  # key, title, factor, opti
     ("relative_error", "relative error of the readout", 1, {"ylim": (0, None)}),
     ("mse", "MSE of the readout (0 at quiescence)", 1, {"yscale": "log"}),
     ("at_rest", "share of images quiescent", 1, {"ylim": (-0.03, 1.03)}),
-    ("firing_rate", "spikes per neuron and step", 1, {"ylim": (0, None)}),
+    ("firing_rate", "unit spikes per neuron and step", 1, {"ylim": (0, None)}),
     ("sops", "operations so far, G SOPs", 1e-9, {"ylim": (0, None)}),
     ("energy_mJ", "energy so far, mJ", 1, {"ylim": (0, None)}),
     ("seconds", "wall time so far, s", 1, {"ylim": (0, None)}),
@@ -32,11 +32,11 @@ def plot_curves(records: list[dict]) -> Figure:
         if key == "energy_mJ":
             for energy in {record["result"]["ann"]["energy_mJ"] for record in shown}:
                 ax.axhline(energy, color=GREY, linestyle="--", linewidth=1)
-        over_time(ax, title, **options)
+        over_time(ax, title, shown, **options)
     last = axes[1, 3]
     last.set_axis_off()
     last.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper left", fontsize=8)
-    text = "Wall time: of the machine under\nthe load it had; chunks of 16 steps"
+    text = "Wall time: of the machine under\nthe load it had; several steps at once"
     last.text(0.0, 0.0, text, fontsize=8, transform=last.transAxes, va="bottom")
     measured_on(figure, shown)
     return figure

@@ -3,7 +3,7 @@
 import numpy as np
 
 from casc_det.show.figures import Figure, new_figure
-from casc_det.studies.figures.style import COLOURS, GREY, measured_on, over_time, shade_wake
+from casc_det.studies.figures.style import COLOURS, GREY, last_change, measured_on, over_time, shade_wake
 from casc_det.studies.records import network
 
 
@@ -16,7 +16,7 @@ def plot_more_fewer(record: dict) -> Figure:
     shade_wake(whole, [record])
     for key, colour in (("more", COLOURS[1]), ("fewer", COLOURS[0])):
         whole.plot(curves["T"], curves[key], color=colour, label=f"{key} than the ANN")
-    over_time(whole, "share of neurons", ylim=(0, None))
+    over_time(whole, "share of neurons", [record], ylim=(0, None))
     whole.legend(fontsize=8)
     shares = {key: np.array(layers[key]) / np.array(layers["neurons"])[:, None] for key in ("more", "fewer")}
     top = max(share.max() for share in shares.values())
@@ -24,7 +24,8 @@ def plot_more_fewer(record: dict) -> Figure:
     for ax, (key, share) in zip(axes[0, 1:], shares.items(), strict=True):
         mesh = ax.pcolormesh(*edges, share, cmap="magma_r", vmin=0, vmax=top)
         ax.invert_yaxis()
-        ax.axvline(result["levels"] + 0.5, color=COLOURS[5], linewidth=1, label="end of wake")
+        ax.axvline(result["wake"] + 0.5, color=COLOURS[5], linewidth=1, label="end of wake")
+        ax.set_xlim(right=last_change(record) + 0.5)
         ax.set(xlabel="time step T", ylabel="neuron layer", title=f"{key} spikes than the ANN")
         ax.legend(fontsize=7, loc="lower right")
     figure.colorbar(mesh, ax=axes[0, 1:], label="share of the layer")
@@ -34,7 +35,7 @@ def plot_more_fewer(record: dict) -> Figure:
 
 def plot_layer_error(record: dict) -> Figure | None:
     """Relative error of each layer's counts, a box for each layer over the images, at up to four times."""
-    errors, levels = record["result"]["layers"]["error"], record["result"]["levels"]
+    errors, wake = record["result"]["layers"]["error"], record["result"]["wake"]
     if not errors:
         return None
     figure, axes = new_figure(len(errors), 1, 11, 0.9 + 1.65 * len(errors))
@@ -45,7 +46,7 @@ def plot_layer_error(record: dict) -> Figure | None:
         ax.boxplot(np.array(table).T, widths=0.6, flierprops=dots, medianprops={"color": COLOURS[1]})
         ax.set_xticks(range(1, len(table) + 1, 4), range(1, len(table) + 1, 4), fontsize=7)
         ax.set_ylabel("relative error", fontsize=8)
-        ax.set_title(f"T = {t} ({int(t) / levels:g} Q)", fontsize=9)
+        ax.set_title(f"T = {t} ({int(t) / wake:.3g} times wake)", fontsize=9)
         ax.grid(alpha=0.3, axis="y")
     axes[-1, 0].set_xlabel("neuron layer, from the image on")
     return figure

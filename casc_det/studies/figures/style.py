@@ -33,16 +33,22 @@ def measured_on(figure: Figure, records: list[dict], note: str = "dashed: the AN
 
 def shade_wake(ax: Axes, records: list[dict]) -> None:
     """Shade wake up to between its last step and the first of sleep, where all records have the same."""
-    levels = {record["result"]["levels"] for record in records}
-    if len(levels) == 1:
-        ax.axvspan(0, levels.pop() + 0.5, color=WAKE, zorder=0, label="wake")
+    wakes = {record["result"]["wake"] for record in records}
+    if len(wakes) == 1:
+        ax.axvspan(0, wakes.pop() + 0.5, color=WAKE, zorder=0, label="wake")
 
 
-def over_time(ax: Axes, ylabel: str, **options: Any) -> None:
-    """Finish axes over the time step."""
+def over_time(ax: Axes, ylabel: str, records: list[dict], **options: Any) -> None:
+    """Finish axes over the time step; they end where all images of all records are quiescent."""
     ax.set(xlabel="time step T", ylabel=ylabel, **options)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, max(map(last_change, records)) + 1)
     ax.grid(alpha=0.3)
+
+
+def last_change(record: dict) -> int:
+    """The step at which all images are quiescent, or else the last one."""
+    rests, last = record["result"]["steps_to_rest"], record["result"]["curves"]["T"][-1]
+    return max(rests) if all(rests) else last
 
 
 def legend_beside(figure: Figure, ax: Axes) -> None:
