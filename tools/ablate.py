@@ -126,7 +126,9 @@ def score_ann(graph, truth, size: int, bar) -> dict:
         neurons += sum(n.numel() for n in ann.counts.values())
         if simulator and i < SIMULATED:
             sops = [float(step.sops[0]) for step in simulator.run(x.to(graph.dtype))]
-            spent.append(energy_mj(operations.snn_macs(len(sops), graph.levels), sum(sops), model))
+            spent.append(
+                energy_mj(operations.snn_macs(len(sops), simulator.settings.plan(graph).wake), sum(sops), model)
+            )
         bar.images(i + 1, len(truth.images))
     scored = [i for i in range(len(truth.names)) if truth.names[i] not in classes.missing]
     values = evaluate_coco(truth, to_results(truth, found), scored)[0]

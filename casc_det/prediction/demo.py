@@ -9,13 +9,11 @@ import numpy as np
 
 from casc_det.api import SpikingYOLO
 from casc_det.base.files import write_json
-from casc_det.evaluation.costs import layer_costs
 from casc_det.evaluation.report import write_layers
 from casc_det.graph import Neuron
 from casc_det.heads.detect.detections import Detections, difference
-from casc_det.prediction.records import count_boxes, record
+from casc_det.prediction.records import LayerTotals, count_boxes, record
 from casc_det.show.images import board, panel, write_image
-from casc_det.simulation.reads import spike_audit
 from casc_det.yolo.results import SpikingResults
 from casc_det.yolo.sources import Source
 
@@ -67,6 +65,8 @@ def demo_to_folder(
         progress(result)
     if result not in drawn:
         drawn.append(result)
+    totals = LayerTotals()
+    totals.add(result.spiking)
     expected = record(ann)
     difference = box_difference(steps[-1], expected)
     functions = ", ".join(dict.fromkeys(node.function for node in model.graph.of_type(Neuron)))
@@ -76,7 +76,7 @@ def demo_to_folder(
     panels.append(step_panel(drawn[-1], wake, verdict(difference), difference is not None and difference <= EQUAL))
     file = write_image(folder / "demo.png", board(panels))
     settings = {"source": str(source), "timesteps": timesteps, **options, **vars(model.simulation)}
-    content = {"settings": settings, "ann": expected, "steps": steps, **of_layers(model, result)}
+    content = {"settings": settings, "ann": expected, "steps": steps, **totals.content(model)}
     write_json(folder / "demo.json", content)
     write_layers(folder / "layers.csv", [{"network": "snn", "timesteps": len(steps), **content}])
     return DemoReport(steps, expected, difference, file, content["reads"])
@@ -85,15 +85,6 @@ def demo_to_folder(
 def input_steps(model: SpikingYOLO) -> int:
     """The steps in which the image is injected; where that never ends, those of its Q levels one by one."""
     return model.simulation.plan(model.graph).wake or model.graph.levels
-
-
-def of_layers(model: SpikingYOLO, result: SpikingResults) -> dict[str, Any]:
-    """What each layer did up to the last step, and what the convolutions read."""
-    info = result.spiking
-    assert info is not None, "it is the answer of a spiking network"
-    costs = layer_costs(info.layer_spikes, info.layer_messages, model.simulation.plan(model.graph).burst)
-    reads = spike_audit(model.graph, model.simulation, [info.peaks])
-    return {"layers": costs, "layer_sops": info.layer_sops, "reads": reads}
 
 
 def step_panel(result: SpikingResults, wake: int, ending: str | None, good: bool = False) -> np.ndarray:

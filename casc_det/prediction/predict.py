@@ -11,8 +11,7 @@ from casc_det.base.arguments import shown
 from casc_det.base.files import write_json
 from casc_det.errors import OutputError
 from casc_det.prediction.outputs import Outputs, Saving
-from casc_det.prediction.records import record
-from casc_det.simulation.reads import spike_audit
+from casc_det.prediction.records import LayerTotals, record
 from casc_det.yolo.results import SpikingResults
 from casc_det.yolo.sources import Source
 
@@ -38,19 +37,19 @@ def predict_to_folder(
 
     Returns:
         The content of `predictions.json`: `{"settings", "results", "skipped", "incomplete", "unwritten",
-        "interrupted", "reads"}`. After Ctrl-C, and after an error that ends the run, which is raised again, it holds
-        what was done until then.
+        "interrupted"}` with what `LayerTotals` has. After Ctrl-C, and after an error that ends the run, which is raised
+        again, it holds what was done until then.
     """
     vid_stride = options.pop("vid_stride", 1)
     frames = Source(source, vid_stride)
     outputs = Outputs(folder, saving, frames.is_path, taken=inside(folder, frames.files))
     records: list[dict] = []
-    peaks: list[dict[str, float]] = []
+    totals = LayerTotals()
     ended: BaseException | None = None
     try:
         for result in model.predict(frames, stream=True, **options):
             records.append({**record(result), "saved": None, "labels": None})
-            peaks += [result.spiking.peaks] if result.spiking else []
+            totals.add(result.spiking)
             records[-1] |= outputs.write(result)
             progress(result, frames.total)
         outputs.close()
@@ -70,7 +69,7 @@ def predict_to_folder(
         "incomplete": frames.incomplete,
         "unwritten": [{"file": file, "reason": reason} for file, reason in outputs.unwritten],
         "interrupted": ended is not None,
-        "reads": spike_audit(model.graph, model.simulation, peaks),
+        **totals.content(model),
     }
     write_results(folder / "predictions.json", content)
     if ended is not None and not isinstance(ended, KeyboardInterrupt):

@@ -230,6 +230,9 @@ def test_predict_notes_the_settings_in_effect_and_what_was_read(capsys, weights,
     cost = content["results"][0]["spiking"]
     assert 0 < cost["messages"] < cost["spikes"] and cost["payload_bits"] == 2 * cost["messages"]
     assert f"{cost['spikes'] / 1e6:.1f} M spikes in {cost['messages'] / 1e6:.1f} M messages" in out
+    for key in ("spikes", "messages", "payload_bits"):
+        assert cost[key] == sum(layer[key] for layer in content["layers"].values())
+    assert cost["sops"] == round(sum(content["layer_sops"].values()))
     rows = content["reads"]["convolutions"].values()
     assert {row["reads"] for row in rows} == {"pixels", "spikes"} and any(row["seen"] for row in rows)
     assert "being injected" not in run(capsys, *words[:-2], "timesteps=2", "burst=2")[2]
