@@ -32,6 +32,7 @@ from casc_det.graph.validate import check_structure, check_values, validate
 FORMAT, VERSION, KEY = "casc_det.spiking_graph", 4, "casc_det"  # 1 had no integer graphs, 2 no checksum, 3 no tables
 CHECKSUM = "casc_det_sha256"
 OTHERS = (".pt", ".pth", ".onnx")  # networks that are no spiking graphs
+FLOAT = "(and data=images/ levels=32 for a float network)"
 LONGEST_HEADER = 2**25  # bytes of the safetensors header, which holds the JSON
 INTEGERS = {"weight": torch.int8, "scale": torch.float32}
 INTEGERS |= dict.fromkeys(("bias", "theta", "thresholds", "counts"), torch.int32)
@@ -107,24 +108,23 @@ def load_graph(
     if not os.path.isfile(path):
         if os.path.exists(path):
             raise WeightsError(f"weights: '{path}' is no file; give a .safetensors file")
-        way = "train with CQReLU (casc-det train), then: " if path.suffix in OTHERS else "make a spiking graph with: "
         raise WeightsError(
-            f"weights: '{path}' does not exist (nothing is downloaded); {way}casc-det convert weights=best.pt "
-            "out=model.safetensors; or give a name that casc-det models lists"
+            f"weights: '{path}' does not exist (nothing is downloaded); make a spiking graph with: "
+            f"casc-det convert weights=best.pt out=model.safetensors {FLOAT}; or give a name that casc-det models lists"
         )
     if path.suffix in OTHERS:
-        way = f"casc-det convert weights={shlex.quote(str(path))} out=model.safetensors"
+        name = shlex.quote(str(path)) if path.suffix == ".pt" else "best.pt"
         raise WeightsError(
-            f"weights: '{path}' is no spiking graph but a '{path.suffix}' network; "
-            f"{f'if casc-det train made it: {way}; else ' if path.suffix == '.pt' else ''}"
-            "train it with CQReLU first (casc-det train weights=...)"
+            f"weights: '{path}' is no spiking graph but a '{path.suffix}' network; make one"
+            f"{'' if path.suffix == '.pt' else ' of its .pt file'} with: "
+            f"casc-det convert weights={name} out=model.safetensors {FLOAT}"
         )
     with opened(path) as file:
         metadata = file.metadata() or {}
         if KEY not in metadata:
             raise WeightsError(
                 f"weights: '{path}' holds tensors but no spiking graph; it may be a float state dict: use it as "
-                "weights= of casc-det train"
+                "weights= of casc-det train, or of casc-det convert with data=images/ levels=32"
             )
         try:
             graph = read_structure(file)

@@ -42,12 +42,12 @@ Progress = Callable[[int, int, str], None]
 class Conversion(NamedTuple):
     """graph: the spiking detector. audit: how each op of the network was carried over.
 
-    report: of a calibration, how near the result is to the float network, see `casc_det.yolo.fidelity`; else empty.
+    report: of a calibration, how near the result is to the float network, see `casc_det.yolo.fidelity`; JSON values.
     """
 
     graph: g.SpikingGraph
     audit: list[AuditRow]
-    report: dict[str, Any]
+    report: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"Conversion({self.graph!r}, audit of {len(self.audit)} ops)"
@@ -107,7 +107,7 @@ def convert(
     replaceable = isinstance(model, DetectionModel) and any(type(m) in REPLACED for m in model.modules())
     if replaceable and not cq_sites(model):  # "calibrate it" is said only where that would not be refused
         check_convertible(model, architecture)
-    return Conversion(*_graph(model, size, precision, meta), {})
+    return Conversion(*_graph(model, size, precision, meta))
 
 
 def _read(path: Path, ask: Calibration | None, trust: bool) -> DetectionModel:
@@ -164,4 +164,4 @@ def _rounded(path: Path, imgsz: int | None, precision: str, ask: Calibration | N
     graph = load_graph(path, torch.float64)
     if graph.integer:
         raise ArgumentError(f"weights: '{path}' is an integer graph already; there is nothing to convert")
-    return Conversion(to_integer(replace(graph, imgsz=imgsz or graph.imgsz)), [], {})
+    return Conversion(to_integer(replace(graph, imgsz=imgsz or graph.imgsz)), [])

@@ -30,7 +30,7 @@ def check_convertible(model: DetectionModel, name: str) -> None:
         problem = f"{len(refused)} ops{blocks_of(trial, refused)} have no spiking counterpart ({ops}, ...)"
     if problem:
         raise ConversionError(
-            f"model: what is trained from {name} could not be converted: {problem}; use yolov3-tiny, yolov5 or yolov8"
+            f"model: what is made of {name} could not be converted: {problem}; use yolov3-tiny, yolov5 or yolov8"
         )
 
 

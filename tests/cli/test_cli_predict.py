@@ -214,7 +214,7 @@ def test_predict_refuses_wrong_values_before_it_writes(capsys, weights, image_fi
     assert "damaged" in fails(capsys, *base, f"weights={tmp_path}/bad.safetensors")
     float_file = tmp_path / "float.pt"
     float_file.write_bytes(b"x")
-    assert "casc-det train" in fails(capsys, *base, f"weights={float_file}")
+    assert "casc-det convert" in fails(capsys, *base, f"weights={float_file}")
     assert not (tmp_path / "r").exists()
     (tmp_path / "r").write_text("a file where the run folders should go")
     assert "cannot be written" in fails(capsys, *base, f"weights={weights}", "timesteps=1")

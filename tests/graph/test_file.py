@@ -96,7 +96,7 @@ def test_failed_saving_leaves_no_file(tmp_path):
 
 def test_missing_file_is_refused(tmp_path):
     assert "make a spiking graph with: casc-det convert" in refusal(tmp_path / "none.safetensors")
-    assert "train with CQReLU (casc-det train), then: casc-det convert" in refusal(tmp_path / "yolov8n.pt")
+    assert "(and data=images/ levels=32 for a float network)" in refusal(tmp_path / "yolov8n.pt")
     assert "is no file" in refusal(tmp_path)
 
 
@@ -129,7 +129,7 @@ def test_plain_state_dict_is_refused(tmp_path):
 def test_checkpoint_of_another_kind_is_refused_with_the_way_out(tmp_path, suffix):
     path = tmp_path / f"best{suffix}"
     path.write_bytes(b"\x80\x04.")
-    assert "train it with CQReLU first" in refusal(path)
+    assert "(and data=images/ levels=32 for a float network)" in refusal(path)
     assert (f"casc-det convert weights={path} out=model.safetensors" in refusal(path)) == (suffix == ".pt")
 
 
