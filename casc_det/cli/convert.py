@@ -45,7 +45,8 @@ def format_report(report: dict[str, Any]) -> str:
     ]
     if share is None or share < POOR:
         more = f"levels={min(2 * report['levels'], 64)}, " if report["levels"] < 64 else ""
-        lines.append(f"For a nearer one: {more}more images=, or casc-det train ... weights=... teacher=...")
+        train = "casc-det train activation=keep weights=... teacher=..."
+        lines.append(f"For a nearer one: {more}more images=, or {train}")
     return "\n".join(lines)
 
 
