@@ -44,6 +44,7 @@ from typing import NamedTuple
 
 import torch
 from contenders import ANNS, CONTENDERS, INT8, Network, last_step, unfit, write_int8
+from lists import listed
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
 from casc_det.base.files import write_json
@@ -249,9 +250,9 @@ def left_out(options: dict) -> list[dict]:
 
 def read_options(words: list[str]) -> dict:
     options = DEFAULTS | script_options(words, __doc__)
-    for key in ("weights", "imgsz", "batch", "timesteps", "burst", "what"):
+    for key in ("weights", "imgsz", "batch", "timesteps", "found", "burst", "what"):
         options[key] = listed(options[key])
-    options["found"] = listed(options["found"]) if options["found"] else []
+    options["burst"] = options["burst"] or [None]
     options["what"] = ["ann", *(what for what in options["what"] if what != "ann")]
     odd = [t for t in options["timesteps"] if not isinstance(t, int) and t not in (ENOUGH, REST)]
     unknown = [*(set(options) - set(DEFAULTS)), *(set(options["what"]) - set(CONTENDERS)), *map(str, odd)]
@@ -291,12 +292,6 @@ def main(words: list[str]) -> None:
                     everything = sorted(kept + cells, key=lambda cell: (str(where(cell)[0]), *where(cell)[1:]))
                     write_json(out, {"machine": provenance("bench_engine 2"), "left_out": missing, "cells": everything})
     print(f"Written to {out}")
-
-
-def listed(value) -> list:
-    """`8`, `8,16` or `fast,plain` of the command line as a list; None as [None]."""
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple) else [value]
-    return [int(part) if str(part).isdigit() else part for part in parts]
 
 
 if __name__ == "__main__":

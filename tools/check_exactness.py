@@ -22,11 +22,12 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import zip_longest
+from functools import cached_property
+from itertools import product, zip_longest
 from pathlib import Path
 
 import torch
+from lists import listed
 
 from casc_det import graph as g
 from casc_det.base.files import write_json
@@ -133,8 +134,8 @@ class Comparison:
         alone: list[list[list[torch.Tensor]]] = []
         for image in images.to(graph.dtype).split(1):
             ann = ann_forward(graph, image)
-            run = partial(one_by_one, image) if compared else lambda one, image=image: one.run(image)
-            runs = [stepwise(1, run(one)) for one in self.simulators[: len(engines)]]
+            run = one_by_one if compared else Simulator.run
+            runs = [stepwise(1, run(one, image)) for one in self.simulators[: len(engines)]]
             alone.append([])
             last: list[Step | None] = [None] * len(runs)
             for steps in zip_longest(*runs):
@@ -161,7 +162,7 @@ class Comparison:
         return {"batched": sum(rests), "batched_different": different + abs(t + 1 - max(rests))}
 
 
-def one_by_one(image: torch.Tensor, simulator: Simulator) -> Iterator[Step]:
+def one_by_one(simulator: Simulator, image: torch.Tensor) -> Iterator[Step]:
     """The steps to quiescence, with their spikes, each a call of its own: recording several at once takes memory."""
     state = simulator.start(image)
     while not bool(state.quiescent.all()):
@@ -208,16 +209,20 @@ def source_error(subject: Subject, image: torch.Tensor, ann) -> float:
 
 
 KEY = ("network", "graph", "arithmetic", "function", "levels", "burst", "ramp", "size", "engine")
+PART = ("source", "first", "pictures")  # which images
 LARGEST = ("readout", "largest_T", "source_network")
 
 
 def summed(lines: list[dict]) -> list[dict]:
-    """One record for each network, setting, size and engine, of those of their images."""
+    """One record for each network, setting, size and engine, of those of their images, each of which counts once."""
+    ordered = sorted(lines, key=lambda line: (line["both"], line["pictures"]))
+    once = {tuple(line[key] for key in (*KEY, "source", "first")): line for line in ordered}
     result: dict[tuple, dict] = {}
-    for line in lines:
+    for line in once.values():
         record = result.setdefault(tuple(line[key] for key in KEY), {key: line[key] for key in KEY} | {"pictures": 0})
+        record["pictures"] += line["pictures"]
         for key, value in line.items():
-            if key not in (*KEY, "first", "both", "sha256"):
+            if key not in (*KEY, *PART, "both", "sha256"):
                 record[key] = max(record.get(key, 0), value) if key in LARGEST else record.get(key, 0) + value
     for record in result.values():
         record["mean_T"] = record.pop("sum_T") / record["pictures"]
@@ -228,12 +233,6 @@ def read_done(file: Path) -> list[dict]:
     """The lines of a file that other processes may be writing to."""
     lines = file.read_text().splitlines() if file.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
-
-
-def listed(value: object) -> list:
-    """`8`, `8,16` or `relu,silu` of the command line as a list; none: empty."""
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple | list) else [value]
-    return [int(part) if str(part).isdigit() else part for part in parts if part is not None]
 
 
 def read_options(words: list[str]) -> dict:
@@ -248,33 +247,35 @@ def read_options(words: list[str]) -> dict:
     return options
 
 
+def measure(options: dict, lines: Path) -> None:
+    """Append what is not done yet to the lines."""
+    turn, parts = map(int, options["part"].split("/"))
+    place_of = lambda line: tuple(line[key] for key in (*KEY[:-1], *PART))
+    done = {(place_of(line), line["both"]) for line in read_done(lines)}
+    files = Source(options["source"]).files[: options["limit"]]
+    firsts = list(range(0, len(files), BATCH))[turn - 1 :: parts]
+    for size in map(str, options["sizes"]):
+        height, width = ([int(v) for v in size.split("x")] * 2)[:2]
+        place = {"size": f"{height}x{width}", "source": Path(options["source"]).name}
+        for subject in subjects(options, load_images(files[:BATCH], height, width)):
+            compared = [Comparison(subject, options["engine"], burst, options["ramp"]) for burst in options["burst"]]
+            for comparison, first in product(compared, firsts):
+                some, both = files[first : first + BATCH], first < options["both"]
+                fields = comparison.fields | place | {"first": first, "pictures": len(some)}
+                if {(place_of(fields), True), (place_of(fields), both)} & done:
+                    continue
+                records = comparison.of(load_images(some, height, width), both)
+                append_lines(lines, [fields | {"both": both} | record for record in records])
+                title = f"{fields['network']}, burst {fields['burst']}, {size}"
+                print(f"{title}: to image {first + len(some)}", flush=True)
+
+
 def main() -> None:
     options = read_options(sys.argv[1:])
     torch.set_num_threads(1)  # but for batches
-    turn, parts = map(int, options["part"].split("/"))
     out = Path(options["out"])
     lines = out.with_suffix(".jsonl")
-    done = {(*(line[key] for key in KEY[:-1]), line["first"], line["both"]) for line in read_done(lines)}
-    files = Source(options["source"]).files[: options["limit"]]
-    firsts = list(range(0, len(files), BATCH))
-    for size in map(str, options["sizes"]):
-        height, width = ([int(v) for v in size.split("x")] * 2)[:2]
-        place = {"size": f"{height}x{width}"}
-        for subject in subjects(options, load_images(files[:BATCH], height, width)):
-            for burst in options["burst"]:
-                compared = Comparison(subject, options["engine"], burst, options["ramp"])
-                for first in firsts[turn - 1 :: parts]:
-                    both = first < options["both"]
-                    fields = compared.fields | place
-                    if (*(fields[key] for key in KEY[:-1]), first, both) in done:
-                        continue
-                    some = load_images(files[first : first + BATCH], height, width)
-                    same = {"first": first, "both": both, "pictures": len(some)}
-                    append_lines(lines, [fields | same | record for record in compared.of(some, both)])
-                    print(
-                        f"{fields['network']}, burst {fields['burst']}, {size}: to image {first + len(some)}",
-                        flush=True,
-                    )
+    measure(options, lines)
     settings = {key: options[key] for key in ("limit", "both", "levels", "models", "functions", "sizes", "engine")}
     settings["source"] = Path(options["source"]).name
     records = summed(read_done(lines))

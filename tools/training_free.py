@@ -14,6 +14,7 @@ import json
 import sys
 from pathlib import Path
 
+from lists import listed
 from measure import run
 from record_tables import training_free
 from update_tables import VARYING
@@ -94,7 +95,7 @@ def main(words: list[str]) -> None:
     if unknown := set(options) - {*OPTIONS, "weights", "images", "data"}:
         sys.exit(f"training_free: unknown: {', '.join(sorted(unknown))}; see --help")
     for key in ("levels", "burst", "imgsz"):
-        options[key] = list(options[key]) if isinstance(options[key], tuple | list) else [options[key]]
+        options[key] = listed(options[key])
     for key in ("weights", "images", "data", "project"):
         options[key] = Path(options[key]).absolute()
     options["project"].mkdir(parents=True, exist_ok=True)

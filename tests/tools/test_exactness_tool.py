@@ -65,19 +65,19 @@ def test_a_command_in_parts_that_goes_on(tmp_path, monkeypatch, capsys):
     words = [
         f"source={tmp_path / 'images'}",
         "limit=9",
-        "both=3",
         "models=none",
         "sizes=32",
         f"out={tmp_path / 'e.json'}",
     ]
     words += [f"weights={tmp_path / 'net.safetensors'}", "engine=fast,reference"]
     said = []
-    for part in ("part=2/2", "part=1/2", "part=1/1"):
-        monkeypatch.setattr(sys, "argv", ["check_exactness", *words, part])
+    for part in ("part=2/2", "part=1/2", "part=1/1", "both=0", "both=8"):
+        both = [] if part.startswith("both") else ["both=3"]
+        monkeypatch.setattr(sys, "argv", ["check_exactness", *words, part, *both])
         tool.main()
         said.append(capsys.readouterr().out.count("to image"))
-    assert said == [1, 2, 0]
+    assert said == [1, 2, 0, 0, 1]
     fast, reference = json.loads((tmp_path / "e.json").read_text())["networks"]
     assert (fast["engine"], fast["pictures"], fast["different"]) == ("fast", 9, 0)
-    assert (reference["engine"], reference["pictures"], reference["values_different"]) == ("reference", 4, 0)
+    assert (reference["engine"], reference["pictures"], reference["values_different"]) == ("reference", 8, 0)
     assert fast["largest_T"] >= fast["mean_T"] > 0
