@@ -53,10 +53,11 @@ def of_spiking(
     steps = [cost["timesteps"] for cost in costs]
     updates = float(np.mean([work.neurons * t for work, t in zip(operations, steps, strict=True)]))
     different = [cost["neurons_different"] for cost in costs]
+    sent, told = (float(np.mean([sum(cost[key].values()) for cost in costs])) for key in ("spikes", "messages"))
     return {
-        "spikes": sum(spikes.values()),
-        "messages": sum(messages.values()),
-        "payload_bits": sum(messages.values()) * payload_bits(plan.burst),
+        "spikes": sent,
+        "messages": told,
+        "payload_bits": told * payload_bits(plan.burst),
         **spiking_costs(operations, steps, sum(sops.values()), plan.wake, model),
         "neuron_updates": updates,
         "neuron_energy_mJ": energy_mj(0, updates, model),

@@ -14,6 +14,7 @@ from casc_det import graph as g
 from casc_det.simulation.cost import count_operations, usual_side
 from casc_det.simulation.settings import SimulationSettings
 
+Signal = tuple[str, torch.Tensor]  # what it is, and its largest magnitude per channel (C,)
 WORDS = {"pixels": "pixels", "graded": "graded signals"}
 
 
@@ -32,7 +33,6 @@ class Read(NamedTuple):
 def reads(graph: g.SpikingGraph, burst: int) -> dict[str, Read]:
     """What each convolution reads in a step, by name; burst: the most unit spikes that a neuron sends in a step."""
     found: dict[str, Read] = {}
-    Signal = tuple[str, torch.Tensor]  # kind, and the largest magnitude per channel (C,)
 
     def convolve(node: g.Conv, signal: Signal) -> Signal:
         kind, largest = signal
