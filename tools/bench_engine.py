@@ -29,6 +29,7 @@ the machine does hits all alike; the median is kept, and every single time is in
 of other networks, sizes and batches is kept. `peak_mb` is the largest resident memory of a process of its own that
 makes one run. `ratio` is the time of an image over that of one ANN forward of one image, `ratio_per_step` a step's,
 `ratio_cpu` that of the times that all cores together computed: of one thread it says the same on a busy machine.
+`readout_error` is how far 8-bit readouts are from the float32 ones, relative Euclidean norm.
 """
 
 import json
@@ -43,7 +44,7 @@ from time import perf_counter, process_time
 from typing import NamedTuple
 
 import torch
-from contenders import ANNS, CONTENDERS, INT8, Network, last_step, unfit, write_int8
+from contenders import ANNS, CALIBRATION, CONTENDERS, INT8, Network, last_step, readout_error, unfit, write_int8
 from lists import listed
 
 import casc_det.yolo  # noqa: F401  prepares Ultralytics
@@ -223,6 +224,8 @@ def cells_of(taken: dict[Job, list], place: dict, origins: dict[Job, str | None]
         cell = {"what": job.what, **place, "levels": network.graph.levels}
         if job.what not in ANNS:
             cell |= {"burst": how.burst, "ramp": how.ramp, "moment": job.moment, "steps_from": origins.get(job)}
+        if job.what in INT8:
+            cell["readout_error"] = options["errors"][job.what]
         cell["timesteps"] = steps if steps is None or steps % 1 else int(steps)
         cell["ms_per_picture"] = statistics.median(times)
         cell["ratio"] = cell["ms_per_picture"] / ann
@@ -278,7 +281,9 @@ def main(words: list[str]) -> None:
             anns = [what for what in options["what"] if what in ANNS and not unfit(what, network)]
             if set(anns) & set(INT8):
                 network.int8.mkdir()
-                write_int8(network, load_images(options["source"], 24, options["imgsz"][0]), network.int8)
+                some = load_images(options["source"], CALIBRATION, options["imgsz"][0])
+                write_int8(network, some, network.int8)
+                options["errors"] = {what: readout_error(what, network, some[:4]) for what in set(anns) & set(INT8)}
             for size in options["imgsz"]:
                 origins = dict(stepping(weights, size, options, found))
                 jobs = [*(Job(what, weights, None, None) for what in anns), *origins]

@@ -22,7 +22,7 @@ from casc_det.conversion.integer import to_real
 from casc_det.conversion.spiking import real_weights
 from casc_det.neurons.functions import function_of
 from casc_det.neurons.rule import NeuronParams, initial_state, neuron_step
-from casc_det.simulation import PLAIN, SimulationSettings, Simulator, Step
+from casc_det.simulation import PLAIN, SimulationSettings, Simulator, Step, depths
 
 Readouts = dict[str, torch.Tensor]
 CALIBRATION = 24  # images that ranges of 8-bit activations are taken from
@@ -89,12 +89,13 @@ def simulator(network: Network, engine: str) -> Simulator:
 def run_plain(network: Network, images: torch.Tensor, steps: int) -> Readouts:
     """Time step by time step, as research code does it: one convolution and one neuron step each, nothing counted."""
     graph, plan = network.real, network.settings.plan(network.real)
+    depth = depths(graph)
     states, sums, before = {}, {}, {}
 
     def fire(node, x, t):
-        rule = plan.rule("cif", t, 0)
+        rule = plan.rule("cif", t, depth[node.name] - 1)
         table = node.table if rule.ramp is None else node.ramp_table(rule.ramp)
-        params = NeuronParams(1.0, graph.levels, gamma=plan.burst, n_min=node.span[0], table=table)
+        params = NeuronParams(1.0, rule.limit, None, rule.low, plan.burst, node.span[0], table)
         spikes, states[node.name] = neuron_step(x, states.get(node.name) or initial_state(x, params), params)
         return spikes
 
@@ -218,6 +219,14 @@ def unfit(what: str, network: Network) -> str | None:
     if what == "spikingjelly" and network.settings.of(network.graph).burst != 1:
         return "its neurons send one unit spike a step"
     return None
+
+
+@torch.no_grad()
+def readout_error(what: str, network: Network, images: torch.Tensor) -> float:
+    """Relative error of an ANN's readouts, all of them together, against the float32 one in torch."""
+    flat = lambda readouts: torch.cat([value.double().flatten() for value in readouts.values()])
+    found, wanted = (flat(CONTENDERS[which](network, images, 0)) for which in (what, "ann"))
+    return float((found - wanted).norm() / wanted.norm())
 
 
 class _Onnx:
