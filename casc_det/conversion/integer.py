@@ -180,9 +180,9 @@ def _best_theta(weight: torch.Tensor, cap: torch.Tensor) -> torch.Tensor:
 
 
 def _largest_theta(weight: torch.Tensor, bias: torch.Tensor, part: Span, levels: int) -> torch.Tensor:
-    """The largest integer thresholds (O,) that keep the range, with any burst; rounding may add half a unit to each
-    weight."""
+    """The largest integer thresholds (O,) that keep the range; rounding may add half a unit to each weight."""
     span = reach(weight, bias, part)
-    per_unit = span.top + span.bottom + levels + 1
+    per_unit = span.top + span.bottom if levels == 1 else span.largest  # one step may swing over both sides at Q = 1
+    per_unit = per_unit + levels + 1
     room = EXACT_BELOW - 1 - 0.5 * ((part.top + part.bottom).expand_as(weight).flatten(1).sum(1) + 1) * 2
     return (room / per_unit).floor()

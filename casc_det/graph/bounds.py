@@ -31,11 +31,13 @@ class Counts(NamedTuple):
     """What bounds hold for. most: the largest count, None: that of the layer. injected: levels of input.
 
     thetas: so many thresholds the rest of a potential, where spikes are subtracted, may differ from the running input.
+    burst: the most unit spikes of a neuron, and levels of input, in one step.
     """
 
     most: int | None
     injected: int
     thetas: int
+    burst: int = 1
 
 
 def proved_range(graph: g.SpikingGraph, burst: int = 1) -> dict[str, int]:
@@ -46,7 +48,7 @@ def proved_range(graph: g.SpikingGraph, burst: int = 1) -> dict[str, int]:
     others.
 
     Args:
-        burst: the largest one, see `Schedule`; above 1 one step may swing over both sides of 0.
+        burst: the largest one, see `Schedule`: what one step brings may exceed what all steps add up to.
 
     Raises:
         ConversionError: a bound is not below 2^24, or a weight is no integer from -127 to 127.
@@ -54,7 +56,7 @@ def proved_range(graph: g.SpikingGraph, burst: int = 1) -> dict[str, int]:
     for node in graph.of_type(g.Conv):
         if not torch.equal(node.weight, node.weight.round().clamp(-LARGEST, LARGEST)):
             raise ConversionError(f"graph: '{node.name}' has weights that are no whole numbers of 8 bits")
-    bounds = _range(graph, Counts(None, graph.levels, graph.levels + 1), burst > 1 or graph.levels == 1)
+    bounds = _range(graph, Counts(None, graph.levels, graph.levels + 1, burst))
     worst = max(bounds, key=bounds.__getitem__)
     if bounds[worst] >= EXACT_BELOW:
         raise ConversionError(f"graph: values of '{worst}' may reach {bounds[worst]}, which is not below 2^24")
@@ -68,25 +70,28 @@ def unlimited_range(graph: g.SpikingGraph, counts: int, injected: int, burst: in
     A potential is below its threshold or falls only by what comes in since it was above 0, which is less than what can
     have come in at all.
     """
-    return _range(graph, Counts(counts, injected, 1 + burst), burst > 1 or graph.levels == 1)
+    return _range(graph, Counts(counts, injected, 1 + burst, burst))
 
 
-def _range(graph: g.SpikingGraph, counts: Counts, swing: bool) -> dict[str, int]:
-    """The bounds; swing: one step may bring as much as lies between the two ends of a running sum.
+def _range(graph: g.SpikingGraph, counts: Counts) -> dict[str, int]:
+    """The bounds for some counts.
 
     A count lies between its least and its largest one at all times, a pixel's running sum in 0..255 injected, a bias's
     between 0 and its share. So the running input of a neuron lies between its negative and its positive weights times
-    these, and what is left of its potential differs from that by at most `thetas` thresholds.
+    these, and what is left of its potential differs from that by at most `thetas` thresholds. What one step brings is
+    at most a burst of each neuron, sent or taken back, and never more than lies between the two ends.
     """
     graph = g.moved(graph, torch.float64)  # on the CPU, where the walk begins
     rest = {node.inputs[0]: torch.as_tensor(node.theta).flatten() for node in graph.of_type(g.Neuron) if not node.table}
     found: dict[str, int] = {}
+    steps = step_of(graph, counts)
 
     def driven(node: g.Conv, part: Span) -> Span:
         bias = (node.bias * (counts.injected / graph.levels)).abs().ceil().copysign(node.bias)
         span = reach(node.weight, bias, Span(*map(node.per_weight, part)))
-        most = span.top + span.bottom if swing else span.largest
-        found[node.name] = int((most + rest.get(node.name, torch.zeros(())) * counts.thetas).max())
+        came = (node.weight.abs() * node.per_weight(steps[node.inputs[0]])).flatten(1).sum(1) + bias.abs()
+        most = span.largest + rest.get(node.name, torch.zeros(())) * counts.thetas
+        found[node.name] = int(torch.maximum(most, came.minimum(span.top + span.bottom)).max())
         return span
 
     spans = spans_of(graph, counts, driven)
@@ -116,6 +121,22 @@ def spans_of(graph: g.SpikingGraph, counts: Counts, driven: Callable[[g.Conv, Sp
 
     rules: g.Rules[Span] = {g.Input: inject, g.Conv: driven, g.Neuron: count}
     return g.walk(graph, rules, other, keep=True)
+
+
+def step_of(graph: g.SpikingGraph, counts: Counts) -> dict[str, torch.Tensor]:
+    """The largest magnitude of what each signal brings in one step, per channel (C,) float64."""
+    filled = lambda size, value: torch.full((size,), float(value), dtype=torch.float64)
+
+    def fire(node: g.Neuron, part: torch.Tensor) -> torch.Tensor:
+        least, most = node.span
+        return torch.full_like(part, float(min(counts.burst, most - least)))
+
+    rules: g.Rules[torch.Tensor] = {
+        g.Input: lambda node: filled(node.channels, counts.burst * g.PIXEL_LEVELS),
+        g.Conv: lambda node, part: filled(len(node.weight), 0),  # what follows is a neuron or a readout
+        g.Neuron: fire,
+    }
+    return g.walk(graph, rules, lambda node, *parts: node.bound(parts), keep=True)
 
 
 def units_of(graph: g.SpikingGraph) -> dict[str, torch.Tensor]:

@@ -269,7 +269,7 @@ def test_integer_graph_is_read_only_in_a_type_that_holds_it(tmp_path):
 @pytest.mark.parametrize("name", ["x.jpg", "x", "x.pt"])
 def test_a_graph_is_saved_over_no_other_file(name, tmp_path):
     (tmp_path / name).write_bytes(b"mine")
-    for save in (save_graph, lambda graph, path: Conversion(graph, []).save(path)):
+    for save in (save_graph, lambda graph, path: Conversion(graph, [], {}).save(path)):
         with pytest.raises(ArgumentError, match="^path: expected a file that ends in .safetensors, got"):
             save(small_detector(), tmp_path / name)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
