@@ -35,6 +35,8 @@ def run(options: dict[str, Any]) -> int:
 
 def format_report(report: dict[str, Any]) -> str:
     """The report of a calibration, see `casc_det.yolo.fidelity`, in a few lines."""
+    from casc_det.neurons.activation import MAX_LEVELS
+
     worst = sorted(report["layers"].items(), key=lambda item: -item[1])[:LAYERS]
     share = report["equal_boxes"]
     boxes = "neither finds a box" if share is None else f"{share:.1%} of the boxes are equal (IoU 0.9, conf 0.25)"
@@ -44,9 +46,13 @@ def format_report(report: dict[str, Any]) -> str:
         "Largest relative errors: " + ", ".join(f"{name} {error:.1%}" for name, error in worst),
     ]
     if share is None or share < POOR:
-        more = f"levels={min(2 * report['levels'], 64)}, " if report["levels"] < 64 else ""
-        train = "casc-det train activation=keep weights=... teacher=..."
-        lines.append(f"For a nearer one: {more}more images=, or {train}")
+        levels = min(2 * report["levels"], MAX_LEVELS)
+        ways = [
+            *(["activation=keep"] if report["activation"] != "keep" else []),
+            *([f"levels={levels}"] if levels > report["levels"] else []),
+            "casc-det train activation=keep weights=... teacher=...",
+        ]
+        lines.append(f"For a nearer one: {' or '.join(ways)}")
     return "\n".join(lines)
 
 

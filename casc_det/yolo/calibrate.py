@@ -22,6 +22,7 @@ from casc_det.yolo.install import cq_sites
 from casc_det.yolo.network import raw_outputs
 
 SAMPLE = 20_000  # values of a site in a batch that its clip is fitted to
+VALUES = 480_000  # of a site that are kept of all images of a calibration
 CLIPS = torch.logspace(0, -2, 81)  # shares of the largest value that are tried
 BOX_WEIGHT = 0.25  # of box distributions, in those of class scores
 PROJECTIONS = 2  # of each readout
@@ -96,10 +97,10 @@ def calibrate(model: nn.Module, images: Sequence[torch.Tensor], seed: int = 0) -
     Raises:
         TrainingError: a site gets values that are not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, most = torch.Generator().manual_seed(seed), -(-VALUES // len(images))
     samples: Samples = {site: [] for site in cq_sites(model)}
     for done, image in enumerate(images, 1):
-        for site, sample in _sensitive(model, image, generator).items():
+        for site, sample in _sensitive(model, image, most, generator).items():
             samples[site].append(sample)
         yield done
     with torch.no_grad():
@@ -107,13 +108,14 @@ def calibrate(model: nn.Module, images: Sequence[torch.Tensor], seed: int = 0) -
 
 
 @torch.enable_grad()
-def _sensitive(model: nn.Module, image: torch.Tensor, generator: torch.Generator) -> dict[CQ, Sample]:
-    """What each site of the float network gets of an image, and how much the readout depends on what it gives."""
+def _sensitive(model: nn.Module, image: torch.Tensor, most: int, generator: torch.Generator) -> dict[CQ, Sample]:
+    """What each site of the float network gets of an image, and how much the readout depends on what it gives; at most
+    so many values."""
     values: dict[CQ, torch.Tensor] = {}
     outputs: dict[CQ, torch.Tensor] = {}
 
     def observe(site: CQ, z: torch.Tensor) -> torch.Tensor:
-        values[site] = _sample(z.detach().flatten())
+        values[site] = _sample(z.detach().flatten(), most)
         outputs[site] = a = site.unquantised(z).requires_grad_()
         return a
 
@@ -124,7 +126,7 @@ def _sensitive(model: nn.Module, image: torch.Tensor, generator: torch.Generator
         gradients = torch.autograd.grad(_projection(raw, generator), list(outputs.values()), retain_graph=True)
         for site, gradient in zip(outputs, gradients, strict=True):
             squares[site] += gradient.square()
-    return {site: Sample(values[site], _sample(square.flatten())) for site, square in squares.items()}
+    return {site: Sample(values[site], _sample(square.flatten(), most)) for site, square in squares.items()}
 
 
 def _projection(raw: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
@@ -149,8 +151,8 @@ def observed(model: nn.Module, observe: Callable[[CQ, torch.Tensor], torch.Tenso
             del vars(site)["forward"]
 
 
-def _sample(z: torch.Tensor) -> torch.Tensor:
-    """At most `SAMPLE` of the values, evenly spread.
+def _sample(z: torch.Tensor, most: int = SAMPLE) -> torch.Tensor:
+    """At most so many of the values, evenly spread.
 
     Raises:
         TrainingError: some are not finite.
@@ -159,7 +161,7 @@ def _sample(z: torch.Tensor) -> torch.Tensor:
         raise TrainingError(
             "weights: the network gives values that are not finite on the images of data=; start from other weights="
         )
-    return z[:: -(-z.numel() // SAMPLE)].clone()
+    return z[:: -(-z.numel() // most)].clone()
 
 
 def _fit(samples: Samples) -> None:

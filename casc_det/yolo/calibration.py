@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from casc_det.base.arguments import check_counts, check_one_of, check_texts, is_integer, shown
+from casc_det.base.arguments import check_one_of, check_texts, is_integer, shown
 from casc_det.base.terminal import printable
 from casc_det.errors import ArgumentError, SourceError, nearest
 from casc_det.graph.file import opened
@@ -20,6 +20,7 @@ from casc_det.yolo.float_network import float_model
 from casc_det.yolo.images import LOGGER, letterbox, read_image
 from casc_det.yolo.install import ACTIVATIONS, KEEP, cq_sites
 
+MOST_IMAGES = 512  # which are all in memory
 HELD_OUT = 12  # images that the result is looked at with, none of which it was fitted to
 
 
@@ -49,7 +50,8 @@ class Calibration:
         check_texts(data=self.data, architecture=self.architecture, names=self.names)
         check_levels(self.levels)
         check_one_of(ACTIVATIONS, activation=self.activation)
-        check_counts(images=self.images)
+        if not is_integer(self.images, 1, MOST_IMAGES):
+            raise ArgumentError(f"images: expected an integer from 1 to {MOST_IMAGES}, got {shown(self.images)}")
         if not is_integer(self.seed, 0):
             raise ArgumentError(f"seed: expected an integer from 0 on, got {shown(self.seed)}")
 

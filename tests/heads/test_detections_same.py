@@ -6,13 +6,15 @@ from importlib import import_module
 import numpy as np
 import pytest
 from conftest import small_graph
+from hypothesis import given
+from hypothesis import strategies as st
 
 from casc_det.conversion.spiking import convert_graph
 from casc_det.graph.ops.readout import KINDS
 from casc_det.heads import head_of
 from casc_det.heads.detect.boxes import overlaps
 from casc_det.heads.detect.decode import DetectHead
-from casc_det.heads.detect.detections import Detections, difference, same_boxes
+from casc_det.heads.detect.detections import Detections, common, difference, same_boxes
 
 TWO = Detections(np.array([[0.0, 0, 10, 10], [20, 20, 40, 40]]), np.array([0.9, 0.6]), np.array([1, 2]))
 NONE = Detections.of_table(np.zeros((0, 6)))
@@ -58,3 +60,24 @@ def test_fields_are_those_of_results_where_they_are_shown():
 def test_each_task_that_readouts_know_has_a_head_of_its_name():
     for task in {kind.task for kind in KINDS.values()}:
         assert callable(import_module(f"casc_det.heads.{task}").head)
+
+
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 10_000))
+def test_common_boxes_are_those_of_a_plain_loop(first, second, seed):
+    """The pair with the largest overlap first, of one class each."""
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 4, (2, 6, 2))
+    corners = np.concatenate((low, low + rng.uniform(8, 12, (2, 6, 2))), 2)
+    labels = rng.integers(0, 2, (2, 6))
+    one, other = (Detections(corners[k, :n], np.ones(n), labels[k, :n]) for k, n in ((0, first), (1, second)))
+    pairs = [
+        (overlaps(one.boxes[i : i + 1], other.boxes[j : j + 1]).item(), i, j)
+        for i in range(first)
+        for j in range(second)
+        if one.labels[i] == other.labels[j]
+    ]
+    taken: list[tuple[int, int]] = []
+    for overlap, i, j in sorted(pairs, reverse=True):
+        if overlap >= 0.5 and not any(i == a or j == b for a, b in taken):
+            taken.append((i, j))
+    assert common(one, other, 0.5) == len(taken) == common(other, one, 0.5)

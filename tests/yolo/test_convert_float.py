@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from casc_det import convert, load
 from casc_det import graph as g
+from casc_det.cli.convert import format_report
 from casc_det.cli.run import main
 from casc_det.errors import ArgumentError, CascError, ConversionError, SourceError, WeightsError
 from casc_det.neurons.activation import CQ
@@ -160,6 +161,18 @@ def test_few_images_are_shared_out(place, tmp_path, count, images, parts):
     assert not [image for image in held for other in fitted if image is other] or count == 1
 
 
+def test_images_of_a_dataset_are_those_to_train_on(place, tmp_path):
+    (tmp_path / "val").mkdir()
+    lines = [f"path: {place}", "train: images", f"val: {tmp_path / 'val'}", "names: [a]"]
+    (tmp_path / "data.yaml").write_text("\n".join(lines))
+    both = [
+        read_images(Calibration(data, images=2), (64, 64), 32) for data in (place / "images", tmp_path / "data.yaml")
+    ]
+    assert [[float(image.sum()) for part in parts for image in part] for parts in both] == [
+        [float(image.sum()) for part in both[0] for image in part]
+    ] * 2
+
+
 def test_no_more_images_are_read_than_needed(place):
     fitted, held = read_images(Calibration(",".join([str(place / "images")] * 5), images=3), (64, 64), 32)
     assert (len(fitted), len(held)) == (3, HELD_OUT)
@@ -181,7 +194,7 @@ REFUSED = {
     "levels 0": ({"levels": 0}, ArgumentError, "levels: expected an integer from 1 to 64, got 0"),
     "levels 65": ({"levels": 65}, ArgumentError, "levels: expected an integer from 1 to 64, got 65"),
     "activation": ({"activation": "silu"}, ArgumentError, "activation: expected one of keep, relu, got 'silu'"),
-    "images": ({"images": 0}, ArgumentError, "images: expected an integer above 0, got 0"),
+    "images": ({"images": 0}, ArgumentError, "images: expected an integer from 1 to 512, got 0"),
     "seed": ({"seed": -1}, ArgumentError, "seed: expected an integer from 0 on, got -1"),
     "unknown": ({"level": 8}, ArgumentError, "level: convert has no such argument.*levels"),
     "no data": ({"data": None}, ArgumentError, "data: missing; give a folder of images"),
@@ -277,6 +290,22 @@ def test_the_command_prints_audit_and_report_and_writes_the_file(place, tmp_path
         "57 x Activation" in shown and "relative error of the readout" in shown and "Largest relative errors" in shown
     )
     assert load(tmp_path / "m.safetensors").levels == 8
+
+
+@pytest.mark.parametrize(
+    ("levels", "activation", "share", "ways"),
+    [
+        (16, "keep", 0.5, "levels=32 or casc-det train"),
+        (48, "relu", 0.0, "activation=keep or levels=64 or casc-det train"),
+        (64, "keep", None, "For a nearer one: casc-det train"),
+        (64, "keep", 0.9, None),
+    ],
+)
+def test_the_report_says_what_to_do_where_it_is_poor(levels, activation, share, ways):
+    report = {"levels": levels, "activation": activation, "equal_boxes": share, "held_out": 3, "readout_error": 0.1}
+    shown = format_report(report | {"layers": {f"layer{k}": k / 10 for k in range(9)}})
+    assert "layer8 80.0%, layer7 70.0%" in shown and "layer3" not in shown
+    assert "For a nearer one" not in shown if ways is None else ways in shown
 
 
 def test_nothing_is_written_where_a_calibration_is_refused(place, tmp_path, capsys):
