@@ -34,15 +34,15 @@ for steps, batch, places, channels, low, limit in cases:
         rows = torch.arange(steps * batch).view(steps, batch)
         rows[1, 0] = -1
         inputs = (whole(steps * batch, size), rows, tile(whole(steps, channels)))
-        theta = tile(whole(channels).abs() + 10)
-        tables = Tables.of([table(channels, k) for k in (6, 0, 11)]) if tabled else None
+        theta = whole(channels).abs() + 10
+        tables = Tables.of([table(channels, k) for k in (6, 0, 11)] if tabled else [], theta)
         which = torch.randint(0, 3, (steps,), generator=random) if tabled else None
         results = []
         for run in (scan_triton, scan_torch):
             v, n = torch.full((batch + 1, size), 7.0), torch.ones(batch + 1, size, dtype=torch.int16)
             spikes = torch.zeros(steps, batch, size, dtype=torch.uint8)
             fired = torch.zeros(3, steps, batch, dtype=torch.int64)
-            layer = Layer(theta, v, n, torch.arange(batch) + 1, limits, lows, gamma, -1, tables, which)
+            layer = Layer(tile(theta), v, n, torch.arange(batch) + 1, limits, lows, gamma, -1, tables, which)
             run(layer, *inputs, channels, spikes, fired)
             results.append((v, n, spikes, fired))
         same = all(torch.equal(a, b) for a, b in zip(*results))

@@ -46,14 +46,14 @@ def random_layer(random, steps: int, places: int, channels: int, dtype, kind=(1,
     boundary. kind: gamma, and whether there are tables."""
     integers = lambda low, high, *shape: torch.randint(low, high, shape, generator=random)
     gamma, tabled = kind
-    theta = tile(integers(1, 9, channels).to(dtype) * 4 * unit)
+    theta = integers(1, 9, channels).to(dtype) * 4 * unit
     v, n = integers(-90, 91, 3, places * channels).to(dtype) * unit, integers(-3, 5, 3, places * channels)
     limits = torch.tensor([LIMITS[int(i)] for i in integers(0, len(LIMITS), steps)], dtype=torch.int16)
     lows = torch.tensor([LOWS[int(i)] for i in integers(0, len(LOWS), steps)], dtype=dtype)
     tables = random_tables(random, channels, dtype, unit) if tabled else []
     which = integers(0, len(tables), steps) if tabled else None
-    layer = Layer(theta, v, n.to(torch.int16), torch.tensor([0, 2]), limits, lows, gamma, -int(integers(0, 4)))
-    return (layer._replace(tables=Tables.of(tables), which=which) if tabled else layer), tables
+    state = (tile(theta), v, n.to(torch.int16), torch.tensor([0, 2]), limits, lows)
+    return Layer(*state, gamma, -int(integers(0, 4)), Tables.of(tables, theta), which), tables
 
 
 def steady(layer: Layer, steps: int) -> Layer:

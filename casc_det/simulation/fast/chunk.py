@@ -262,10 +262,10 @@ class Chunk:
 
     def _neurons(self, node: g.Neuron, layer: Neurons) -> Layer:
         """A layer as the forms of the rule take it."""
-        network, name = self.network, node.name
-        state, tables = (network.theta[name], layer.v, layer.n, self.images), network.tables[name]
-        limits, lows, which, _ = self._rules(node)
-        return Layer(*state, limits, lows, self.plan.burst, network.least[name], tables, which if tables else None)
+        network, name, rules = self.network, node.name, self._rules(node)
+        state = (network.theta[name], layer.v, layer.n, self.images, rules.limits, rules.lows)
+        which = None if node.thresholds is None else rules.which
+        return Layer(*state, self.plan.burst, network.least[name], network.tables[name], which)
 
     def _rules(self, node: g.Neuron) -> Rules:
         """Those of the chunk's steps."""

@@ -14,20 +14,19 @@ BLOCK = 1024
 
 
 @triton.jit
-def _wanted(x, thresholds, changes, lanes, channel, first, last, count, inside):
-    """The counts that potentials ask for: `count`, and the change at each of the thresholds first..last that is
-    reached."""
-    wanted = tl.where(inside, count, 0)
+def _wanted(x, thresholds, counts, channels, channel, first, last, table, inside):
+    """The counts that potentials ask for: the first, and the change at each of the thresholds first..last reached."""
+    wanted = tl.where(inside, tl.load(counts + first + table), 0)
     for i in range(first, last):
-        reached = x >= tl.load(thresholds + i * lanes + channel)
-        wanted += tl.where(reached, tl.load(changes + i), 0)
+        change = tl.load(counts + i + table + 1) - tl.load(counts + i + table)
+        wanted += tl.where(x >= tl.load(thresholds + i * channels + channel), change, 0)
     return wanted
 
 
 @triton.jit
 def _scan(
-    current, rows, bias, theta, v, n, images, limits, lows, thresholds, changes, starts, firsts, which, spikes, fired,
-    size, channels, tiled, lanes, steps, batch, gamma, least,
+    current, rows, bias, theta, v, n, images, limits, lows, thresholds, counts, stops, which, spikes, fired,
+    size, channels, tiled, steps, batch, gamma, least,
     TABLES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One block of neurons of one image over all steps."""
@@ -45,10 +44,10 @@ def _scan(
         limit, low = tl.load(limits + k).to(tl.int32), tl.load(lows + k)
         if TABLES:
             table = tl.load(which + k)
-            start, stop, first = tl.load(starts + table), tl.load(starts + table + 1), tl.load(firsts + table)
-            more = _wanted(x, thresholds, changes, lanes, channel, start, stop, first, inside) - count
+            first, last = tl.load(stops + table), tl.load(stops + table + 1)
+            more = _wanted(x, thresholds, counts, channels, channel, first, last, table, inside) - count
             back = x - low * threshold
-            fewer = count - _wanted(back, thresholds, changes, lanes, channel, start, stop, first, inside)
+            fewer = count - _wanted(back, thresholds, counts, channels, channel, first, last, table, inside)
             fewer = tl.where(more > 0, 0, fewer)
         else:
             more, fewer = tl.zeros_like(count), tl.zeros_like(count)
@@ -81,8 +80,8 @@ def scan_triton(
     """`scan` for tensors on a GPU; writes `spikes` and `fired`, which is zero before."""
     steps, batch = rows.shape
     size = layer.v.shape[1]
-    neurons, tables, which = layer.parts()
-    arrays = (current, rows.contiguous(), bias.contiguous(), *neurons, *tables, which, spikes, fired)
-    sizes = (size, channels, bias.shape[1], tables.thresholds.shape[1], steps, batch, layer.gamma, layer.n_min)
-    tabled = layer.tables is not None
+    tabled, tables = layer.which is not None, layer.tables
+    which = layer.which if tabled else tables.stops  # not read then
+    arrays = (current, rows.contiguous(), bias.contiguous(), *layer[:6], *tables[-3:], which, spikes, fired)
+    sizes = (size, channels, bias.shape[1], steps, batch, layer.gamma, layer.n_min)
     _scan[triton.cdiv(size, BLOCK), batch](*arrays, *sizes, TABLES=tabled, BLOCK=BLOCK)

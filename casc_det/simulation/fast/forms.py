@@ -11,57 +11,79 @@ largest burst. Feature maps lie channels last, so that one image of a layer is o
 import importlib.util
 import math
 from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
 
 from casc_det.neurons.rule import NeuronParams, NeuronState, Table, neuron_step
 from casc_det.simulation import step
 from casc_det.simulation.fast.compiling import compiled, run_loop
-from casc_det.simulation.fast.loops import STRIDE, events_loop, gaps_loop, pool_loop, scan_loop, weigh_loop
+from casc_det.simulation.fast.loops import UNSURE, events_loop, gaps_loop, pool_loop, scan_loop, weigh_loop
 
 BLOCK = 2048  # neurons whose state stays in the cache while time goes on
-LINE = 128  # neurons whose counts are looked up together, so that their thresholds stay in the cache
+CELLS = 32  # of a table, in a threshold theta
+MOST_CELLS = 1 << 13  # of a table; the lowest one holds all that is below
 NO_LIMIT = 32767
-NO_TABLE = ((0, torch.int32), (2, torch.int64), (1, torch.int32))
 
 
 class Tables(NamedTuple):
-    """Tables of one layer, their thresholds one below the other.
+    """Tables of one layer, one behind the other, and a grid in which most potentials find their count at once.
+
+    The cell of a potential is floor(v * scale + offset), which does not fall with v in floating-point numbers either. So
+    a cell that lies between those of two thresholds, in every channel, has one count; the few others say from which
+    threshold on to look.
 
     Attributes:
-        thresholds: (rows, C) as `tile` makes them, of each table a multiple of `STRIDE` rows, the last of them inf.
-        changes: (rows,) int32, of the count at each threshold; the same in all channels.
-        starts: (tables + 1,) int64, where each begins. firsts: (tables,) int32, counts below the first threshold.
+        cells: int32, a count, or `UNSURE` and the number of thresholds below. ends: (tables + 1,) int64, of each table.
+        offsets: (tables,). scale: (C,) as `tile` makes it.
+        thresholds: (rows, C). counts: (rows + tables,) int32, of the segments between them, the same in all channels.
+        stops: (tables + 1,) int64, of the thresholds of each table.
     """
 
+    cells: torch.Tensor
+    ends: torch.Tensor
+    offsets: torch.Tensor
+    scale: torch.Tensor
     thresholds: torch.Tensor
-    changes: torch.Tensor
-    starts: torch.Tensor
-    firsts: torch.Tensor
+    counts: torch.Tensor
+    stops: torch.Tensor
 
     @classmethod
-    def of(cls, tables: Sequence[Table]) -> "Tables":
-        """Those of a layer."""
-        thresholds, changes, starts = [], [], [0]
-        for table in tables:
-            used = table.thresholds.shape[1]
-            more = STRIDE * max(1, -(-used // STRIDE)) - used
-            thresholds.append(pad(table.thresholds, (0, more), value=math.inf).t())
-            changes.append(pad(table.counts[0].diff(), (0, more)))
-            starts.append(starts[-1] + used + more)
-        rows, steps = torch.cat(thresholds), torch.cat(changes).to(torch.int32)
-        firsts = torch.stack([table.counts[0, 0] for table in tables]).to(torch.int32)
-        return cls(tile(rows, LINE).contiguous(), steps, torch.tensor(starts, device=rows.device), firsts)
+    def of(cls, tables: Sequence[Table], theta: torch.Tensor) -> "Tables":
+        """Those of a layer with thresholds theta (C,); none, where it has equal steps, are one without cells."""
+        scale, integers = CELLS / theta, partial(torch.tensor, device=theta.device)
+        counts = [table.counts[0].to(torch.int32) for table in tables]
+        grids = [_grid(table.thresholds, count, scale) for table, count in zip(tables, counts, strict=True)]
+        if not tables:
+            counts, grids = [integers([], dtype=torch.int32)], [(integers([], dtype=torch.int32), theta.new_zeros(()))]
+        rows = [table.thresholds.t() for table in tables] or [theta.new_empty(0, len(theta))]
+        cells, offsets = zip(*grids, strict=True)
+        ends, stops = (integers([0, *accumulate(map(len, parts))]) for parts in (cells, rows))
+        grid = (torch.cat(cells), ends, torch.stack(offsets), tile(scale))
+        return cls(*grid, torch.cat(rows).contiguous(), torch.cat(counts), stops)
 
-    def table(self, i: int, channels: int) -> Table:
+    def table(self, i: int) -> Table:
         """One of them, as the rule takes it."""
-        rows = slice(int(self.starts[i]), int(self.starts[i + 1]))
-        thresholds = self.thresholds[rows, :channels].t().contiguous()
-        counts = torch.cat([self.firsts[i : i + 1], self.changes[rows]]).cumsum(0).to(thresholds.dtype)
-        return Table(thresholds, counts.repeat(channels, 1))
+        first, last = int(self.stops[i]), int(self.stops[i + 1])
+        thresholds = self.thresholds[first:last].t().contiguous()
+        return Table(thresholds, self.counts[first + i : last + i + 1].to(thresholds.dtype).repeat(len(thresholds), 1))
+
+
+def _grid(thresholds: torch.Tensor, counts: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cells and offset of a table with thresholds (C, K) and counts (K + 1,), see `Tables`."""
+    at = thresholds * scale[:, None]
+    finite = at[at.isfinite()]
+    highest, lowest = (finite.max(), finite.min()) if len(finite) else (at.new_zeros(()), at.new_zeros(()))
+    offset = (2 - lowest.maximum(highest - MOST_CELLS)).floor()
+    size = int(highest + offset) + 3
+    cell = lambda v: (v * scale[:, None] + offset).clamp(0, size - 1).long()
+    first, last = cell(thresholds).amin(0), cell(thresholds.nextafter(at.new_tensor(-math.inf))).amax(0)
+    every = torch.arange(size, device=at.device)[:, None]
+    below = (every > last).sum(1)  # thresholds below all of a cell; above one they may lie in, or nowhere
+    return torch.where(below == (every >= first).sum(1), counts[below], UNSURE + below).to(torch.int32), offset
 
 
 class Layer(NamedTuple):
@@ -73,7 +95,7 @@ class Layer(NamedTuple):
         images: (B,) int64, the rows of `v` and `n` that run.
         limits: (K,) int16, the largest count in each step. lows: (K,), `NeuronParams.low` in each step.
         gamma, n_min: as in `NeuronParams`.
-        tables: what counts follow; None: equal steps of theta. which: (K,) int64, the table of each step.
+        tables: what counts follow. which: (K,) int64, the table of each step; None: equal steps of theta.
     """
 
     theta: torch.Tensor
@@ -82,27 +104,21 @@ class Layer(NamedTuple):
     images: torch.Tensor
     limits: torch.Tensor
     lows: torch.Tensor
-    gamma: int = 1
-    n_min: int = 0
-    tables: Tables | None = None
+    gamma: int
+    n_min: int
+    tables: Tables
     which: torch.Tensor | None = None
 
     def params(self, k: int, channels: int) -> NeuronParams:
         """What the rule takes in a step."""
-        table = None if self.tables is None or self.which is None else self.tables.table(int(self.which[k]), channels)
+        table = None if self.which is None else self.tables.table(int(self.which[k]))
         theta = self.theta[:channels].view(-1, 1, 1)
         return NeuronParams(theta, int(self.limits[k]), None, float(self.lows[k]), self.gamma, self.n_min, table)
 
-    def parts(self) -> tuple[tuple[torch.Tensor, ...], Tables, torch.Tensor]:
-        """What all forms take: the first six; tables, of no row where there are none; the table of each step."""
-        which = torch.zeros_like(self.limits, dtype=torch.int64) if self.which is None else self.which
-        no_table = Tables(self.theta.new_empty(0, LINE), *(which.new_zeros(n, dtype=kind) for n, kind in NO_TABLE))
-        return self[:6], self.tables or no_table, which
-
     def arrays(self) -> tuple:
         """What the compiled loops take."""
-        first, tables, which = self.parts()
-        return arrays(*first), np.int32(self.gamma), np.int32(self.n_min), arrays(*tables), which.numpy()
+        which = np.zeros(len(self.limits), np.int64) if self.which is None else self.which.numpy()
+        return arrays(*self[:6]), np.int32(self.gamma), np.int32(self.n_min), arrays(*self.tables), which
 
 
 def tile(values: torch.Tensor, length: int = BLOCK) -> torch.Tensor:

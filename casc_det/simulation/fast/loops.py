@@ -102,7 +102,8 @@ def _highest(counts, y, x, windows, first, last, best):
 
 
 PARTS = 4  # of the output rows, that `events` works on in parallel
-STRIDE = 4  # thresholds that a potential is held against at a time; tables have a multiple of them
+UNSURE = 1 << 16  # from here on a cell has no count, but where to look, see `Tables`
+WORD = 16  # neurons that are looked at together for one in such a cell
 
 
 @inlined
@@ -125,19 +126,20 @@ def _fire(v, n, spikes, j, x, theta, limit, low, least):
 def _fire_bursts(v, n, spikes, theta, rule, table, scratch):
     """The rule for neurons that lie together, their input in `v`: unit spikes sent, and taken back, and messages.
 
-    rule: limit, low, gamma, n_min; table: thresholds (none: equal steps), changes of the count there, the first count.
-    `v`, `n` and `spikes`, at zero point gamma, are written; scratch: as `_scratch` makes it.
+    rule: limit, low, gamma, n_min; table: as `_table_of` makes it, of no cells for equal steps; scratch: as `_scratch`
+    makes it. `v`, `n` and `spikes`, at zero point gamma, are written.
     """
     limit, low, gamma, least = rule
-    thresholds, asked, none = table[0], scratch[0], np.int32(0)
-    if len(thresholds):
+    tabled, asked, none = len(table[0]) > 0, scratch[0], np.int32(0)
+    if tabled:
         _ask_table(v, n, theta, low, gamma, table, scratch)
     else:
         _ask_steps(v, theta, low, gamma, asked)
     up, down, messages = np.int32(0), np.int32(0), np.int32(0)
     for j in range(len(v)):
         count = np.int32(n[j])
-        room, back = max(np.int32(limit - count), none), max(np.int32(count - least), none)
+        room = min(max(np.int32(limit - count), none), gamma)
+        back = min(max(np.int32(count - least), none), gamma)
         s = max(min(asked[j], room), np.int32(-back))
         asked[j] = s
         n[j] = np.int16(count + s)
@@ -145,7 +147,7 @@ def _fire_bursts(v, n, spikes, theta, rule, table, scratch):
         up += max(s, none)
         down += max(np.int32(-s), none)
         messages += np.int32(s != 0)
-    if not len(thresholds):
+    if not tabled:
         for j in range(len(v)):
             v[j] -= theta[j] * v.dtype.type(asked[j])
     return up, down, messages
@@ -169,21 +171,19 @@ def _ask_steps(v, theta, low, gamma, asked):
 
 @compile_part
 def _ask_table(v, n, theta, low, gamma, table, scratch):
-    """By how many counts, up to gamma either way, each potential `v` asks for more than n by its table."""
+    """By how many counts, without a limit, each potential `v` asks for more than n by its table."""
     asked, lower, shifted = scratch
-    none = np.int32(0)
     _look_up(v, table, asked)
     if low == 0:
         for j in range(len(v)):
-            asked[j] = max(min(np.int32(asked[j] - n[j]), gamma), np.int32(-gamma))
+            asked[j] = np.int32(asked[j] - n[j])
         return
     for j in range(len(v)):
         shifted[j] = v[j] - low * theta[j]
     _look_up(shifted[: len(v)], table, lower)
     for j in range(len(v)):
-        more = max(min(np.int32(asked[j] - n[j]), gamma), none)
-        fewer = max(min(np.int32(n[j] - lower[j]), gamma), none)
-        asked[j] = more if more > 0 else np.int32(-fewer)
+        more, fewer = np.int32(asked[j] - n[j]), np.int32(n[j] - lower[j])
+        asked[j] = more if more > 0 else np.int32(-max(fewer, np.int32(0)))
 
 
 @inlined
@@ -194,30 +194,42 @@ def _scratch(size, like):
 
 @compile_part
 def _look_up(v, table, wanted):
-    """Write the counts that potentials ask for: the first, and the change at each threshold that is reached."""
-    thresholds, changes, first = table
-    none = np.int32(0)
+    """Write the counts that potentials ask for: that of their cell, or found among the thresholds in it."""
+    cells, offset, scale, thresholds, counts = table
+    lowest, highest = v.dtype.type(0), v.dtype.type(len(cells) - 1)
     for j in range(len(v)):
-        wanted[j] = first
-    for k in range(0, len(thresholds), STRIDE):
-        at_0, at_1, at_2, at_3 = thresholds[k], thresholds[k + 1], thresholds[k + 2], thresholds[k + 3]
-        by_0, by_1, by_2, by_3 = changes[k], changes[k + 1], changes[k + 2], changes[k + 3]
-        beyond = none
-        for j in range(len(v)):
-            x = v[j]
-            two = (by_0 if x >= at_0[j] else none) + (by_1 if x >= at_1[j] else none)
-            wanted[j] += two + ((by_2 if x >= at_2[j] else none) + (by_3 if x >= at_3[j] else none))
-            beyond += np.int32(x >= at_3[j])
-        if beyond == 0:  # nor are the thresholds above
-            break
+        wanted[j] = np.int32(min(max(v[j] * scale[j] + offset, lowest), highest))
+    words = len(v) // WORD * WORD
+    for first in range(0, words, WORD):
+        largest = np.int32(0)
+        for j in range(first, first + WORD):
+            count = cells[np.uint32(wanted[j])]
+            wanted[j] = count
+            largest = max(largest, count)
+        if largest >= UNSURE:
+            _make_sure(v, first, first + WORD, thresholds, counts, wanted)
+    for j in range(words, len(v)):
+        wanted[j] = cells[np.uint32(wanted[j])]
+    _make_sure(v, words, len(v), thresholds, counts, wanted)
+
+
+@compile_part
+def _make_sure(v, first, last, thresholds, counts, wanted):
+    """Replace what cells that are unsure say of potentials first..last by the counts that these ask for."""
+    for j in range(first, last):
+        if wanted[j] >= UNSURE:
+            k, c = wanted[j] - UNSURE, j % thresholds.shape[1]
+            while k < len(thresholds) and v[j] >= thresholds[k, c]:
+                k += 1
+            wanted[j] = counts[k]
 
 
 @inlined
-def _table_of(tables, which):
-    """The table of a step."""
-    thresholds, changes, starts, firsts = tables
-    start, stop = starts[which], starts[which + 1]
-    return thresholds[start:stop], changes[start:stop], firsts[which]
+def _table_of(tables, i):
+    """One of the tables: its cells, their offset and scale, its thresholds and counts."""
+    cells, ends, offsets, scale, thresholds, counts, stops = tables
+    first, last = stops[i], stops[i + 1]
+    return cells[ends[i] : ends[i + 1]], offsets[i], scale, thresholds[first:last], counts[first + i : last + i + 1]
 
 
 @compile_loop
@@ -230,12 +242,11 @@ def scan_loop(layer, current, rows, bias, spikes, fired):
     sent = np.zeros((batch * blocks, 3, steps), np.int32)
     biased = np.array([add.any() for add in bias])
     plain = gamma == 1 and not tables[0].size
-    lanes = tables[0].shape[1]
     for task in prange(batch * blocks):
         b, start = task // blocks, task % blocks * length
         stop = min(start + length, size)
         pv, pn = v[images[b], start:stop], n[images[b], start:stop]
-        scratch, count = _scratch(lanes, v), sent[task]
+        scratch, count = _scratch(length, v), sent[task]
         for k in range(steps):
             out, add, row = spikes[k, b, start:stop], bias[k], rows[k, b]
             limit, low, table = limits[k], lows[k], which[k]
@@ -250,12 +261,8 @@ def scan_loop(layer, current, rows, bias, spikes, fired):
                 continue
             _add_input(pv, came, add)
             rule, parts = (np.int32(limit), low, gamma, least), _table_of(tables, table)
-            for at in range(0, stop - start, lanes):
-                to = min(at + lanes, stop - start)
-                up, down, messages = _fire_bursts(pv[at:to], pn[at:to], out[at:to], theta[at:to], rule, parts, scratch)
-                count[0, k] += up
-                count[1, k] += down
-                count[2, k] += messages
+            up, down, messages = _fire_bursts(pv, pn, out, theta, rule, parts, scratch)
+            count[0, k], count[1, k], count[2, k] = up, down, messages
     for task in range(batch * blocks):
         fired[:, :, task // blocks] += sent[task]
 

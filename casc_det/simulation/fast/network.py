@@ -23,7 +23,7 @@ class Network:
             than Q wake steps, these repeat.
         theta, start: of each layer the thresholds as `tile` makes them, and (C,) the potential before the first step.
         least: of each layer the least count. ramps: levels whose tables some step follows, None for all Q.
-        tables: these, of each layer; None where it has equal steps.
+        tables: these, of each layer; none where it has equal steps.
         synapses: of a convolution and the size of its input, (H*W,) int64 synapses of each position.
         outputs: for each readout whose convolution reads neurons: these two. Its sum is a convolution of their counts.
         lazy: the convolutions in `outputs`.
@@ -46,21 +46,22 @@ class Network:
         self.tiles = {name: tile(table) for name, table in self.bias.items()}
         self.theta: dict[str, torch.Tensor] = {}
         self.start: dict[str, torch.Tensor] = {}
+        self.tables: dict[str, Tables] = {}
+        self.ramps = [None, *(map(plan.injected, range(1, plan.wake)) if plan.ramp and plan.wake else ())]
         for node in graph.of_type(g.Neuron):
             ones = torch.ones_like(convs[node.inputs[0]].bias)
-            self.theta[node.name] = tile(_per_channel(node.theta, ones))
+            theta = _per_channel(node.theta, ones)
+            self.theta[node.name], self.tables[node.name] = tile(theta), self._tables(node, theta)
             self.start[node.name] = _per_channel(graph.start(node), ones)
         self.least = {node.name: node.span[0] for node in graph.of_type(g.Neuron)}
-        self.ramps = [None, *(map(plan.injected, range(1, plan.wake)) if plan.ramp and plan.wake else ())]
-        self.tables = {node.name: self._tables(node) for node in graph.of_type(g.Neuron)}
         self.synapses = cache(lambda node, height, width: synapses(node, height, width).flatten().round().long())
         self.outputs = _outputs(graph)
         self.lazy = {conv.name for conv, _ in self.outputs.values()}
         self.to_neurons = _to_neurons(graph)
 
-    def _tables(self, node: g.Neuron) -> Tables | None:
+    def _tables(self, node: g.Neuron, theta: torch.Tensor) -> Tables:
         found = [node.table if levels is None else node.ramp_table(levels) for levels in self.ramps]
-        return Tables.of([table for table in found if table]) if found[0] else None
+        return Tables.of([table for table in found if table], theta)
 
 
 def _per_channel(x: float | torch.Tensor, ones: torch.Tensor) -> torch.Tensor:
