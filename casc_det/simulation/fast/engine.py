@@ -25,11 +25,13 @@ class FastEngine:
         self.settings, self.network = settings, Network(graph, settings.plan(graph))
 
     def longest(self, state: State) -> int:
-        """The number of steps that `advance` takes at most: what fits into memory, and wake or sleep alone."""
+        """The number of steps that `advance` takes at most: what fits into memory, and either wake with the first steps
+        of sleep, in which about as much is sent, or sleep alone, whose few spikes are followed one by one.
+        """
         running = max(1, int((~state.quiescent).sum()))
         steps = min(max(1, PIXELS // (running * state.pixels.shape[2] * state.pixels.shape[3])), CHUNK)
         wake = self.network.plan.wake or 0
-        return min(steps, wake - state.t) if state.t < wake else steps
+        return min(steps, wake + wake // 2 - state.t) if state.t < wake else steps
 
     def advance(self, state: State, steps: int, extras: Extras, reuse: bool = False) -> tuple[State, list[Step]]:
         """The state after some steps, and what is known after each; `reuse`: `state` is lost, its memory is used."""

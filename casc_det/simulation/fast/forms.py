@@ -24,20 +24,20 @@ from casc_det.simulation.fast.compiling import compiled, run_loop
 from casc_det.simulation.fast.loops import UNSURE, events_loop, gaps_loop, pool_loop, scan_loop, weigh_loop
 
 BLOCK = 2048  # neurons whose state stays in the cache while time goes on
-CELLS = 32  # of a table, in a threshold theta
-MOST_CELLS = 1 << 13  # of a table; the lowest one holds all that is below
+CELLS = 128  # of a table, in a threshold theta
+MOST_CELLS = 1 << 14  # of a table; the lowest one holds all that is below
 NO_LIMIT = 32767
 
 
 class Tables(NamedTuple):
     """Tables of one layer, one behind the other, and a grid in which most potentials find their count at once.
 
-    The cell of a potential is floor(v * scale + offset), which does not fall with v in floating-point numbers either. So
+    The cell of a potential is floor(v * scale + offset), which does not fall with v, rounded as it is. So
     a cell that lies between those of two thresholds, in every channel, has one count; the few others say from which
     threshold on to look.
 
     Attributes:
-        cells: int32, a count, or `UNSURE` and the number of thresholds below. ends: (tables + 1,) int64, of each table.
+        cells: int16, a count, or `UNSURE` and the number of thresholds below. ends: (tables + 1,) int64, of each table.
         offsets: (tables,). scale: (C,) as `tile` makes it.
         thresholds: (rows, C). counts: (rows + tables,) int32, of the segments between them, the same in all channels.
         stops: (tables + 1,) int64, of the thresholds of each table.
@@ -58,7 +58,7 @@ class Tables(NamedTuple):
         counts = [table.counts[0].to(torch.int32) for table in tables]
         grids = [_grid(table.thresholds, count, scale) for table, count in zip(tables, counts, strict=True)]
         if not tables:
-            counts, grids = [integers([], dtype=torch.int32)], [(integers([], dtype=torch.int32), theta.new_zeros(()))]
+            counts, grids = [integers([], dtype=torch.int32)], [(integers([], dtype=torch.int16), theta.new_zeros(()))]
         rows = [table.thresholds.t() for table in tables] or [theta.new_empty(0, len(theta))]
         cells, offsets = zip(*grids, strict=True)
         ends, stops = (integers([0, *accumulate(map(len, parts))]) for parts in (cells, rows))
@@ -81,9 +81,9 @@ def _grid(thresholds: torch.Tensor, counts: torch.Tensor, scale: torch.Tensor) -
     size = int(highest + offset) + 3
     cell = lambda v: (v * scale[:, None] + offset).clamp(0, size - 1).long()
     first, last = cell(thresholds).amin(0), cell(thresholds.nextafter(at.new_tensor(-math.inf))).amax(0)
-    every = torch.arange(size, device=at.device)[:, None]
-    below = (every > last).sum(1)  # thresholds below all of a cell; above one they may lie in, or nowhere
-    return torch.where(below == (every >= first).sum(1), counts[below], UNSURE + below).to(torch.int32), offset
+    below = torch.bincount(last + 1, minlength=size)[:size].cumsum(0)  # thresholds that are, in all channels
+    reached = torch.bincount(first, minlength=size).cumsum(0)  # that are, or lie in the cell, in some channel
+    return torch.where(below == reached, counts[below], UNSURE + below).to(torch.int16), offset
 
 
 class Layer(NamedTuple):

@@ -102,7 +102,7 @@ def _highest(counts, y, x, windows, first, last, best):
 
 
 PARTS = 4  # of the output rows, that `events` works on in parallel
-UNSURE = 1 << 16  # from here on a cell has no count, but where to look, see `Tables`
+UNSURE = 1 << 12  # from here on a cell has no count, but where to look, see `Tables`
 WORD = 16  # neurons that are looked at together for one in such a cell
 
 
@@ -132,15 +132,15 @@ def _fire_bursts(v, n, spikes, theta, rule, table, scratch):
     limit, low, gamma, least = rule
     tabled, asked, none = len(table[0]) > 0, scratch[0], np.int32(0)
     if tabled:
-        _ask_table(v, n, theta, low, gamma, table, scratch)
+        _ask_table(v, n, theta, low, table, scratch)
     else:
-        _ask_steps(v, theta, low, gamma, asked)
+        _ask_steps(v, n, theta, low, gamma, asked)
     up, down, messages = np.int32(0), np.int32(0), np.int32(0)
     for j in range(len(v)):
         count = np.int32(n[j])
         room = min(max(np.int32(limit - count), none), gamma)
         back = min(max(np.int32(count - least), none), gamma)
-        s = max(min(asked[j], room), np.int32(-back))
+        s = max(min(np.int32(asked[j] - count), room), np.int32(-back))
         asked[j] = s
         n[j] = np.int16(count + s)
         spikes[j] = np.uint8(gamma + s)
@@ -154,10 +154,10 @@ def _fire_bursts(v, n, spikes, theta, rule, table, scratch):
 
 
 @compile_part
-def _ask_steps(v, theta, low, gamma, asked):
-    """By how many counts, up to gamma either way, the rest `v` of each potential asks for more, in equal steps."""
+def _ask_steps(v, n, theta, low, gamma, asked):
+    """Write the counts that the rests `v` of potentials ask for, in equal steps, up to gamma either way from n."""
     for j in range(len(v)):
-        asked[j] = 0
+        asked[j] = n[j]
     for k in range(gamma):
         up, down = v.dtype.type(k + 1), v.dtype.type(low - k)
         some = np.int32(0)
@@ -170,20 +170,18 @@ def _ask_steps(v, theta, low, gamma, asked):
 
 
 @compile_part
-def _ask_table(v, n, theta, low, gamma, table, scratch):
-    """By how many counts, without a limit, each potential `v` asks for more than n by its table."""
+def _ask_table(v, n, theta, low, table, scratch):
+    """Write the counts that potentials `v` ask for by their table; not more than n: those at `v` - low * theta."""
     asked, lower, shifted = scratch
     _look_up(v, table, asked)
     if low == 0:
-        for j in range(len(v)):
-            asked[j] = np.int32(asked[j] - n[j])
         return
     for j in range(len(v)):
         shifted[j] = v[j] - low * theta[j]
     _look_up(shifted[: len(v)], table, lower)
     for j in range(len(v)):
-        more, fewer = np.int32(asked[j] - n[j]), np.int32(n[j] - lower[j])
-        asked[j] = more if more > 0 else np.int32(-max(fewer, np.int32(0)))
+        count = np.int32(n[j])
+        asked[j] = asked[j] if asked[j] > count else min(lower[j], count)
 
 
 @inlined
@@ -203,7 +201,7 @@ def _look_up(v, table, wanted):
     for first in range(0, words, WORD):
         largest = np.int32(0)
         for j in range(first, first + WORD):
-            count = cells[np.uint32(wanted[j])]
+            count = np.int32(cells[np.uint32(wanted[j])])
             wanted[j] = count
             largest = max(largest, count)
         if largest >= UNSURE:
