@@ -229,7 +229,7 @@ def test_sums_that_no_number_holds_are_refused():
 def test_spikes_followed_one_by_one_or_convolved(share, batch, dtype, monkeypatch):
     used = []
     monkeypatch.setattr(chunks, "SPARSE", share)
-    monkeypatch.setattr(engine, "CHUNK", 5)
+    monkeypatch.setattr(engine, "CHUNK", 4)
     monkeypatch.setattr(chunks, "events", lambda *a: used.append(1) or forms.events(*a))
     for seed in range(3):
         assert_equal_runs(moved(wide_graph(seed), dtype), small_images(batch, 12, seed=seed))

@@ -225,7 +225,8 @@ class Chunk:
         if node.name not in self.memory.neurons:
             assert not isinstance(x, Events)  # they come after wake
             height, width, channels = x.data.shape[1:]
-            v = self.network.start[node.name].repeat(len(self.running), height * width)
+            start = self.network.start[node.name]
+            v = start.new_empty(len(self.running), height * width, channels).copy_(start).flatten(1)
             n = torch.zeros_like(v, dtype=torch.int16)
             self.memory.neurons[node.name] = Neurons(v, n, (height, width, channels))
         return self.memory.neurons[node.name]
@@ -286,11 +287,10 @@ class Chunk:
         steps = len(self.times)
         if name is None or not self.wakes:
             return torch.zeros(steps, length, dtype=self.dtype, device=self.device)
-        rows = len(tables[name])
-        first = (self.times[0] - 1) % rows
-        if bool(self.awake.all()) and first + steps <= rows:
+        first = self.times[0] - 1
+        if first + steps <= len(tables[name]):
             return tables[name][first : first + steps]
-        times = torch.arange(first, first + steps, device=self.device) % rows
+        times = torch.arange(first, first + steps, device=self.device) % len(self.network.injected)
         return tables[name][times] * self.awake[:, None]
 
     def _dense(self, x: Signal | Rows) -> Signal:

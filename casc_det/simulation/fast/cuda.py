@@ -82,6 +82,7 @@ def scan_triton(
     size = layer.v.shape[1]
     tabled, tables = layer.which is not None, layer.tables
     which = layer.which if tabled else tables.stops  # not read then
-    arrays = (current, rows.contiguous(), bias.contiguous(), *layer[:6], *tables[-3:], which, spikes, fired)
+    inputs = (current, rows.contiguous(), bias.contiguous(), *layer[:6])
+    arrays = (*inputs, tables.thresholds, tables.counts, tables.stops, which, spikes, fired)
     sizes = (size, channels, bias.shape[1], steps, batch, layer.gamma, layer.n_min)
     _scan[triton.cdiv(size, BLOCK), batch](*arrays, *sizes, TABLES=tabled, BLOCK=BLOCK)

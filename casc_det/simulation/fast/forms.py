@@ -11,7 +11,8 @@ largest burst. Feature maps lie channels last, so that one image of a layer is o
 import importlib.util
 import math
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -29,7 +30,8 @@ MOST_CELLS = 1 << 14  # of a table; the lowest one holds all that is below
 NO_LIMIT = 32767
 
 
-class Tables(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Tables:
     """Tables of one layer, one behind the other, and a grid in which most potentials find their count at once.
 
     The cell of a potential is floor(v * scale + offset), which does not fall with v, rounded as it is. So
@@ -64,6 +66,11 @@ class Tables(NamedTuple):
         ends, stops = (integers([0, *accumulate(map(len, parts))]) for parts in (cells, rows))
         grid = (torch.cat(cells), ends, torch.stack(offsets), tile(scale))
         return cls(*grid, torch.cat(rows).contiguous(), torch.cat(counts), stops)
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All of them, as the compiled loops take them."""
+        return arrays(self.cells, self.ends, self.offsets, self.scale, self.thresholds, self.counts, self.stops)
 
     def table(self, i: int) -> Table:
         """One of them, as the rule takes it."""
@@ -118,7 +125,7 @@ class Layer(NamedTuple):
     def arrays(self) -> tuple:
         """What the compiled loops take."""
         which = np.zeros(len(self.limits), np.int64) if self.which is None else self.which.numpy()
-        return arrays(*self[:6]), np.int32(self.gamma), np.int32(self.n_min), arrays(*self.tables), which
+        return arrays(*self[:6]), np.int32(self.gamma), np.int32(self.n_min), self.tables.arrays, which
 
 
 def tile(values: torch.Tensor, length: int = BLOCK) -> torch.Tensor:

@@ -4,6 +4,7 @@ step."""
 from functools import cache
 
 import torch
+from torch.nn.functional import pad
 
 from casc_det import graph as g
 from casc_det.neurons.schedule import Schedule
@@ -19,8 +20,8 @@ class Network:
         depth: of each node, see `depths`; layers: the largest.
         spiking: row in `Step.sops_by_layer` of each convolution that reads spikes.
         convolutions: their sums. injected: by how much each wake step multiplies the pixels; multiples: without
-            repetitions. bias: (wake steps, C) what each adds; tiles: the same as `tile` makes it. Where there are more
-            than Q wake steps, these repeat.
+            repetitions. bias: (steps, C) what each of the first steps adds, of wake and half as many of sleep; tiles:
+            the same as `tile` makes it. Where there are more than Q wake steps, what these do repeats.
         theta, start: of each layer the thresholds as `tile` makes them, and (C,) the potential before the first step.
         least: of each layer the least count. ramps: levels whose tables some step follows, None for all Q.
         tables: these, of each layer; none where it has equal steps.
@@ -42,7 +43,8 @@ class Network:
         self.injected = [after - before for before, after in spans]
         self.multiples = sorted(set(self.injected))
         biases = {name: [graph.wake_bias(node, *span).flatten() for span in spans] for name, node in convs.items()}
-        self.bias = {name: torch.stack(rows) for name, rows in biases.items()}
+        asleep = len(spans) // 2 if len(spans) == plan.wake else 0
+        self.bias = {name: pad(torch.stack(rows), (0, 0, 0, asleep)) for name, rows in biases.items()}
         self.tiles = {name: tile(table) for name, table in self.bias.items()}
         self.theta: dict[str, torch.Tensor] = {}
         self.start: dict[str, torch.Tensor] = {}
