@@ -14,7 +14,7 @@ from casc_det.errors import ConversionError
 from casc_det.graph import moved
 from casc_det.graph.bounds import proved_range
 from casc_det.neurons.schedule import SCHEDULES, Schedule
-from casc_det.simulation import Simulator
+from casc_det.simulation import SimulationSettings, Simulator
 from casc_det.simulation.fast import chunk as chunks
 from casc_det.simulation.fast import compiling, convolution, engine, forms
 from casc_det.simulation.twin import ann_forward
@@ -115,6 +115,27 @@ def test_tables_with_spikes_followed_one_by_one_or_convolved(burst, share, compi
     assert all(torch.equal(steps[-1].counts[name], value) for name, value in ann.counts.items())
     steps = assert_equal_runs(graph, images, 40, burst=burst, compare=ann.counts)
     assert steps[0].match.sum() > 0 and steps[-1].match.sum() == 0
+
+
+@pytest.mark.parametrize("burst", [1, 3, 8])
+def test_tables_in_pieces_with_any_number_of_threads(burst, tmp_path):
+    graph = following(wide_graph(1, 16), ["silu"], 0.5)
+    simulator = Simulator(graph, SimulationSettings(burst=burst, ramp=True, hysteresis=0.25))
+    begin = simulator.start(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    whole, steps = simulator.advance(begin, 24)
+    state, found = begin, []
+    for i, count in enumerate((1, 4, 2, 17)):
+        torch.set_num_threads(1 + i % 2)
+        try:
+            state, part = simulator.advance(state, count)
+        finally:
+            torch.set_num_threads(1)
+        state, found = simulator.load(state.save(tmp_path / "state.safetensors")), found + part
+    for name, (v, n) in whole.neurons.items():
+        assert torch.equal(state.neurons[name].v, v) and torch.equal(state.neurons[name].n, n)
+    for a, b in zip(steps, found, strict=True):
+        assert torch.equal(a.fired, b.fired) and torch.equal(a.messages, b.messages)
+        assert all(torch.equal(a.readout[name], value) for name, value in b.readout.items())
 
 
 @pytest.mark.parametrize(("neuron", "schedule"), KINDS)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casc_det.neurons.functions import table_of
 from casc_det.neurons.rule import NeuronParams, NeuronState, Table, neuron_step
 from casc_det.simulation.fast import forms
 from casc_det.simulation.fast.compiling import compiled
@@ -29,11 +30,15 @@ def by_rule(layer: Layer, tables, current: torch.Tensor, channels: int) -> tuple
     return torch.stack(spikes), NeuronState(*map(lines, state))
 
 
-def random_tables(random, channels: int, dtype, unit: float) -> list[Table]:
-    """Up to three tables of any counts, rising and falling, with equal thresholds, and with inf where one ends."""
+def random_tables(random, theta: torch.Tensor, unit: float) -> list[Table]:
+    """Up to three tables of any counts, rising and falling, with equal thresholds, and with inf where one ends; and one
+    of a function, as networks have them."""
     integers = lambda low, high, *shape: torch.randint(low, high, shape, generator=random)
-    result = []
-    for _ in range(int(integers(1, 4))):
+    channels, dtype = len(theta), theta.dtype
+    found = table_of("silu", float(integers(1, 9)), int(integers(1, 17)))
+    rows = (found.thresholds * theta.double()[:, None]).to(dtype)
+    result = [Table(rows, found.counts.to(dtype).repeat(channels, 1))]
+    for _ in range(int(integers(0, 4))):
         size = int(integers(0, 14))
         thresholds = integers(-60, 61, channels, size).to(dtype).sort(1).values * unit
         thresholds[:, size - int(integers(0, 3)) :] = float("inf")
@@ -50,7 +55,7 @@ def random_layer(random, steps: int, places: int, channels: int, dtype, kind=(1,
     v, n = integers(-90, 91, 3, places * channels).to(dtype) * unit, integers(-3, 5, 3, places * channels)
     limits = torch.tensor([LIMITS[int(i)] for i in integers(0, len(LIMITS), steps)], dtype=torch.int16)
     lows = torch.tensor([LOWS[int(i)] for i in integers(0, len(LOWS), steps)], dtype=dtype)
-    tables = random_tables(random, channels, dtype, unit) if tabled else []
+    tables = random_tables(random, theta, unit) if tabled else []
     which = integers(0, len(tables), steps) if tabled else None
     state = (tile(theta), v, n.to(torch.int16), torch.tensor([0, 2]), limits, lows)
     return Layer(*state, gamma, -int(integers(0, 4)), Tables.of(tables, theta), which), tables
