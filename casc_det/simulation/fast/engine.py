@@ -15,6 +15,7 @@ from casc_det.simulation.state import State
 from casc_det.simulation.step import Extras, Step
 
 CHUNK = 16  # steps, at most
+SLEEP = 4  # steps of sleep that are taken at once, at least
 PIXELS = 16 * 640 * 640  # input pixels of a chunk: bounds the memory
 
 
@@ -26,12 +27,13 @@ class FastEngine:
 
     def longest(self, state: State) -> int:
         """The number of steps that `advance` takes at most: what fits into memory, and either wake with the first steps
-        of sleep, in which about as much is sent, or sleep alone, whose few spikes are followed one by one.
+        of sleep, in which about as much is sent, or as many steps of sleep alone as wake has, whose few spikes are
+        followed one by one.
         """
         running = max(1, int((~state.quiescent).sum()))
         steps = min(max(1, PIXELS // (running * state.pixels.shape[2] * state.pixels.shape[3])), CHUNK)
-        wake = self.network.plan.wake or 0
-        return min(steps, wake + wake // 2 - state.t) if state.t < wake else steps
+        wake = self.network.plan.wake or CHUNK
+        return min(steps, wake + wake // 2 - state.t if state.t < wake else max(wake, SLEEP))
 
     def advance(self, state: State, steps: int, extras: Extras, reuse: bool = False) -> tuple[State, list[Step]]:
         """The state after some steps, and what is known after each; `reuse`: `state` is lost, its memory is used."""
