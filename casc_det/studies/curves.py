@@ -30,7 +30,7 @@ class Scorer:
     Attributes:
         settings: time steps, policies, energy. classes: from the model's to the data set's.
         score: mAP50-95 and mAP50 of detections of all images. work: operations of an image. levels: Q.
-        wake: steps with input, as far as it is paid for. bits: of a message.
+        wake: steps with input; None: all. bits: of a message.
         first: the step from which on policies may stop.
     """
 
@@ -39,7 +39,7 @@ class Scorer:
     score: CocoCurve
     work: Operations
     levels: int
-    wake: int
+    wake: int | None
     bits: int
     first: int
 
@@ -79,7 +79,7 @@ def build_result(traces: list[Trace], scorer: Scorer) -> dict:
             name: float(sum(trace.seconds[:, i].sum() for trace in traces))
             for i, name in enumerate(("simulation", "readouts", "errors", "boxes"))
         },
-        "wake": scorer.wake,
+        "wake": scorer.wake or scorer.levels,
         "bits_a_message": scorer.bits,
     }
     marked = {smallest_step(result, share, kept) for share in ENOUGH for kept in (False, True)}
@@ -126,7 +126,7 @@ def layers(traces: list[Trace], means: dict[str, np.ndarray], scorer: Scorer) ->
         "spikes": (means["sent"] + means["taken_back"]).cumsum(0)[chosen].T.tolist(),
         "more": means["more"][chosen].T.tolist(),
         "fewer": means["fewer"][chosen].T.tolist(),
-        "error": layer_errors(traces, scorer.wake, scorer.last),
+        "error": layer_errors(traces, scorer.wake or scorer.levels, scorer.last),
         "messages": means["messages"].cumsum(0)[chosen].T.tolist(),
     }
 

@@ -56,12 +56,16 @@ def plain(records: list[dict]) -> list[dict]:
     return [max(mine, key=lambda record: record["recommended"]) for mine in by_network(resting)]
 
 
+def named(record: dict, records: list[dict]) -> str:
+    """The name of a record's network, and what its neurons follow where others follow something else."""
+    return network(record) + (f" ({record['activation']})" if len({r["activation"] for r in records}) > 1 else "")
+
+
 def label(record: dict, records: list[dict]) -> str:
     """What sets a record apart from the others."""
     several = len({identity(r) for r in records}) > 1
     methods = len({r["method"] for r in records}) > 1
-    name = network(record) + (f" ({record['activation']})" if len({r["activation"] for r in records}) > 1 else "")
-    parts = ([name] if several else []) + ([record["method"]] if methods or not several else [])
+    parts = ([named(record, records)] if several else []) + ([record["method"]] if methods or not several else [])
     return ", ".join(parts)
 
 

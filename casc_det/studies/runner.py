@@ -20,8 +20,9 @@ from casc_det.evaluation.networks import scoring
 from casc_det.evaluation.truth import LabelledImage, Truth
 from casc_det.graph import Neuron
 from casc_det.graph.zoo import find
-from casc_det.simulation import first_answer
+from casc_det.simulation import first_answer, spiking_convolutions
 from casc_det.simulation.cost import count_operations
+from casc_det.simulation.reads import spike_audit
 from casc_det.simulation.step import payload_bits
 from casc_det.simulation.twin import ann_forward
 from casc_det.studies.cells import Cell
@@ -128,6 +129,7 @@ class Study:
                 "activation": cell.activation,
                 "clip": float(np.median([node.lam for node in cell.graph.of_type(Neuron)])),
                 "recommended": cell.recommended,
+                "reads": spike_audit(cell.graph, variant.simulation, peaks_of(cell, traces)),
             }
         )
         append_lines(self.folder / CELLS, [record])
@@ -143,7 +145,7 @@ class Study:
                 self.scores[labels] = CocoCurve(self.truth, list(labels))
             simulation = cell.variant.simulation
             plan, work = simulation.plan(graph), count_operations(graph, *self.size)
-            cost = (graph.levels, plan.wake or graph.levels, payload_bits(plan.burst), first_answer(graph, simulation))
+            cost = (graph.levels, plan.wake, payload_bits(plan.burst), first_answer(graph, simulation))
             self.scorers[cell.key] = Scorer(self.settings, classes, self.scores[labels], work, *cost)
         return self.scorers[cell.key]
 
@@ -174,6 +176,12 @@ def match(cell: Cell, truth: Truth) -> ClassMap:
 def visible_objects(image: LabelledImage) -> int:
     """The number of objects that take up at least 2 % of an image."""
     return int((image.areas >= VISIBLE * image.width * image.height).sum())
+
+
+def peaks_of(cell: Cell, traces: list[Trace]) -> list[dict[str, float]]:
+    """The largest magnitudes that the convolutions of a cell have read, by image, where they are known."""
+    names = [node.name for node in spiking_convolutions(cell.graph)]
+    return [dict(zip(names, trace.peaks.tolist(), strict=True)) for trace in traces if len(trace.peaks)]
 
 
 def made_with(cell: Cell) -> dict:

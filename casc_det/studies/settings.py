@@ -110,7 +110,7 @@ READERS: dict[str, Callable[[object], object]] = {
     "schedule": partial(some_of, "schedule", known=SCHEDULES),
     "hysteresis": partial(read_variants, "hysteresis", kind=float),
     "delay": partial(read_variants, "delay", kind=float),
-    "burst": partial(read_variants, "burst", kind=int),
+    "burst": partial(read_variants, "burst", kind=lambda part: int(part) if isinstance(part, str) else part),
     "ramp": partial(read_flags, "ramp"),
     "corruptions": partial(some_of, "corruptions", known=("none", *STRENGTHS)),
     "severities": partial(some_of, "severities", known=SEVERITIES),

@@ -2,7 +2,7 @@
 
 from casc_det.base.terminal import aligned
 from casc_det.studies.curves import ENOUGH, LEAST_MAP, smallest_step
-from casc_det.studies.records import full_label, identity, network, plain, variant_of
+from casc_det.studies.records import full_label, identity, named, network, plain, variant_of
 
 
 def summarise(records: list[dict]) -> list[dict]:
@@ -114,34 +114,38 @@ def _point(result: dict, t: int | None) -> dict | None:
 
 
 def answers(records: list[dict], summary: list[dict]) -> list[str]:
-    """The question of a study, answered for each network: how many steps, what they cost, why, and how sure that is."""
+    """The question of a study, answered for each network: how many steps, what they cost, why, and how sure that is;
+    and whether its spikes are spikes, where that was looked at."""
     result = []
     clean = [(record, entry) for record, entry in zip(records, summary, strict=True) if entry["disturbance"] == "clean"]
     for own in dict.fromkeys(identity(record) for record, _ in clean):
         mine = [(record, entry) for record, entry in clean if identity(record) == own]
-        result.append(_answer(mine))
-        result += map(_why, plain([record for record, _ in mine]))
+        name = named(mine[0][0], records)
+        result.append(f"{name}: {_answer(mine)}")
+        for record in plain([record for record, _ in mine]):
+            result.append(_why(record, name))
+            result += [f"What {name} reads: {record['reads']['summary']}."] if "reads" in record else []
     return result
 
 
 def _answer(cells: list[tuple[dict, dict]]) -> str:
     """The fastest and the cheapest cell of a network with 99 % of the ANN's mAP, and what the ANN's answer takes."""
     entries = [entry for _, entry in cells]
-    name, ann, images = (entries[0][key] for key in ("network", "ann", "pictures"))
+    ann, images = entries[0]["ann"], entries[0]["pictures"]
     whole = f"the ANN's mAP50-95 ({ann['mAP50-95']:.4f})"
     if ann["mAP50-95"] < LEAST_MAP:
         return (
-            f"{name}: the ANN itself detects next to nothing on these {images} images (mAP50-95 "
+            f"the ANN itself detects next to nothing on these {images} images (mAP50-95 "
             f"{ann['mAP50-95']:.2g}, less than {LEAST_MAP:g}), so no number of time steps can be held against it; is "
             "it trained, and are these the right weights, images and class names?"
         )
     found = [(entry["reached"]["99%"]["first"], entry) for entry in entries if entry["reached"]["99%"]["first"]]
     if not found:
         last = entries[0]["T_last"]
-        return f"{name}: no cell has 99 % of {whole} at a time step up to T = {last}, the last one simulated."
+        return f"no cell has 99 % of {whole} at a time step up to T = {last}, the last one simulated."
     fast, by = min(found, key=lambda pair: (pair[0]["T"], pair[0]["energy_mJ"]))
     low, high = fast["gap_95"]
-    text = f"{name}: T = {fast['T']} is the first step with 99 % of {whole}, with {by['method']}, for "
+    text = f"T = {fast['T']} is the first step with 99 % of {whole}, with {by['method']}, for "
     text += _price(fast) + _kept(by, fast)
     text += f" ({images} images: the gap to the ANN has a 95 % interval of {low:+.4f} to {high:+.4f})."
     cheap, by = min(found, key=lambda pair: pair[0]["energy_mJ"])
@@ -170,7 +174,7 @@ def _price(point: dict) -> str:
     return f"{point['energy_mJ']:.2f} mJ an image{share}"
 
 
-def _why(record: dict) -> str:
+def _why(record: dict, name: str) -> str:
     """Why it takes time: what wake leaves to be corrected."""
     result, curves = record["result"], record["result"]["curves"]
     k = min(range(len(curves["T"])), key=lambda i: abs(curves["T"][i] - result["wake"]))
@@ -178,6 +182,6 @@ def _why(record: dict) -> str:
     more, fewer = (f"{curves[key][k]:.1%}" for key in ("more", "fewer"))
     return (
         f"Why it takes time: at T = {curves['T'][k]} (wake ends at T = {result['wake']}) {more} of the neurons of "
-        f"{network(record)} have sent more and {fewer} fewer spikes than the ANN asks for; sleep corrects them. In all "
+        f"{name} have sent more and {fewer} fewer spikes than the ANN asks for; sleep corrects them. In all "
         f"{taken / max(spikes, 1e-9):.0%} of the spikes take an earlier one back."
     )

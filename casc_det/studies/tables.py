@@ -27,7 +27,8 @@ def cell_rows(records: list[dict], summary: list[dict]) -> list[dict]:
     rows = []
     for record, entry in zip(records, summary, strict=True):
         facts = {key: entry[key] for key in ("pictures", "neurons", "T_last")}
-        first = price("99%", entry["reached"]["99%"]["first"], ("T",))
+        reached = entry["reached"]["99%"]
+        first = price("99%", reached["first"], ("T",)) | price("99%_kept", reached["kept"], ("T",))
         rest = price("quiescent", entry["rest"], ("pictures", "first", "mean", "last"))
         rows.append({**columns(record), **facts, **ann_columns(record), **first, **rest})
     return rows

@@ -28,6 +28,7 @@ class Trace:
         mse, relative_error: (T,) of the readout against the ANN's: mean squared difference, and mean absolute
             difference over the ANN's mean absolute value.
         rest: step at which the network was seen to be at rest; 0: it was not.
+        peaks: (convolutions that read spikes,) the largest magnitude that each has read; empty: it is not known.
         detections: (M, 6) xyxy, score, label of all steps after one another; offsets: (T + 1,) where each begins.
         ann: (N, 6) the ANN's detections.
         seconds: (T, 4) of simulation with counts held against the ANN's, of reading out, of errors, of boxes.
@@ -48,6 +49,7 @@ class Trace:
     ann: np.ndarray
     seconds: np.ndarray
     messages: np.ndarray
+    peaks: np.ndarray
 
     def at(self, t: int) -> Detections:
         """The detections after step t."""
@@ -82,5 +84,5 @@ class Trace:
         with np.load(io.BytesIO(content)) as file:
             arrays = dict(file)
         if "messages" not in arrays:  # of the first studies, which knew unit spikes alone
-            arrays["messages"] = arrays["sent"] + arrays["taken_back"]
+            arrays |= {"messages": arrays["sent"] + arrays["taken_back"], "peaks": np.zeros(0)}
         return cls(**arrays)

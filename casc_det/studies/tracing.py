@@ -10,7 +10,7 @@ from torch.linalg import vector_norm as norm
 from casc_det.graph import SpikingGraph
 from casc_det.heads.detect.decode import decode_maps, detect
 from casc_det.heads.detect.settings import DetectionSettings
-from casc_det.simulation import Simulator, Step, check_timesteps
+from casc_det.simulation import Simulator, Step, check_timesteps, spiking_convolutions
 from casc_det.simulation.fast.convolution import channels_last
 from casc_det.simulation.twin import AnnOutput
 from casc_det.studies.traces import SHOWN, Trace
@@ -94,12 +94,14 @@ def trace_image(
     rows: list[dict[str, np.ndarray | float]] = []
     tables: list[np.ndarray] = []
     seconds: list[np.ndarray] = []
+    peaks = np.zeros(len(spiking_convolutions(graph)))
     start = perf_counter()
     for step in simulator.run(image, limit, compare=ann.counts):
         simulated = perf_counter()
         readout = step.readout
         read = perf_counter()
         rows.append(target.row(step, readout))
+        peaks = np.maximum(peaks, step.peaks[:, 0].cpu().numpy())
         compared = perf_counter()
         if bool(step.quiescent.all()):
             rest = step.t
@@ -113,6 +115,7 @@ def trace_image(
         **{name: np.array([row[name] for row in rows]) for name in rows[0]},
         ann_counts=np.array([float(n.abs().sum()) for n in ann.counts.values()]),
         rest=np.array(rest),
+        peaks=peaks,
         detections=np.concatenate(tables),
         offsets=np.cumsum([0, *map(len, tables)]),
         ann=view.table(ann.readout),

@@ -24,7 +24,7 @@ from casc_det.studies.figures.neurons import plot_mapping, plot_neurons
 from casc_det.studies.neurons import neuron_paths
 from casc_det.studies.records import label, plain
 from casc_det.studies.settings import StudySettings
-from casc_det.studies.summary import price_rows, summarise
+from casc_det.studies.summary import answers, price_rows, summarise
 from casc_det.studies.variants import make_grid
 from casc_det.yolo.images import letterbox, read_image
 
@@ -70,11 +70,12 @@ def test_cells_of_bursts_hold_what_plain_simulation_gives(place, silu):
     for record in records:
         variant, result = record["variant"], record["result"]
         bits = payload_bits(variant["burst"])
-        totals, rests = np.zeros(3), []
+        totals, rests, peaks = np.zeros(3), [], 0
         for image in images:
             ways = {"burst": variant["burst"], "ramp": variant["ramp"], "engine": "reference"}
             for step in simulate(graph, image, **ways):
                 totals += [step.fired.sum() / 3, step.messages.sum() / 3, step.sops[0] / 3]
+                peaks = np.maximum(peaks, step.peaks[:, 0].numpy())
             rests.append(step.t)
         curves, layers = result["curves"], result["layers"]
         assert np.allclose([curves[key][-1] for key in ("spikes", "messages", "sops")], totals)
@@ -84,6 +85,9 @@ def test_cells_of_bursts_hold_what_plain_simulation_gives(place, silu):
         assert result["steps_to_rest"] == rests and result["wake"] == -(-8 // variant["burst"])
         assert curves["mse"][-1] == curves["more"][-1] == curves["fewer"][-1] == 0
         assert record["activation"] == "silu" and result["bits_a_message"] == bits
+        read = record["reads"]["convolutions"].values()
+        assert [one["seen"] for one in read if one["reads"] == "spikes"] == peaks.tolist()
+        assert answers([record], summarise([record]))[-1] == f"What silu reads: {record['reads']['summary']}."
     assert max(records[2]["result"]["steps_to_rest"]) < min(records[0]["result"]["steps_to_rest"])
     assert plain(records) == records[:1] and list(records[2]["result"]["layers"]["error"]) == ["3", "4", "6"]
 

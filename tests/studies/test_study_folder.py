@@ -61,12 +61,12 @@ def test_files_are_those_of_the_first_studies(tiny_study):
     assert settings["graphs"][name] == records[0]["made"]["graph"]
     keys = ["key", "variant", "method", "result", "disturbance", "imgsz", "data", "seed", "made"]
     result = ["levels", "pictures", "ann", "curves", "layers", "steps_to_rest", "policies", "seconds"]
-    assert list(records[0]) == [*keys, "activation", "clip", "recommended"]
+    assert list(records[0]) == [*keys, "activation", "clip", "recommended", "reads"]
     assert list(records[0]["result"]) == [*result, "wake", "bits_a_message", "gap_95"]
     first = sorted((folder / "traces" / records[0]["key"]).iterdir())
     assert [path.name for path in first] == ["1.npz", "2.npz", "3.npz"]
     arrays = ["sent", "taken_back", "sops", "more", "fewer", "count_gap", "ann_counts", "mse", "relative_error", "rest"]
-    assert np.load(first[0]).files == [*arrays, "detections", "offsets", "ann", "seconds", "messages"]
+    assert np.load(first[0]).files == [*arrays, "detections", "offsets", "ann", "seconds", "messages", "peaks"]
 
 
 def as_in_the_first_studies(folder):
@@ -75,21 +75,16 @@ def as_in_the_first_studies(folder):
     records = [json.loads(line) for line in file.read_text().splitlines()]
     for record in records:
         result = record["result"]
-        del (
-            record["sha256"],
-            record["activation"],
-            record["clip"],
-            record["recommended"],
-            result["wake"],
-            result["bits_a_message"],
-        )
+        for key in ("sha256", "activation", "clip", "recommended", "reads"):
+            del record[key]
+        del result["wake"], result["bits_a_message"]
         del record["variant"]["burst"], record["variant"]["ramp"]
         del result["curves"]["messages"], result["curves"]["payload_bits"], result["layers"]["messages"]
     file.unlink()
     append_lines(file, records)
     for trace in (folder / "traces").rglob("*.npz"):
         old = vars(Trace.load(trace))
-        del old["messages"]
+        del old["messages"], old["peaks"]
         stream = io.BytesIO()
         np.savez_compressed(stream, **old)
         trace.write_bytes(stream.getvalue() + hashlib.sha256(stream.getvalue()).digest())
@@ -102,7 +97,7 @@ def test_folders_of_the_first_studies_go_on(place):
     new, old = (run_study(place, weights, name=name, **axes) for name in "ab")
     as_in_the_first_studies(old)
     before = (old / "cells.jsonl").read_bytes()
-    count = lambda record: {k: v for k, v in record.items() if k not in ("made", "result", "clip")}
+    count = lambda record: {k: v for k, v in record.items() if k not in ("made", "result", "clip", "reads")}
     kept = [count(record) for record in read_cells(old).values()]
     assert kept == [count(record) for record in read_cells(new).values()]
     shown = study(weights, place / "data.json", timesteps="2,4,12", images=place / "images", imgsz=32,

@@ -12,7 +12,15 @@ def trace(rest=3):
     layers = {name: rng.random((3, 2)) for name in ("sent", "taken_back", "messages", "more", "fewer", "count_gap")}
     steps = {name: rng.random(3) for name in ("sops", "mse", "relative_error")}
     found = {"detections": np.concatenate(tables), "offsets": np.cumsum([0, 1, 2, 3]), "ann": tables[2]}
-    return Trace(**layers, **steps, **found, ann_counts=np.ones(2), rest=np.array(rest), seconds=rng.random((3, 4)))
+    return Trace(
+        **layers,
+        **steps,
+        **found,
+        ann_counts=np.ones(2),
+        rest=np.array(rest),
+        peaks=np.ones(2),
+        seconds=rng.random((3, 4)),
+    )
 
 
 def test_steps_after_rest_send_nothing_and_keep_the_answer():

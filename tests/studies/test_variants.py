@@ -46,6 +46,7 @@ def test_grid_has_corrections_and_corruptions_for_cif_with_wsc_only():
         ({"delay": "nan"}, "delay: expected a number from 0"),
         ({"delay": "much"}, "delay: expected numbers"),
         ({"burst": 0}, "burst: expected an integer from 1 to the levels Q, got 0"),
+        ({"burst": [1, 1.5]}, "burst: expected an integer from 1 to the levels Q, got 1.5"),
         ({"burst": "1,two"}, "burst: expected numbers"),
         ({"ramp": "true,maybe"}, "ramp: expected true or false, got 'maybe'"),
         ({"corruptions": "rain"}, "corruptions: expected some of none, noise"),

@@ -36,8 +36,8 @@ def plot_bursts(records: list[dict]) -> Figure | None:
         if result["ann"]["energy_mJ"]:
             right.axvline(1, color=GREY, linestyle=":", linewidth=1)
     for marker, text in MARKS.items():
-        axes[0, 0].scatter([], [], color="white", edgecolor="black", marker=marker, label=text)
-    legend_beside(figure, axes[0, 0])
+        axes[-1, 0].scatter([], [], color="white", edgecolor="black", marker=marker, label=text)
+    legend_beside(figure, *axes[:, 0])
     measured_on(figure, [record for mine in rows for record in mine], "dotted: the ANN")
     return figure
 

@@ -51,6 +51,7 @@ def last_change(record: dict) -> int:
     return max(rests) if all(rests) else last
 
 
-def legend_beside(figure: Figure, ax: Axes) -> None:
-    """One legend for all axes, beside them."""
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+def legend_beside(figure: Figure, *axes: Axes) -> None:
+    """One legend for what some axes show, beside all of them; what several show is named once."""
+    shown = {text: handle for ax in axes for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend([*shown.values()], [*shown], loc="outside right upper", fontsize=8)
