@@ -2,7 +2,8 @@
 
     python tools/bench_engine.py [weights=a.safetensors,b.safetensors] [imgsz=320,640] [batch=1,8]
         [timesteps=8,16,32,64,99%,rest] [found=RUN,RUN] [burst=1,8] [ramp=true] [repeats=5] [threads=2]
-        [what=ann,fast,reference,spikingjelly,plain,onnxruntime,openvino] [source=folder] [out=bench.json]
+        [what=ann,fast,reference,spikingjelly,plain,onnxruntime,openvino] [source=folder] [memory=true]
+        [out=bench.json]
 
 Method. The same images (`batch` of `source` at a time, others in each repeat; default: the demo image of
 Ultralytics, also mirrored) go through each of
@@ -27,9 +28,10 @@ Each of them has a process of its own, so that none finds the memory as another 
 For each network, size and batch all are run in turn, `repeats` times after one run to warm up, so that whatever else
 the machine does hits all alike; the median is kept, and every single time is in the file. What an existing `out` holds
 of other networks, sizes and batches is kept. `peak_mb` is the largest resident memory of a process of its own that
-makes one run. `ratio` is the time of an image over that of one ANN forward of one image, `ratio_per_step` a step's,
-`ratio_cpu` that of the times that all cores together computed: of one thread it says the same on a busy machine.
-`readout_error` is how far 8-bit readouts are from the float32 ones, relative Euclidean norm.
+makes one run; `memory=false` leaves that out, which takes longer than all the rest. `ratio` is the time of an image
+over that of one ANN forward of one image, `ratio_per_step` a step's, `ratio_cpu` that of the times that all cores
+together computed: of one thread it says the same on a busy machine. `readout_error` is how far 8-bit readouts are from
+the float32 ones, relative Euclidean norm.
 """
 
 import json
@@ -61,7 +63,7 @@ from casc_det.yolo.sources import Source
 
 DEFAULTS = {"weights": DEFAULT, "imgsz": "320,640", "batch": "1,8", "timesteps": "8,16,32,64", "found": None}
 DEFAULTS |= {"burst": None, "ramp": None, "repeats": 5, "threads": 2, "what": ",".join(CONTENDERS), "source": None}
-DEFAULTS |= {"out": "bench.json"}
+DEFAULTS |= {"memory": True, "out": "bench.json"}
 ENOUGH, REST = "99%", "rest"
 
 
@@ -232,7 +234,8 @@ def cells_of(taken: dict[Job, list], place: dict, origins: dict[Job, str | None]
         cell["ratio_per_step"] = cell["ratio"] / (steps or 1)
         cell["ratio_cpu"] = statistics.median(cpu) / ann_cpu
         run = job if job.steps != "auto" or job.what in ENGINES else job._replace(steps=reached[0])
-        cell["peak_mb"] = memory_of(run, place["imgsz"], place["batch"], options)
+        if options["memory"]:
+            cell["peak_mb"] = memory_of(run, place["imgsz"], place["batch"], options)
         cells.append(cell | {"all_ms": times})
         print(json.dumps({key: value for key, value in cell.items() if key != "all_ms"}), flush=True)
     return cells

@@ -4,6 +4,7 @@ Every function takes the content of one or more records and gives a table and th
 table is made of which files; `tools/update_tables.py` writes them into the pages.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 from casc_det.studies.summary import rows
@@ -137,7 +138,9 @@ def bench(content: dict) -> str:
         same = {key: cell.get(key) for key in ("burst", "ramp", "moment", "timesteps")}
         for what in whats:
             c = cell_of(cells, what=what, **same, **place)
-            line.append(f"{c['ms_per_picture']:.0f} ({c['ratio_per_step']:.2f}; {c['peak_mb']:.0f})" if c else "")
+            line.append(
+                f"{c['ms_per_picture']:.0f} ({c['ratio_per_step']:.2f}; {c.get('peak_mb', math.nan):.0f})" if c else ""
+            )
         lines.append(line)
     names = ["network"] if "network" in cells[0] else []
     head = [*names, "px", "batch", "T", "ANN, ms", *(f"{CONTENDERS[what]}, ms (ANNs per step; MB)" for what in whats)]

@@ -144,11 +144,12 @@ def test_a_small_bench_is_measured_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_engine, "memory_of", lambda *job: 1.0)
     words = [f"weights={file}", "batch=1,2", "burst=1,3", "repeats=2", "threads=1", f"out={out}", "source=none"]
     bench_engine.main([*words, "imgsz=32", "timesteps=2,rest", "what=reference,plain"])
-    bench_engine.main([*words, "imgsz=64", "timesteps=2", "what=reference"])
+    bench_engine.main([*words, "imgsz=64", "timesteps=2", "what=reference", "memory=false"])
     content = json.loads(out.read_text())
     cells = content["cells"]
     assert {(cell["imgsz"], cell["batch"]) for cell in cells} == {(32, 1), (32, 2), (64, 1), (64, 2)}
     rests = [cell for cell in cells if cell.get("moment") == "rest"]
     assert {(cell["what"], cell["burst"]) for cell in rests} == {(w, b) for w in ("reference", "plain") for b in (1, 3)}
     assert all(len(cell["all_ms"]) == 2 and cell["ratio"] > 0 for cell in cells)
+    assert {cell["imgsz"] for cell in cells if "peak_mb" in cell} == {32}
     assert len({cell["timesteps"] for cell in rests if (cell["burst"], cell["batch"]) == (3, 1)}) == 1
