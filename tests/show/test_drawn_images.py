@@ -56,3 +56,12 @@ def test_board_holds_panels_of_different_heights_in_rows():
 def test_large_images_become_small_jpegs():
     data, scale = jpeg_of(np.full((100, 400, 3), 90, np.uint8), 200)
     assert scale == 0.5 and data[:2] == b"\xff\xd8" and jpeg_of(GREY, 200)[1] == 1.0
+
+
+def test_texts_of_a_panel_are_made_to_fit():
+    image = np.zeros((10, 320, 3), np.uint8)
+    for title, note in (("T" * 80, "short"), ("short", "M" * 120)):
+        drawn = panel(image, title, note)
+        assert drawn.shape == (38 + 10 + 30, 320, 3)
+        for strip in (drawn[:38], drawn[-30:]):
+            assert (strip < 255).any() and (strip[:, -3:] == 255).all()
