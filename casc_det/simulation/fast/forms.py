@@ -238,7 +238,7 @@ def weigh(spikes: torch.Tensor, zero: int, synapses: torch.Tensor) -> tuple[torc
         sizes = (spikes.to(torch.int16) - zero).abs()
         return (sizes.sum(2) * synapses).sum(1), sizes.amax((1, 2)).double()
     sops, peaks = torch.empty(len(spikes), dtype=torch.int64), torch.empty(len(spikes), dtype=torch.float64)
-    run_loop(weigh_loop, spikes.numpy(), np.int32(zero), *arrays(synapses, sops, peaks))
+    run_loop(weigh_loop, *arrays(spikes, spikes.flatten(1)), np.int32(zero), *arrays(synapses, sops, peaks))
     return sops, peaks
 
 

@@ -9,19 +9,19 @@ BLOCK = 2048  # neurons whose counts stay in the cache while time goes on
 
 
 @compile_loop
-def weigh_loop(spikes, zero, synapses, sops, peaks):
-    """The compiled form of `weigh`."""
+def weigh_loop(spikes, lines, zero, synapses, sops, peaks):
+    """The compiled form of `weigh`; lines: the spikes as (R, P*C)."""
     rows, positions, channels = spikes.shape
     for r in prange(rows):
-        total, peak = np.int64(0), np.int32(0)
+        total, lowest, highest = np.int64(0), np.uint8(zero), np.uint8(zero)
         for p in range(positions):
             line, some = spikes[r, p], np.int32(0)
             for c in range(channels):
-                size = abs(np.int32(np.int32(line[c]) - zero))
-                some += size
-                peak = max(peak, size)
+                some += abs(np.int32(line[c]) - zero)
             total += some * synapses[p]
-        sops[r], peaks[r] = total, peak
+        for i in range(lines.shape[1]):
+            lowest, highest = min(lowest, lines[r, i]), max(highest, lines[r, i])
+        sops[r], peaks[r] = total, max(np.int32(highest) - zero, zero - np.int32(lowest))
 
 
 @compile_loop
