@@ -119,7 +119,7 @@ def run_plain(network: Network, images: torch.Tensor, steps: int) -> Readouts:
             g.Readout: add_up,
         }
         g.walk(graph, rules, otherwise)
-    return {node.name: sums[node.name] / plan.divisor(steps) for node in graph.of_type(g.Readout)}
+    return {node.name: sums[node.name] / plan.injected(steps) for node in graph.of_type(g.Readout)}
 
 
 def run_spikingjelly(network: Network, images: torch.Tensor, steps: int, spikes: dict | None = None) -> Readouts:

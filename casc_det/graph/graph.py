@@ -1,6 +1,6 @@
 """The network as data: a list of nodes in topological order, each naming the nodes it reads.
 
-`Graph` is what capture makes of a YOLO (real-valued weights, CQReLU activations); `SpikingGraph` is what conversion
+`Graph` is what capture makes of a YOLO (real-valued weights, quantised activations); `SpikingGraph` is what conversion
 makes of a `Graph` (weights in units of the threshold, neurons). Both hold the node types below and know nothing of
 Ultralytics. Feature maps are (B, C, H, W).
 """

@@ -66,15 +66,11 @@ class Schedule:
         return self.wake is None or t <= self.wake
 
     def injected(self, t: int) -> int:
-        """How many times the image was injected up to step t = 0, 1, ..."""
+        """How many times the image was injected up to step t = 0, 1, ..., which the summed readout is divided by."""
         if self.wake is None:
             return self.burst * t
         most = self.burst * self.wake
         return min(self.burst * t, self.levels if most - self.burst < self.levels <= most else most)
-
-    def divisor(self, t: int) -> int:
-        """What the summed readout is divided by after step t."""
-        return self.injected(t)
 
     def waiting(self, layer: int) -> int:
         """The number of steps in which neuron layer 0, 1, ... sends nothing yet."""

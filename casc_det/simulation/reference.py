@@ -93,7 +93,7 @@ class ReferenceEngine:
         quiescent = (fired.sum((0, 1)) == 0) & plan.may_rest(t, max(self.depth.values()))
         result = State(graph, self.settings, t, state.pixels, neurons, sums, sent, quiescent)
         cost = (fired, messages, torch.cat(sops), torch.cat(peaks))
-        step = Step(graph, plan.divisor(t), t, quiescent, *cost, sums.__getitem__, neurons)
+        step = Step(graph, after, t, quiescent, *cost, sums.__getitem__, neurons)
         if extras.record:
             step.spikes = spikes
         if extras.compare is not None:

@@ -8,13 +8,13 @@ from casc_det.neurons.schedule import SCHEDULES, WAITING, constant, wsc
 def test_wsc_is_awake_for_levels_steps():
     plan = wsc(4)
     assert [plan.awake(t) for t in range(1, 8)] == [True] * 4 + [False] * 3
-    assert [plan.divisor(t) for t in range(1, 8)] == [1, 2, 3, 4, 4, 4, 4]
+    assert [plan.injected(t) for t in range(1, 8)] == [1, 2, 3, 4, 4, 4, 4]
     assert plan.count_limit == 4
 
 
 def test_constant_is_awake_for_ever_and_unlimited():
     plan = constant(4)
-    assert all(plan.awake(t) and plan.divisor(t) == t for t in (1, 4, 5, 1000))
+    assert all(plan.awake(t) and plan.injected(t) == t for t in (1, 4, 5, 1000))
     assert plan.count_limit is None
 
 
@@ -24,7 +24,7 @@ def test_bursts_inject_several_levels_a_step_and_q_in_all(levels, burst):
     assert plan.wake == math.ceil(levels / burst) and plan.count_limit == levels
     shares = [plan.injected(t) - plan.injected(t - 1) for t in range(1, plan.wake + 3)]
     assert shares[: plan.wake - 1] == [burst] * (plan.wake - 1) and shares[plan.wake :] == [0, 0]
-    assert 0 < shares[plan.wake - 1] <= burst and sum(shares) == levels == plan.divisor(100)
+    assert 0 < shares[plan.wake - 1] <= burst and sum(shares) == levels == plan.injected(100)
     assert [constant(levels, burst=burst).injected(t) for t in (0, 1, 9)] == [0, burst, 9 * burst]
 
 

@@ -84,7 +84,7 @@ class Chunk:
         return [
             Step(
                 self.graph,
-                self.plan.divisor(t),
+                self.plan.injected(t),
                 t,
                 self._all(silent[k], ~self.running),
                 self._all(self.fired[:, :2, k]),

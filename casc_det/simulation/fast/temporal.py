@@ -108,7 +108,7 @@ class Readouts:
         graph = self.network.graph
         node, source = self.network.outputs[name]
         counts = maps(self._counts_after(k, source), self.shapes[source]).to(graph.dtype)
-        return node.compute(counts, integer=graph.integer) + graph.summed_bias(node, self.plan.divisor(self.times[k]))
+        return node.compute(counts, integer=graph.integer) + graph.summed_bias(node, self.plan.injected(self.times[k]))
 
     def _counts_after(self, k: int, source: str) -> torch.Tensor:
         """The counts (B, N) of a layer after step `times[k]`."""
