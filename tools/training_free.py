@@ -1,8 +1,8 @@
 """What a float detector is worth as a spiking one without training: accuracy, time steps, spikes and energy.
 
     python tools/training_free.py weights=yolov8n.safetensors images=calibration/ data=coco/annotations/val.json
-        [model=yolov8n.yaml] [levels=64,32,16] [burst=1,4,8,16] [ramp=false,true] [imgsz=320,640] [limit=213]
-        [threads=2] [project=runs/training-free]
+        [model=yolov8n.yaml] [names=data/coco.yaml] [levels=64,32,16] [burst=1,4,8,16] [ramp=false,true]
+        [imgsz=320,640] [limit=213] [threads=2] [project=runs/training-free]
 
 Converts the detector with each of `levels` (`casc-det convert data=images`), scores it, the float network and its ANN
 (`casc-det val`), and simulates it with each burst, without and with the ramp rule (`casc-det study`). A command that
@@ -23,7 +23,14 @@ from casc_det.base.files import write_json
 from casc_det.base.provenance import provenance
 from casc_det.cli.parsing import script_options
 
-OPTIONS = {"model": None, "levels": (64, 32, 16), "burst": (1, 4, 8, 16), "ramp": "false,true", "imgsz": (320, 640)}
+OPTIONS = {
+    "model": None,
+    "names": None,
+    "levels": (64, 32, 16),
+    "burst": (1, 4, 8, 16),
+    "ramp": "false,true",
+    "imgsz": (320, 640),
+}
 OPTIONS |= {"limit": None, "threads": 2, "project": "runs/training-free"}
 CASC_DET = [sys.executable, "-m", "casc_det"]
 
@@ -44,7 +51,8 @@ def jobs(options: dict) -> list[tuple[Path, list]]:
     result = []
     for q, file in files.items():
         words = ["convert", f"weights={options['weights']}", f"data={options['images']}", f"levels={q}", f"out={file}"]
-        result.append((file, [*words, *([f"model={options['model']}"] if options["model"] else [])]))
+        words += [f"{key}={options[key]}" for key in ("model", "names") if options[key]]
+        result.append((file, words))
     for size in options["imgsz"]:
         for q, file in files.items():
             words = [
@@ -57,7 +65,7 @@ def jobs(options: dict) -> list[tuple[Path, list]]:
             ]
             result.append((project / f"val-{q}-{size}", words))
         axes = [f"burst={','.join(map(str, options['burst']))}", f"ramp={options['ramp']}"]
-        words = ["study", f"weights={','.join(map(str, files.values()))}", f"imgsz={size}", *axes, "report=false"]
+        words = ["study", f"weights={','.join(map(str, files.values()))}", f"imgsz={size}", *axes]
         words += [f"timesteps={study_steps(options['levels'], options['burst'])}", "policies=quiescent", *same]
         result.append((project / f"study-{size}", words))
     return result
@@ -86,7 +94,7 @@ def collected(options: dict) -> dict:
         summary = json.loads((options["project"] / f"study-{size}" / "summary.json").read_text())
         cells += [{"imgsz": size, **cell} for cell in summary["cells"]]
     settings = {key: str(options[key]) for key in OPTIONS if key != "project"}
-    settings |= {key: Path(options[key]).name for key in ("weights", "images", "data")}
+    settings |= {key: Path(options[key] or "").name for key in ("weights", "images", "data", "names")}
     return {"settings": settings, "networks": networks, "cells": cells, "made": provenance("training-free 1")}
 
 
@@ -96,7 +104,7 @@ def main(words: list[str]) -> None:
         sys.exit(f"training_free: unknown: {', '.join(sorted(unknown))}; see --help")
     for key in ("levels", "burst", "imgsz"):
         options[key] = listed(options[key])
-    for key in ("weights", "images", "data", "project"):
+    for key in ("weights", "images", "data", "project", *(["names"] if options["names"] else [])):
         options[key] = Path(options[key]).absolute()
     options["project"].mkdir(parents=True, exist_ok=True)
     for place, command in jobs(options):
