@@ -58,7 +58,7 @@ class Chunk:
         self.fired = torch.zeros(len(self.layers), 3, *self.size, dtype=torch.int64, device=self.device)
         self.sops = torch.zeros(len(network.spiking), *self.size, dtype=torch.float64, device=self.device)
         self.peaks = torch.zeros_like(self.sops)
-        self.spikes: dict[str, Signal] = {}
+        self.spikes: dict[str, Signal] = {}  # of layers, where they are needed after the last reader
         self.before: dict[str, torch.Tensor] = {}  # counts (all images, N) before the chunk, where they are needed
         self.readouts = Readouts(network, self.plan, times, self.images)
         self.rules: dict[int, Rules] = {}
@@ -164,7 +164,8 @@ class Chunk:
 
     def _fire(self, node: g.Neuron, x: Signal | Rows | Events) -> Signal:
         layer = self._layer(node, x)
-        if node.name in self.readouts.sources or self.extras.compare is not None:
+        counted = node.name in self.readouts.sources or self.extras.compare is not None
+        if counted:
             self.before[node.name] = layer.n.clone()
         fired = self.fired[self.layers.index(node.name)]
         if isinstance(x, Events):
@@ -172,7 +173,8 @@ class Chunk:
         else:
             self.memory.shortcuts.active.pop(node.name, None)
             sent = self._scan(node, layer, x, fired)
-        self.spikes[node.name] = sent
+        if counted or self.extras.record:
+            self.spikes[node.name] = sent
         return sent
 
     def _read_out(self, node: g.Readout, x: Signal | Rows) -> None:
