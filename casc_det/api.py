@@ -271,7 +271,8 @@ class SpikingYOLO:
         from casc_det.evaluation.truth import limited, read_truth
         from casc_det.yolo.float_network import FloatNetwork
 
-        check_counts(**({} if limit is None else {"limit": limit}))
+        if limit is not None:
+            check_counts(limit=limit)
         check_flags(exist_ok=exist_ok)
         check_texts(project=project, name=name)
         settings = ValidationSettings(

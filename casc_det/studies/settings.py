@@ -169,7 +169,8 @@ class StudySettings:
             object.__setattr__(self, name, read(getattr(self, name)))
         check_texts(project=self.project, name=self.name)
         check_flags(exist_ok=self.exist_ok, report=self.report)
-        check_counts(**({} if self.limit is None else {"limit": self.limit}))
+        if self.limit is not None:
+            check_counts(limit=self.limit)
         if not isinstance(self.energy, EnergyModel):
             raise ArgumentError(f"energy: expected an EnergyModel, got {type(self.energy).__name__}")
 

@@ -23,7 +23,18 @@ NONE = Detections.of_table(np.zeros((0, 6)))
 def test_difference_is_the_largest_of_corners_and_of_scores():
     other = replace(TWO, boxes=TWO.boxes + np.array([0, 0, 0.25, -0.5]), scores=TWO.scores - 0.125)
     assert difference(TWO, other) == (0.5, pytest.approx(0.125)) and difference(NONE, NONE) == (0.0, 0.0)
-    assert difference(TWO, NONE) is None and difference(TWO, replace(TWO, labels=np.array([2, 1]))) is None
+    assert difference(TWO, NONE) is None and difference(TWO, replace(TWO, labels=np.array([2, 2]))) is None
+    assert difference(TWO, replace(TWO, labels=np.array([2, 1]))) == (30, pytest.approx(0.3))
+
+
+@given(st.integers(0, 8), st.integers(0, 2**32 - 1))
+def test_difference_does_not_depend_on_the_order(count, seed):
+    random = np.random.default_rng(seed)
+    found = Detections(random.random((count, 4)), random.random(count), random.integers(0, 3, count))
+    found.boxes[:] += np.arange(count)[:, None] * 10
+    moved = replace(found, boxes=found.boxes + 0.5, scores=found.scores + 0.25)
+    expected = (pytest.approx(0.5), pytest.approx(0.25)) if count else (0, 0)
+    assert difference(found, moved) == difference(found, moved[random.permutation(count)]) == expected
 
 
 def test_same_boxes_are_in_the_same_order_within_a_hundredth_of_a_pixel():

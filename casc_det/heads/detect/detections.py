@@ -92,14 +92,31 @@ def common(first: Detections, second: Detections, iou: float) -> int:
 
 
 def difference(first: Detections, second: Detections) -> tuple[float, float] | None:
-    """The largest absolute difference of corners (pixels) and of scores, None where number or classes differ."""
-    if not np.array_equal(first.labels, second.labels):
+    """The largest absolute difference of corners (pixels) and of scores, None where number or classes differ.
+
+    The order does not matter: boxes of one class are paired, the nearest ones first.
+    """
+    if sorted(first.labels.tolist()) != sorted(second.labels.tolist()):
         return None
-    corners, scores = np.abs(first.boxes - second.boxes), np.abs(first.scores - second.scores)
-    return float(corners.max(initial=0.0)), float(scores.max(initial=0.0))
+    far = np.abs(first.boxes[:, None] - second.boxes).max(2)
+    far[first.labels[:, None] != second.labels] = np.inf
+    order = np.zeros(len(first), np.int64)
+    for _ in order:
+        one, other = np.unravel_index(far.argmin(), far.shape)
+        order[one] = other
+        far[one], far[:, other] = np.inf, np.inf
+    return _gaps(first, second[order])
 
 
 def same_boxes(first: Detections, second: Detections) -> bool:
     """Whether both are the same detections in the same order, within `SAME_PIXELS` and `SAME_SCORE`."""
-    gap = difference(first, second)
-    return gap is not None and gap[0] <= SAME_PIXELS and gap[1] <= SAME_SCORE
+    if not np.array_equal(first.labels, second.labels):
+        return False
+    corners, scores = _gaps(first, second)
+    return corners <= SAME_PIXELS and scores <= SAME_SCORE
+
+
+def _gaps(first: Detections, second: Detections) -> tuple[float, float]:
+    """The largest absolute differences of corners and of scores, row by row."""
+    corners, scores = np.abs(first.boxes - second.boxes), np.abs(first.scores - second.scores)
+    return float(corners.max(initial=0.0)), float(scores.max(initial=0.0))
