@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from casc_det.base.arguments import check_counts, check_flags, check_one_of, check_steps, check_texts, shown
+from casc_det.base.arguments import (
+    check_counts,
+    check_fields,
+    check_flags,
+    check_one_of,
+    check_steps,
+    check_texts,
+    shown,
+)
 from casc_det.base.device import check_device
 from casc_det.base.threads import check_threads, computing, stepwise
 from casc_det.errors import ArgumentError
@@ -71,7 +79,8 @@ class SpikingYOLO:
     ) -> None:
         if precision is not None:
             check_one_of(PRECISIONS, precision=precision)
-        settings = SimulationSettings.given(simulation)
+        check_fields(SimulationSettings, simulation, "the simulation")
+        settings = SimulationSettings(**simulation)
         self.threads = check_threads(threads)
         self.device = check_device(device)
         graph = spiking_graph(weights)

@@ -81,10 +81,9 @@ class Subject:
 
     @property
     def fields(self) -> dict:
-        functions = sorted({node.function for node in self.graph.of_type(g.Neuron)})
         arithmetic = "whole numbers" if self.graph.integer else "float64"
         same = {"network": self.name, "graph": self.fingerprint, "arithmetic": arithmetic}
-        return same | {"function": ", ".join(functions), "levels": self.graph.levels}
+        return same | {"function": ", ".join(sorted(self.graph.functions)), "levels": self.graph.levels}
 
 
 def load_images(files: list[Path], height: int, width: int) -> torch.Tensor:

@@ -94,8 +94,7 @@ def run_plain(network: Network, images: torch.Tensor, steps: int) -> Readouts:
 
     def fire(node, x, t):
         rule = plan.rule("cif", t, depth[node.name] - 1)
-        table = node.table if rule.ramp is None else node.ramp_table(rule.ramp)
-        params = NeuronParams(1.0, rule.limit, None, rule.low, plan.burst, node.span[0], table)
+        params = NeuronParams(1.0, rule.limit, None, rule.low, plan.burst, node.span[0], node.table_at(rule.ramp))
         spikes, states[node.name] = neuron_step(x, states.get(node.name) or initial_state(x, params), params)
         return spikes
 
@@ -211,7 +210,7 @@ def unfit(what: str, network: Network) -> str | None:
     missing = [package for package in NEEDS.get(what, []) if importlib.util.find_spec(package) is None]
     if missing:
         return f"{', '.join(missing)} is not installed"
-    functions = {node.function for node in network.graph.of_type(g.Neuron)}
+    functions = set(network.graph.functions)
     if what in INT8 and (unknown := functions - set(ONNX)):
         return f"no ONNX form of {', '.join(sorted(unknown))} here"
     if what == "spikingjelly" and functions != {"relu"}:

@@ -6,11 +6,12 @@ Each raises ArgumentError with one line: the argument, what was expected, what c
 import math
 import reprlib
 from collections.abc import Collection, Iterable
+from dataclasses import fields
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from casc_det.errors import ArgumentError
+from casc_det.errors import ArgumentError, nearest
 
 
 def shown(value: object) -> str:
@@ -60,6 +61,16 @@ def check_one_of(known: Collection[str], **values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, str) or value not in known:
             raise ArgumentError(f"{name}: expected one of {', '.join(known)}, got {shown(value)}")
+
+
+def check_fields(kind: type, given: Iterable[str], owner: str) -> None:
+    """Raise ArgumentError where a name is no field of a dataclass; owner: of the arguments, for the message."""
+    known = [field.name for field in fields(kind)]
+    for name in given:
+        if name not in known:
+            raise ArgumentError(
+                f"{name}: {owner} has no such argument{nearest(name, known)}; it has {', '.join(known)}"
+            )
 
 
 def check_counts(**values: object) -> None:

@@ -11,7 +11,7 @@ from casc_det.cli.options import DETECTING, MODEL, SAVING, Option, Verb, taken
 def run(options: dict[str, Any]) -> int:
     """Compare, write the board, and print a table over time."""
     from casc_det.api import SpikingYOLO
-    from casc_det.prediction.demo import demo_to_folder, input_steps
+    from casc_det.prediction.demo import demo_to_folder
     from casc_det.yolo.progress import Progress, demo_image
 
     with run_folder(options.pop("project"), options.pop("name") or "demo", options.pop("exist_ok")) as folder:
@@ -19,7 +19,7 @@ def run(options: dict[str, Any]) -> int:
         source = options.pop("source") or demo_image()
         with Progress("time steps") as bar:
             report = demo_to_folder(model, source, folder, bar.step, **options)
-        print("\n".join(over_time(report.steps, input_steps(model))))
+        print("\n".join(over_time(report.steps, model.simulation.plan(model.graph).input_steps)))
         print(f"{ending(report.steps[-1], report.difference)}\n{report.reads['summary']}\nPicture: {report.image}")
     return 0
 

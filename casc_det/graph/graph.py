@@ -126,6 +126,11 @@ class SpikingGraph(Graph):
     integer: r.Flag = False
     defaults: r.Defaults = field(default_factory=dict)
 
+    @property
+    def functions(self) -> list[str]:
+        """Those that its neurons follow, each once."""
+        return list(dict.fromkeys(node.function for node in self.of_type(Neuron)))
+
     def _summary(self) -> str:
         kind, layers = "integer" if self.integer else "real-valued", len(self.of_type(Neuron))
         return f"{kind}, {self.levels} levels, {layers} layers of neurons, {super()._summary()}"

@@ -16,7 +16,6 @@ from casc_det.base.arguments import check_texts
 from casc_det.errors import ConversionError, WeightsError, nearest
 from casc_det.graph.file import load_graph, opened, read_structure
 from casc_det.graph.graph import SpikingGraph
-from casc_det.graph.ops import Neuron
 
 DEFAULT = "yolov8n-cq16"
 
@@ -114,7 +113,6 @@ def shipped() -> list[Shipped]:
             size = path.stat().st_size
         except (WeightsError, ConversionError, OSError):
             continue
-        functions = ", ".join(dict.fromkeys(node.function for node in graph.of_type(Neuron)))
         facts = (len(graph.names), graph.levels, graph.integer, graph.imgsz, size)
-        result.append(Shipped(name, path, *facts, functions, graph.defaults.get("burst", 1)))
+        result.append(Shipped(name, path, *facts, ", ".join(graph.functions), graph.defaults.get("burst", 1)))
     return result

@@ -22,7 +22,7 @@ from torch import nn
 
 from casc_det.base.arguments import is_integer
 from casc_det.errors import ArgumentError
-from casc_det.neurons.functions import function_of
+from casc_det.neurons.functions import function_of, rounded_counts
 
 MAX_LEVELS = 64
 MIN_CLIP = 1e-4
@@ -48,20 +48,24 @@ class _CQReLUFunction(torch.autograd.Function):
         clip = lam.to(z.dtype)
         a = cqrelu_counts(z, clip, levels).mul_(clip / levels)
         ctx.save_for_backward(z, a, clip)
-        ctx.lam_dtype, ctx.gradient_scale = lam.dtype, gradient_scale
+        ctx.learned_dtype, ctx.gradient_scale = lam.dtype, gradient_scale
         return a
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         z, a, clip = ctx.saved_tensors
         grad_z = torch.ops.aten.hardtanh_backward(grad, z, 0.0, clip.item())
-        grad_lam = None
-        if ctx.needs_input_grad[1]:  # sum(grad * (a - inside*z)) / lam: the three cases of the docstring in one
-            grad_lam = (
-                torch.mul(grad, a).sum(dtype=torch.float32) - torch.mul(grad_z, z).sum(dtype=torch.float32)
-            ) / clip
-            grad_lam = (grad_lam * ctx.gradient_scale).to(ctx.lam_dtype).reshape(clip.shape)
-        return grad_z, grad_lam, None, None
+        return grad_z, _learned_gradient(ctx, grad, grad_z, z, a, clip), None, None
+
+
+def _learned_gradient(
+    ctx: Any, grad: torch.Tensor, inner: torch.Tensor, z: torch.Tensor, a: torch.Tensor, learned: torch.Tensor
+) -> torch.Tensor | None:
+    """sum(grad * (a - inside*z)) / learned, all cases of the docstring in one; inner: grad * inside."""
+    if not ctx.needs_input_grad[1]:
+        return None
+    total = torch.mul(grad, a).sum(dtype=torch.float32) - torch.mul(inner, z).sum(dtype=torch.float32)
+    return (total / learned * ctx.gradient_scale).to(ctx.learned_dtype).reshape(learned.shape)
 
 
 def cqrelu(z: torch.Tensor, lam: torch.Tensor, levels: int, gradient_scale: float = 1.0) -> torch.Tensor:
@@ -78,9 +82,9 @@ class _Quantised(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, f: torch.Tensor, delta: torch.Tensor, levels: int, gradient_scale: float) -> torch.Tensor:
         step = delta.to(f.dtype)
-        a = torch.div(f, step).add_(0.5).floor_().clamp_(-levels, levels).mul_(step)
+        a = rounded_counts(f, step, levels).mul_(step)
         ctx.save_for_backward(f, a, step)
-        ctx.levels, ctx.delta_dtype, ctx.gradient_scale = levels, delta.dtype, gradient_scale
+        ctx.levels, ctx.learned_dtype, ctx.gradient_scale = levels, delta.dtype, gradient_scale
         return a
 
     @staticmethod
@@ -88,11 +92,7 @@ class _Quantised(torch.autograd.Function):
         f, a, step = ctx.saved_tensors
         clip = step.item() * ctx.levels
         grad_f = torch.ops.aten.hardtanh_backward(grad, f, -clip, clip)
-        grad_delta = None
-        if ctx.needs_input_grad[1]:  # sum(grad * (a - inside*f)) / delta: both cases of the docstring in one
-            total = torch.mul(grad, a).sum(dtype=torch.float32) - torch.mul(grad_f, f).sum(dtype=torch.float32)
-            grad_delta = (total / step * ctx.gradient_scale).to(ctx.delta_dtype).reshape(step.shape)
-        return grad_f, grad_delta, None, None
+        return grad_f, _learned_gradient(ctx, grad, grad_f, f, a, step), None, None
 
 
 def quantised(f: torch.Tensor, delta: torch.Tensor, levels: int, gradient_scale: float = 1.0) -> torch.Tensor:
@@ -203,10 +203,6 @@ class CQReLU(CQ):
     def set_clip(self, clip: float) -> None:
         """See `CQ.set_clip`."""
         self.lam.data.fill_(clip)
-
-    def unquantised(self, z: torch.Tensor) -> torch.Tensor:
-        """What the activation that stood here before gives, or f(z) where that is not known."""
-        return self.plain(z) if self.original is None else self.original(z)
 
     def quantised(self, z: torch.Tensor, gradient_scale: float) -> torch.Tensor:
         """See `CQ.quantised`."""

@@ -99,8 +99,13 @@ class CountTable(NamedTuple):
 
 
 def counts_of(function: Function, z: torch.Tensor, clip: float | torch.Tensor, levels: int) -> torch.Tensor:
-    """The counts n of values z, any shape, in their dtype. n_min needs no clip of its own: f does not go below."""
-    return torch.div(function(z), clip / levels).add_(0.5).floor_().clamp_(-levels, levels)
+    """The counts n of values z, any shape, in their dtype."""
+    return rounded_counts(function(z), clip / levels, levels)
+
+
+def rounded_counts(f: torch.Tensor, delta: float | torch.Tensor, levels: int) -> torch.Tensor:
+    """The counts n of values f(z), any shape, in their dtype. n_min needs no clip of its own: f does not go below."""
+    return torch.div(f, delta).add_(0.5).floor_().clamp_(-levels, levels)
 
 
 @lru_cache(maxsize=4096)
@@ -110,9 +115,7 @@ def table_of(text: str, clip: float, levels: int) -> CountTable:
     turn = max(function.entry.turn / delta, -FAR)
     count = lambda z: counts_of(function, z * delta, clip, levels)
     first, least, last = (int(count(torch.tensor(z, dtype=torch.float64))) for z in (-FAR, turn, FAR))
-    down = torch.arange(
-        first - 1, least - 1, -1, dtype=torch.float64
-    )  # the counts that f falls to, one after the other
+    down = torch.arange(first - 1, least - 1, -1, dtype=torch.float64)  # the counts that f falls to, one by one
     up = torch.arange(least + 1, last + 1, dtype=torch.float64)
     falls = _first(lambda z: count(z) <= down, torch.full_like(down, -FAR), torch.full_like(down, turn))
     rises = _first(lambda z: count(z) >= up, torch.full_like(up, turn), torch.full_like(up, FAR))

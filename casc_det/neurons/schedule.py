@@ -90,6 +90,11 @@ class Schedule:
         return Rule(self.count_limit if kind.limited else None, low, ramp)
 
     @property
+    def input_steps(self) -> int:
+        """The steps of wake; where it never ends, as many as there are levels."""
+        return self.levels if self.wake is None else self.wake
+
+    @property
     def count_limit(self) -> int | None:
         """The largest count of a neuron, None where input never ends."""
         return None if self.wake is None else self.levels

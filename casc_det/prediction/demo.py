@@ -10,7 +10,6 @@ import numpy as np
 from casc_det.api import SpikingYOLO
 from casc_det.base.files import write_json
 from casc_det.evaluation.report import write_layers
-from casc_det.graph import Neuron
 from casc_det.heads.detect.detections import Detections, difference
 from casc_det.prediction.records import LayerTotals, count_boxes, record
 from casc_det.show.images import board, panel, write_image
@@ -53,7 +52,7 @@ def demo_to_folder(
         progress: called with each result, after its time step.
         options: conf, iou, imgsz.
     """
-    wake = input_steps(model)
+    wake = model.simulation.plan(model.graph).input_steps
     shown = {max(wake // 2, 1), wake, wake + max(wake // 4, 1), wake + max(wake // 2, 1)}
     image = Source(source).single("demo")
     ann = model.ann(image, **options)
@@ -69,7 +68,7 @@ def demo_to_folder(
     totals.add(result.spiking)
     expected = record(ann)
     difference = box_difference(steps[-1], expected)
-    functions = ", ".join(dict.fromkeys(node.function for node in model.graph.of_type(Neuron)))
+    functions = ", ".join(model.graph.functions)
     title = f"ANN ({'CQReLU' if functions == 'relu' else f'CQ {functions}'})"
     panels = [panel(ann.plot(), title, count_boxes(len(ann)))]
     panels += [step_panel(result, wake, None) for result in drawn[:-1]]
@@ -80,11 +79,6 @@ def demo_to_folder(
     write_json(folder / "demo.json", content)
     write_layers(folder / "layers.csv", [{"network": "snn", "timesteps": len(steps), **content}])
     return DemoReport(steps, expected, difference, file, content["reads"])
-
-
-def input_steps(model: SpikingYOLO) -> int:
-    """The steps in which the image is injected; where that never ends, those of its Q levels one by one."""
-    return model.simulation.plan(model.graph).wake or model.graph.levels
 
 
 def step_panel(result: SpikingResults, wake: int, ending: str | None, good: bool = False) -> np.ndarray:

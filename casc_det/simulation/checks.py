@@ -37,14 +37,13 @@ def auto_limit(graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> i
     """
     plan, layers = settings.plan(graph), max(depths(graph).values())
     widest = max(most - least for least, most in (node.span for node in graph.of_type(g.Neuron)))
-    wake = graph.levels if plan.wake is None else plan.wake
-    return wake + layers * -(-widest // plan.burst) + 1 + plan.waiting(layers - 1)
+    return plan.input_steps + layers * -(-widest // plan.burst) + 1 + plan.waiting(layers - 1)
 
 
 def first_answer(graph: g.SpikingGraph, settings: SimulationSettings = PLAIN) -> int:
     """The first step of WSC at which all input was seen and every layer may send: from here on a policy may stop."""
     plan = settings.plan(graph)
-    return max(plan.wake or graph.levels, plan.waiting(max(depths(graph).values()) - 1) + 1)
+    return max(plan.input_steps, plan.waiting(max(depths(graph).values()) - 1) + 1)
 
 
 def synapses(node: g.Conv, height: int, width: int) -> torch.Tensor:

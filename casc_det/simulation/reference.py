@@ -37,7 +37,6 @@ class ReferenceEngine:
         self.graph, self.settings = graph, settings
         self.depth = depths(graph)
         self.synapses = cache(synapses)
-        self.tables = {node.name: node.table for node in graph.of_type(g.Neuron)}
         self.spiking = {node.name for node in spiking_convolutions(graph)}
 
     def longest(self, state: State) -> int:
@@ -68,9 +67,8 @@ class ReferenceEngine:
 
         def fire(node: g.Neuron, current: torch.Tensor) -> torch.Tensor:
             rule = plan.rule(self.settings.neuron, t, self.depth[node.name] - 1)
-            table = self.tables[node.name] if rule.ramp is None else node.ramp_table(rule.ramp)
-            limits = (rule.limit, graph.start(node), rule.low, plan.burst, node.span[0], table)
-            params = NeuronParams(node.theta, *limits)
+            limits = (rule.limit, graph.start(node), rule.low, plan.burst, node.span[0])
+            params = NeuronParams(node.theta, *limits, node.table_at(rule.ramp))
             old = state.neurons.get(node.name) or initial_state(current, params)
             own = is_own(self.settings.neuron) and rule != WAITING
             step = _own_step(self.settings.neuron) if own else neuron_step

@@ -1,11 +1,10 @@
 """How a spiking graph is simulated: one object that travels from the user to the engines."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from casc_det.base.arguments import check_flags, check_one_of, is_integer, is_number, shown
-from casc_det.errors import ArgumentError, nearest
-from casc_det.graph import Neuron, SpikingGraph
+from casc_det.errors import ArgumentError
+from casc_det.graph import SpikingGraph
 from casc_det.neurons import NEURONS, check_neuron, is_own, kind_of
 from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
 
@@ -62,19 +61,6 @@ class SimulationSettings:
             )
         self.check_engine()
 
-    @classmethod
-    def given(cls, values: dict[str, Any]) -> "SimulationSettings":
-        """Settings of fields by name.
-
-        Raises:
-            ArgumentError: there is no such field, or a value is none of its.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ArgumentError(f"{name}: there is no such argument{nearest(name, known)}; see SimulationSettings")
-        return cls(**values)
-
     def check_engine(self) -> None:
         """Raise ArgumentError where the neuron is none, or the fast engine is to run a neuron or schedule not ours.
 
@@ -98,7 +84,7 @@ class SimulationSettings:
                 WSC.
         """
         usual = self.neuron == "cif" and self.schedule == "wsc"
-        if not usual and any(node.function != "relu" for node in graph.of_type(Neuron)):
+        if not usual and graph.functions != ["relu"]:
             name, value = ("neuron", self.neuron) if self.neuron != "cif" else ("schedule", self.schedule)
             raise ArgumentError(
                 f"{name}: '{value}' cannot follow the tables of this network, which are of the whole input; "

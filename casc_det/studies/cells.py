@@ -7,7 +7,7 @@ import torch
 
 from casc_det.conversion.integer import to_integer, with_levels
 from casc_det.errors import WeightsError
-from casc_det.graph import Neuron, SpikingGraph, moved
+from casc_det.graph import SpikingGraph, moved
 from casc_det.graph.file import fingerprint, load_graph
 from casc_det.graph.zoo import find
 from casc_det.simulation import SimulationSettings, Simulator, exact_dtype
@@ -38,7 +38,7 @@ class Cell:
     @property
     def activation(self) -> str:
         """What its neurons follow: the names of all functions."""
-        return " + ".join(dict.fromkeys(node.function for node in self.graph.of_type(Neuron)))
+        return " + ".join(self.graph.functions)
 
     @property
     def recommended(self) -> bool:
@@ -53,8 +53,7 @@ def resolved(simulation: SimulationSettings, graph: SpikingGraph) -> SimulationS
         ArgumentError: the graph cannot be simulated so.
     """
     simulation = simulation.of(graph)
-    tables = any(node.thresholds is not None for node in graph.of_type(Neuron))
-    return replace(simulation, ramp=bool(simulation.ramp) and tables)
+    return replace(simulation, ramp=bool(simulation.ramp) and graph.functions != ["relu"])
 
 
 class CellLoader:

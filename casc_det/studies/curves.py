@@ -10,16 +10,17 @@ from casc_det.evaluation.coco import CocoCurve
 from casc_det.evaluation.energy import ann_costs, energy_mj
 from casc_det.heads.detect.detections import Detections
 from casc_det.heads.policies import Policy
+from casc_det.neurons.schedule import Schedule
 from casc_det.simulation.cost import Operations
+from casc_det.simulation.step import payload_bits
 from casc_det.studies.settings import StudySettings
 from casc_det.studies.traces import SHOWN, Trace
 
 ENOUGH = (0.99, 1.0)  # shares of the ANN's mAP that a summary asks for
 LEAST_MAP = 0.01  # of the ANN: below it nothing is concluded, since next to nothing is detected
 ERROR_POINTS = (1.0, 1.25, 1.5, 2.0)  # in steps of wake: where the error of each layer is kept, image by image
-AVERAGED = (  # of a `Trace`
-    *("sent", "taken_back", "messages", "sops", "seconds", "more", "fewer", "mse", "relative_error"),
-)
+# of a `Trace`
+AVERAGED = ("sent", "taken_back", "messages", "sops", "seconds", "more", "fewer", "mse", "relative_error")
 DRAWS = 500  # of the images, for the intervals of the gap to the ANN
 
 
@@ -29,24 +30,26 @@ class Scorer:
 
     Attributes:
         settings: time steps, policies, energy. classes: from the model's to the data set's.
-        score: mAP50-95 and mAP50 of detections of all images. work: operations of an image. levels: Q.
-        wake: steps with input; None: all. bits: of a message.
-        first: the step from which on policies may stop.
+        score: mAP50-95 and mAP50 of detections of all images. work: operations of an image.
+        plan: the schedule. first: the step from which on policies may stop.
     """
 
     settings: StudySettings
     classes: ClassMap
     score: CocoCurve
     work: Operations
-    levels: int
-    wake: int | None
-    bits: int
+    plan: Schedule
     first: int
 
     @property
     def last(self) -> int:
         """The last step that was simulated."""
         return self.settings.timesteps[-1]
+
+    @property
+    def bits(self) -> int:
+        """Those of a message."""
+        return payload_bits(self.plan.burst)
 
     def mapped(self, found: list[Detections]) -> list[Detections]:
         """Detections of each image in the classes of the data set."""
@@ -58,7 +61,7 @@ class Scorer:
 
     def energy(self, t: int, sops: float) -> float:
         """Millijoules of `t` steps with so many synaptic operations."""
-        return energy_mj(self.work.snn_macs(t, self.wake), sops, self.settings.energy)
+        return energy_mj(self.work.snn_macs(t, self.plan.wake), sops, self.settings.energy)
 
 
 def build_result(traces: list[Trace], scorer: Scorer) -> dict:
@@ -68,7 +71,7 @@ def build_result(traces: list[Trace], scorer: Scorer) -> dict:
     of_ann = [Detections.of_table(trace.ann) for trace in traces]
     ann, costs = scorer.accuracy(of_ann), ann_costs([scorer.work], scorer.settings.energy)
     result = {
-        "levels": scorer.levels,
+        "levels": scorer.plan.levels,
         "pictures": len(traces),
         "ann": {"mAP50-95": ann[0], "mAP50": ann[1], "energy_mJ": costs["energy_mJ"], "macs": costs["macs"]},
         "curves": curves(traces, means, scorer),
@@ -79,7 +82,7 @@ def build_result(traces: list[Trace], scorer: Scorer) -> dict:
             name: float(sum(trace.seconds[:, i].sum() for trace in traces))
             for i, name in enumerate(("simulation", "readouts", "errors", "boxes"))
         },
-        "wake": scorer.wake or scorer.levels,
+        "wake": scorer.plan.input_steps,
         "bits_a_message": scorer.bits,
     }
     marked = {smallest_step(result, share, kept) for share in ENOUGH for kept in (False, True)}
@@ -126,7 +129,7 @@ def layers(traces: list[Trace], means: dict[str, np.ndarray], scorer: Scorer) ->
         "spikes": (means["sent"] + means["taken_back"]).cumsum(0)[chosen].T.tolist(),
         "more": means["more"][chosen].T.tolist(),
         "fewer": means["fewer"][chosen].T.tolist(),
-        "error": layer_errors(traces, scorer.wake or scorer.levels, scorer.last),
+        "error": layer_errors(traces, scorer.plan.input_steps, scorer.last),
         "messages": means["messages"].cumsum(0)[chosen].T.tolist(),
     }
 

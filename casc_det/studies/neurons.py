@@ -40,8 +40,7 @@ class NeuronPath:
         self.potential.append(float(v / (theta.flatten()[self.channel] if isinstance(theta, torch.Tensor) else theta)))
         self.spikes.append(int(step.spikes[self.node.name].flatten()[self.place]))
         self.counts.append(int(n))
-        table = self.node.table if ramp is None else self.node.ramp_table(ramp)
-        if table is not None:
+        if table := self.node.table_at(ramp):
             segment = int((table.thresholds[self.channel] <= v).sum())
             self.wanted.append(int(table.counts[self.channel, segment]))
 

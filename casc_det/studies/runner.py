@@ -23,7 +23,6 @@ from casc_det.graph.zoo import find
 from casc_det.simulation import first_answer, spiking_convolutions
 from casc_det.simulation.cost import count_operations
 from casc_det.simulation.reads import spike_audit
-from casc_det.simulation.step import payload_bits
 from casc_det.simulation.twin import ann_forward
 from casc_det.studies.cells import Cell
 from casc_det.studies.corruptions import corrupt
@@ -144,9 +143,8 @@ class Study:
             if labels not in self.scores:
                 self.scores[labels] = CocoCurve(self.truth, list(labels))
             simulation = cell.variant.simulation
-            plan, work = simulation.plan(graph), count_operations(graph, *self.size)
-            cost = (graph.levels, plan.wake, payload_bits(plan.burst), first_answer(graph, simulation))
-            self.scorers[cell.key] = Scorer(self.settings, classes, self.scores[labels], work, *cost)
+            costs = (count_operations(graph, *self.size), simulation.plan(graph), first_answer(graph, simulation))
+            self.scorers[cell.key] = Scorer(self.settings, classes, self.scores[labels], *costs)
         return self.scorers[cell.key]
 
     def forget(self, cell: Cell) -> None:

@@ -1,18 +1,18 @@
 """What a study is asked for, as one object: axes of the grid, time steps, data set, sizes, energy, and the folder."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from casc_det.base.arguments import check_counts, check_flags, check_texts
+from casc_det.base.arguments import check_counts, check_fields, check_flags, check_texts
 from casc_det.base.device import check_device
 from casc_det.base.kinds import FLAG, step_range
 from casc_det.base.threads import check_threads
-from casc_det.errors import ArgumentError, nearest
+from casc_det.errors import ArgumentError
 from casc_det.evaluation.energy import ENERGY, EnergyModel
 from casc_det.heads.policies import Policy, read_policy
 from casc_det.neurons import NEURONS
@@ -186,8 +186,5 @@ def settings_of(given: StudySettings | None, changes: dict[str, Any]) -> StudySe
         raise ArgumentError(
             f"settings: expected StudySettings, got {type(given).__name__}; give its fields by name: timesteps='1..64'"
         )
-    known = [field.name for field in fields(StudySettings)]
-    for name in changes:
-        if name not in known:
-            raise ArgumentError(f"{name}: study has no such argument{nearest(name, known)}; it has {', '.join(known)}")
+    check_fields(StudySettings, changes, "study")
     return replace(settings, **changes)

@@ -9,7 +9,7 @@ import casc_det.yolo  # noqa: F401  prepares Ultralytics
 from torch import nn
 
 from casc_det.errors import ArgumentError
-from casc_det.graph import Neuron, SpikingGraph
+from casc_det.graph import SpikingGraph
 from casc_det.graph.file import load_graph
 from casc_det.neurons.activation import CQReLU
 from casc_det.neurons.functions import function_of
@@ -46,8 +46,7 @@ def start_of(network: nn.Module, weights: str | Path | None = None, trust: bool 
 
 def _functions(start: nn.Module | SpikingGraph) -> Start:
     if isinstance(start, SpikingGraph):
-        found = list(dict.fromkeys(neuron.function for neuron in start.of_type(Neuron)))
-        return Start(found, RELU if found == ["relu"] else KEEP)
+        return Start(start.functions, RELU if start.functions == ["relu"] else KEEP)
     if sites := cq_sites(start):
         found = list(dict.fromkeys(site.function for site in sites))
         return Start(found, RELU if isinstance(sites[0], CQReLU) else KEEP)

@@ -138,7 +138,7 @@ class CascTrainer(DataTrainer):
         with override_configs(self.args, {"amp": self.asked_amp}):
             YAML.save(self.save_dir / "args.yaml", vars(self.args))
         check_convertible(model, self.args.model)
-        functions = ", ".join(dict.fromkeys(site.function for site in cq_sites(model)))
+        functions = ", ".join(start_of(model).functions)
         LOGGER.info(f"CQ: {count} activations replaced, {functions} in {self.args.levels} levels")
 
     def setup_model(self) -> Any:

@@ -1,16 +1,16 @@
 """What a calibration is asked for: a float network, and images."""
 
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from casc_det.base.arguments import check_one_of, check_texts, is_integer, shown
+from casc_det.base.arguments import check_fields, check_one_of, check_texts, is_integer, shown
 from casc_det.base.terminal import printable
-from casc_det.errors import ArgumentError, SourceError, nearest
+from casc_det.errors import ArgumentError, SourceError
 from casc_det.graph.file import opened
 from casc_det.neurons.activation import check_levels
 from casc_det.yolo.architecture import read_architecture, shipped_architecture
@@ -62,12 +62,7 @@ def calibration_of(given: dict[str, Any]) -> Calibration | None:
     Raises:
         ArgumentError: one is unknown, or cannot work.
     """
-    known = [field.name for field in fields(Calibration)]
-    for name in given:
-        if name not in known:
-            raise ArgumentError(
-                f"{name}: convert has no such argument{nearest(name, known)}; it has {', '.join(known)}"
-            )
+    check_fields(Calibration, given, "convert")
     asked = {name: value for name, value in given.items() if value is not None}
     return Calibration(**asked) if asked else None
 

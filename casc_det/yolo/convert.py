@@ -123,7 +123,7 @@ def _graph(
     """The spiking graph of a CQ network, and the audit."""
     graph = capture(model, size)
     spiking, rows = convert_graph(replace(graph, meta=graph.meta | meta))
-    if spiking.levels >= BURST and any(node.function != "relu" for node in spiking.of_type(g.Neuron)):
+    if spiking.levels >= BURST and spiking.functions != ["relu"]:
         spiking = replace(spiking, defaults=dict(RECOMMENDED))
     return to_integer(spiking) if precision == "integer" else spiking, rows
 

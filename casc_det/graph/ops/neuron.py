@@ -47,6 +47,10 @@ class Neuron(Elementwise):
         """The least and the largest count."""
         return (0, self.levels) if self.counts is None else (int(self.counts.min()), int(self.counts.max()))
 
+    def table_at(self, ramp: int | None) -> Table | None:
+        """What the neurons follow in a step; ramp: that of its `Rule`. None: equal steps."""
+        return self.table if ramp is None else self.ramp_table(ramp)
+
     def ramp_table(self, injected: int) -> Table | None:
         """What the ramp rule follows once so many of the Q levels were injected (`Schedule.rule`); None: equal steps.
 

@@ -8,7 +8,7 @@ import torch
 from casc_det.graph import Neuron
 from casc_det.neurons import CIF, IF
 from casc_det.neurons.activation import cqrelu_counts
-from casc_det.neurons.functions import function_of
+from casc_det.neurons.functions import counts_of, function_of
 from casc_det.neurons.rule import NeuronParams, initial_state
 from casc_det.neurons.schedule import Schedule, wsc
 from casc_det.show.figures import Axes, Figure, literal, new_figure
@@ -76,7 +76,7 @@ def plot_function(neuron: Neuron, plan: Schedule) -> Figure:
         linewidth=0.8,
         label=f"{neuron.function}, in steps of {clip / levels:.3g}",
     )
-    wanted = torch.div(function(z) * levels, clip).add(0.5).floor().clamp(-levels, levels)
+    wanted = counts_of(function, z, clip, levels)
     left.plot(z, wanted, color="black", linewidth=1, label=f"quantised {neuron.function}")
     left.set(xlabel="input of the whole wake", ylabel=f"count after {len(counts)} steps", ylim=(None, 1.15 * levels))
     right.axvspan(0.5, (plan.wake or 0) + 0.5, color=WAKE, zorder=0, label="wake")
@@ -104,8 +104,7 @@ def counts_over_time(neuron: Neuron, plan: Schedule, z: torch.Tensor) -> torch.T
     noise = unsteady(len(z), wake, steps, 0.8 * plan.burst)
     state, counts = None, []
     for t in range(1, steps + 1):
-        ramp = plan.rule(CIF.name, t, 0).ramp
-        table = neuron.table if ramp is None else neuron.ramp_table(ramp)
+        table = neuron.table_at(plan.rule(CIF.name, t, 0).ramp)
         params = NeuronParams(1.0, neuron.levels, gamma=plan.burst, n_min=least, table=table)
         share = plan.injected(t) - plan.injected(t - 1)
         current = (z / neuron.lam * share + noise[t - 1]).view(1, 1, 1, -1)
