@@ -1,12 +1,15 @@
 """tools/training_free.py and the tables of bursts: what is run, that it goes on, and what the tables say."""
 
 import json
+from functools import partial
 
 import pytest
 import record_tables
 import training_free as tool
 
-from casc_det.cli.parsing import parse_value
+from casc_det.cli.options import REQUIRED
+from casc_det.cli.parsing import option_of, parse_pairs, parse_value
+from casc_det.cli.verbs import VERBS
 
 POINT = {"energy_mJ": 1.0, "energy_of_ann": 0.8, "spikes_a_neuron": 4.9, "messages_a_neuron": 2.9}
 
@@ -20,14 +23,24 @@ def cell(burst: int, ramp: bool, t: int | None = 5, rests: int = 3) -> dict:
 @pytest.fixture
 def words(tmp_path) -> list[str]:
     given = {"weights": "net.safetensors", "images": tmp_path, "data": "val.json", "project": tmp_path / "p"}
-    return [f"{key}={value}" for key, value in given.items()] + ["levels=32", "burst=1,8", "imgsz=320", "limit=3"]
+    return [f"{key}={value}" for key, value in given.items()] + [
+        "levels=32",
+        "burst=1,8",
+        "imgsz=320",
+        "limit=3",
+        "model=yolov8n.yaml",
+        "names=coco.yaml",
+    ]
 
 
 def pretend(done: list):
-    """In place of a process: write what the verb would; an interrupted study has its settings only."""
+    """In place of a process: take the words as the verb does, and write what it would; an interrupted study has its
+    settings only."""
 
     def run(command: list) -> None:
         verb, given = command[3], dict(word.split("=", 1) for word in command[4:])
+        parsed = parse_pairs(command[4:], partial(option_of, verb))
+        assert all(key in parsed for key, option in VERBS[verb].options.items() if option.default == REQUIRED)
         done.append((verb, given))
         if verb == "convert":
             tool.Path(given["out"]).write_text("x")
