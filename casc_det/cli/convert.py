@@ -25,7 +25,7 @@ def run(options: dict[str, Any]) -> int:
     except AuditError as error:
         print(format_audit(error.audit))
         raise
-    print(format_audit(conversion.audit) or f"'{weights}' is a spiking graph; rounded to whole numbers")
+    print(format_audit(conversion.audit) or f"'{weights}' is a spiking graph; rounded to integers")
     if conversion.report:
         print(format_report(conversion.report))
     path = conversion.save(out)

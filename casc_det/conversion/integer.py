@@ -82,7 +82,7 @@ def integer_problem(graph: g.Graph) -> str | None:
             targets = readers[targets[0].name]
         if len(targets) != 1 or not targets[0].takes_current:
             driven = ", ".join(sorted({type(target).__name__ for target in targets})) or "nothing"
-            return f"convolution '{node.name}' drives {driven}, expected one CQReLU or output that is its own"
+            return f"convolution '{node.name}' drives {driven}, expected one activation or output that is its own"
     return None
 
 

@@ -84,7 +84,7 @@ def _levels(graph: g.Graph) -> int:
     levels = {node.levels for node in graph.of_type(g.Activation)}
     if not levels:
         raise ConversionError(
-            "model: it has no CQReLU activation, so there is nothing to convert into neurons; train it first: "
+            "model: it has no CQ activation, so there is nothing to convert into neurons; train it first: "
             "casc-det train model=... weights=... teacher=..."
         )
     if len(levels) > 1:

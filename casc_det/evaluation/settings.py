@@ -78,5 +78,5 @@ def check_rows(timesteps: str | int | Sequence[int | str], graph: SpikingGraph) 
     for t in rows:
         check_timesteps(t, graph)
     if not rows:
-        raise ArgumentError("timesteps: expected whole numbers above 0 or 'auto', comma-separated, got nothing")
+        raise ArgumentError("timesteps: expected integers above 0 or 'auto', comma-separated, got nothing")
     return tuple(dict.fromkeys(rows))

@@ -55,7 +55,7 @@ def proved_range(graph: g.SpikingGraph, burst: int = 1) -> dict[str, int]:
     """
     for node in graph.of_type(g.Conv):
         if not torch.equal(node.weight, node.weight.round().clamp(-LARGEST, LARGEST)):
-            raise ConversionError(f"graph: '{node.name}' has weights that are no whole numbers of 8 bits")
+            raise ConversionError(f"graph: '{node.name}' has weights that are no integers of 8 bits")
     bounds = _range(graph, Counts(None, graph.levels, graph.levels + 1, burst))
     worst = max(bounds, key=bounds.__getitem__)
     if bounds[worst] >= EXACT_BELOW:

@@ -52,7 +52,7 @@ def read_policy(text: object, argument: str = "policy") -> Policy:
     if value is None:
         return Policy(kind)
     if kind == "boxes-stable" and (value < 1 or value != int(value)):
-        raise ArgumentError(f"{argument}: boxes-stable(k) expects a whole number of steps from 1 on, got {shown(text)}")
+        raise ArgumentError(f"{argument}: boxes-stable(k) expects an integer from 1 on, steps, got {shown(text)}")
     if kind == "confident" and not 0 < value <= 1:
         raise ArgumentError(f"{argument}: confident(p) expects a score above 0 and up to 1, got {shown(text)}")
     return Policy(kind, value)

@@ -1,4 +1,4 @@
-"""Read float or CQReLU networks: Ultralytics `.pt` checkpoints and plain `.safetensors` state dicts.
+"""Read float or CQ networks: Ultralytics `.pt` checkpoints and plain `.safetensors` state dicts.
 
 A `.pt` file is a pickle. Without `trust` only what detection models are made of is read from it, see `unpickle`.
 """

@@ -1,4 +1,4 @@
-"""Whether a network could be converted once it has CQReLU: the same check before a training and a conversion."""
+"""Whether a network could be converted once it has CQ activations: looked at before training and conversion."""
 
 import copy
 
@@ -16,7 +16,7 @@ def check_convertible(model: DetectionModel, name: str) -> None:
     """Raise ConversionError where `convert` would refuse a network for what it is built of, or for NaN in it.
 
     Args:
-        model: with or without CQReLU, left unchanged. name: for the message.
+        model: with or without CQ, left unchanged. name: for the message.
     """
     trial = copy.deepcopy(model)
     if not cq_sites(trial):

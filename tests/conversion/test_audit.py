@@ -99,7 +99,7 @@ def test_mixed_levels_are_refused():
 def test_network_without_cqrelu_is_refused():
     weight, bias = torch.ones(4, 3, 1, 1), torch.zeros(4)
     nodes = [g.Input("image", ()), g.Conv("conv", ("image",), weight, bias), g.Readout("boxes0", ("conv",))]
-    with pytest.raises(ConversionError, match="no CQReLU activation.*train it first: casc-det train"):
+    with pytest.raises(ConversionError, match="no CQ activation.*train it first: casc-det train"):
         convert_graph(g.Graph(nodes, ["thing"], [1], 1, 64))
 
 

@@ -1,4 +1,4 @@
-"""The integer graph: whole numbers throughout, a proved range, and an ANN that a plain loop agrees with."""
+"""The integer graph: integers throughout, a proved range, and an ANN that a plain loop agrees with."""
 
 from collections import deque
 

@@ -104,7 +104,7 @@ def test_decode_equals_the_ultralytics_head():
     ],
 )
 def test_settings_refuse_what_cannot_work(name, value):
-    with pytest.raises(ArgumentError, match=f"^{name}: expected a .*got {value!r}$"):
+    with pytest.raises(ArgumentError, match=f"^{name}: expected an? .*got {value!r}$"):
         DetectionSettings(**{name: value})
 
 

@@ -49,7 +49,7 @@ def test_training_refuses_what_could_not_be_converted_before_a_run_folder_is_mad
         train(model=name, data="coco8.yaml", epochs=1, imgsz=64)
     assert list(tmp_path.iterdir()) == []
     if "ghost" in name:
-        assert "'model_2_m_0_conv_2_cv1_conv' drives Slice, expected one CQReLU" in str(caught.value)
+        assert "'model_2_m_0_conv_2_cv1_conv' drives Slice, expected one activation" in str(caught.value)
 
 
 def test_what_the_check_refuses_is_what_conversion_refuses():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from casc_det.base.arguments import is_integer, is_number, shown
+from casc_det.base.arguments import check_counts, is_integer, is_number, shown
 from casc_det.errors import ArgumentError, nearest
 
 
@@ -29,8 +29,7 @@ class DetectionSettings:
             value = getattr(self, name)
             if not is_number(value, 0, 1):
                 raise ArgumentError(f"{name}: expected a number from 0 to 1, got {shown(value)}")
-        if not is_integer(self.max_det, 1):
-            raise ArgumentError(f"max_det: expected a whole number above 0, got {shown(self.max_det)}")
+        check_counts(max_det=self.max_det)
 
 
 def chosen_labels(classes: Any, names: Sequence[str]) -> tuple[int, ...] | None:
