@@ -86,5 +86,5 @@ def _summary(found: dict[str, Read], share: float, seen: Mapping[str, float]) ->
     sizes_seen = f"|s| <= {max(sizes.values(), default=0)}{f'; seen {max(met):g}' if met else ''}"
     return (
         f"every convolution but {graded} reads spikes ({sizes_seen}); "
-        f"{share:.1%} of the MACs read graded values ({others})".replace("%", " %")
+        f"{100 * share:.1f} % of the MACs read graded values ({others})"
     )

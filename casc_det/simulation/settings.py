@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from casc_det.base.arguments import check_flags, check_one_of, is_integer, is_number, shown
 from casc_det.errors import ArgumentError
 from casc_det.graph import SpikingGraph
+from casc_det.graph.fields import CORRECTION
 from casc_det.neurons import NEURONS, check_neuron, is_own, kind_of
 from casc_det.neurons.schedule import SCHEDULES, Schedule, wsc
 
@@ -49,8 +50,8 @@ class SimulationSettings:
         check_one_of(SCHEDULES, schedule=self.schedule)
         for name in ("hysteresis", "delay"):
             value = getattr(self, name)
-            if value is not None and not is_number(value, 0, MOST_STEPS):
-                raise ArgumentError(f"{name}: expected a number from 0 to {MOST_STEPS}, got {shown(value)}")
+            if value is not None and not is_number(value, *CORRECTION):
+                raise ArgumentError(f"{name}: expected a number from 0 to {CORRECTION[1]}, got {shown(value)}")
         if self.burst is not None and not is_integer(self.burst, 1):
             raise ArgumentError(f"burst: expected an integer from 1 to the levels Q, got {shown(self.burst)}")
         if self.ramp is not None:
