@@ -300,7 +300,7 @@ def training_free(content: dict) -> str:
     for network in content["networks"]:
         score = {row["network"]: row["mAP50-95"] for row in network["rows"]}
         share = f"{score['ann'] / score['float']:.1%}".replace("%", " %")
-        scores = [f"{score[name]:.4f}" for name in ("float", "ann", "snn")]
+        scores = [f"{score[name]:.4f}" for name in ("float", "ann")]
         first.append([str(network["imgsz"]), str(network["levels"]), *scores, share])
     keys = ("spikes_a_neuron", "messages_a_neuron", "energy_of_ann")
     for cell in content["cells"]:
@@ -317,7 +317,7 @@ def training_free(content: dict) -> str:
     head = ["px", "Q", "burst", "ramp", "99 %: T", *each, "quiescent: mean T", *each]
     images = content["cells"][0]["pictures"]
     below = f"Unit spikes and messages a neuron and image; energy in that of the ANN. {images} images."
-    scored = grid(["px", "Q", "float mAP50-95", "ANN", "SNN at quiescence", "ANN / float"], first)
+    scored = grid(["px", "Q", "float mAP50-95", "ANN, and SNN when quiescent", "ANN / float"], first)
     return f"{scored}\n\n{grid(head, second, below)}"
 
 
@@ -339,4 +339,5 @@ TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {  # name: funct
     "robust": (study, ("weights/yolov8n-cq16.robust.json",)),
     "bench": (bench, ("tools/bench_engine.json",)),
     "threads": (threads, ("tools/bench_threads.json",)),
+    "training-free": (training_free, ("tools/training_free.json",)),
 }

@@ -41,8 +41,8 @@ def format_report(report: dict[str, Any]) -> str:
     share = report["equal_boxes"]
     boxes = "neither finds a box" if share is None else f"{share:.1%} of the boxes are equal (IoU 0.9, conf 0.25)"
     lines = [
-        f"Against the float network on {report['held_out']} other images: relative error of the readout "
-        f"{report['readout_error']:.2%}, {boxes}",
+        f"Calibrated with {report['images']} images; against the float network on {report['held_out']} other images: "
+        f"relative error of the readout {report['readout_error']:.2%}, {boxes}",
         "Largest relative errors: " + ", ".join(f"{name} {error:.1%}" for name, error in worst),
     ]
     if share is None or share < POOR:

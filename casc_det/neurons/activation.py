@@ -32,7 +32,7 @@ def check_levels(levels: object) -> int:
     """Return `levels` (Q), or raise ArgumentError when it is not an integer from 1 to 64."""
     if not is_integer(levels, 1, MAX_LEVELS):
         raise ArgumentError(
-            f"levels: expected an integer from 1 to {MAX_LEVELS}, got {levels!r}; typical are 4, 8 and 16"
+            f"levels: expected an integer from 1 to {MAX_LEVELS}, got {levels!r}; typical are 8, 16 and 32"
         )
     return levels
 

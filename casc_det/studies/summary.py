@@ -123,8 +123,9 @@ def answers(records: list[dict], summary: list[dict]) -> list[str]:
         name = named(mine[0][0], records)
         result.append(f"{name}: {_answer(mine)}")
         for record in plain([record for record, _ in mine]):
-            result.append(_why(record, name))
-            result += [f"What {name} reads: {record['reads']['summary']}."] if "reads" in record else []
+            how = f"{name}, {variant_of(record).method}"
+            result.append(_why(record, how))
+            result += [f"What {how} reads: {record['reads']['summary']}."] if "reads" in record else []
     return result
 
 

@@ -100,10 +100,10 @@ def read_images(ask: Calibration, imgsz: tuple[int, int], stride: int) -> tuple[
     """Images to calibrate with and others that are held out, (1, 3, H, W) each, letterboxed as `predict` does.
 
     Which ones is up to a shuffle of all; those that cannot be read are named and left out. Where there are fewer than
-    are asked for, a third is held out; a single one is both.
+    are asked for, a third is held out.
 
     Raises:
-        SourceError: there are none, or none can be read.
+        SourceError: there are less than two that can be read.
     """
     files, found = list_images(_folders(ask.data)), list[torch.Tensor]()
     count = len(files)
@@ -114,10 +114,13 @@ def read_images(ask: Calibration, imgsz: tuple[int, int], stride: int) -> tuple[
             found.append(letterbox(read_image(file).image, imgsz, stride)[None])
         except SourceError as error:
             LOGGER.warning(printable(f"skipped '{file}': {error}"))
-    if not found:
-        raise SourceError(f"data: none of the {count} images of '{ask.data}' can be read")
-    fitted = ask.images if len(found) > ask.images else max(len(found) - max(len(found) // 3, 1), 1)
-    return found[:fitted], found[fitted:] or found
+    if len(found) < 2:
+        raise SourceError(
+            f"data: of '{ask.data}' {len(found)} of {count} images can be read, expected at least 2: one to calibrate "
+            "with, another to hold the result against"
+        )
+    fitted = ask.images if len(found) > ask.images else len(found) - max(len(found) // 3, 1)
+    return found[:fitted], found[fitted:]
 
 
 def _folders(data: str | Path | None) -> str:

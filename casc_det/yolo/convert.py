@@ -34,8 +34,7 @@ from casc_det.yolo.weights import is_spiking
 
 KEPT = ("levels", "imgsz", "epochs", "batch", "optimizer", "lr0", "seed", "progressive")  # of how it was trained
 PRECISIONS = ("integer", "float")
-BURST = 8
-RECOMMENDED = {"burst": BURST, "ramp": True}  # to simulate networks with, that follow other functions than ReLU
+BURST = 8  # recommended for networks that follow other functions than ReLU, with the ramp rule; half of Q at most
 Progress = Callable[[int, int, str], None]
 
 
@@ -123,8 +122,8 @@ def _graph(
     """The spiking graph of a CQ network, and the audit."""
     graph = capture(model, size)
     spiking, rows = convert_graph(replace(graph, meta=graph.meta | meta))
-    if spiking.levels >= BURST and spiking.functions != ["relu"]:
-        spiking = replace(spiking, defaults=dict(RECOMMENDED))
+    if spiking.functions != ["relu"]:
+        spiking = replace(spiking, defaults={"burst": max(min(BURST, spiking.levels // 2), 1), "ramp": True})
     return to_integer(spiking) if precision == "integer" else spiking, rows
 
 

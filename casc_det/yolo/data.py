@@ -100,6 +100,8 @@ def read_data(data: str | Path, teacher: str | None, names: str | None, trust: b
 
 def read_names(path: str | Path) -> dict[int, str]:
     """The class names of a dataset YAML."""
+    if not Path(path).is_file():
+        raise SourceError(f"names: '{path}' does not exist; give the path of a dataset YAML with a 'names' entry")
     try:
         names = numbered(YAML.load(path)["names"])
     except Exception as error:  # the YAML parser fails in many ways at files of other kinds

@@ -64,7 +64,9 @@ def test_levels_outside_1_to_64_are_refused(levels):
     for make in (check_levels, CQReLU):
         with pytest.raises(ArgumentError) as caught:
             make(levels)
-        assert str(caught.value) == f"levels: expected an integer from 1 to 64, got {levels!r}; typical are 4, 8 and 16"
+        assert (
+            str(caught.value) == f"levels: expected an integer from 1 to 64, got {levels!r}; typical are 8, 16 and 32"
+        )
 
 
 @pytest.mark.parametrize("levels", [1, MAX_LEVELS])

@@ -87,7 +87,10 @@ def test_cells_of_bursts_hold_what_plain_simulation_gives(place, silu):
         assert record["activation"] == "silu" and result["bits_a_message"] == bits
         read = record["reads"]["convolutions"].values()
         assert [one["seen"] for one in read if one["reads"] == "spikes"] == peaks.tolist()
-        assert answers([record], summarise([record]))[-1] == f"What silu reads: {record['reads']['summary']}."
+        assert (
+            answers([record], summarise([record]))[-1]
+            == f"What silu, {summarise([record])[0]['method']} reads: {record['reads']['summary']}."
+        )
     assert max(records[2]["result"]["steps_to_rest"]) < min(records[0]["result"]["steps_to_rest"])
     assert plain(records) == records[:1] and list(records[2]["result"]["layers"]["error"]) == ["3", "4", "6"]
 

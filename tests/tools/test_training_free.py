@@ -75,7 +75,7 @@ def test_a_stopped_command_goes_on_and_ends_in_tables(words, tmp_path, monkeypat
     assert "classes" not in content["networks"][0]["rows"][0] and len(content["cells"]) == 2
     text = (tmp_path / "p" / "training-free.md").read_text()
     assert text.strip() in capsys.readouterr().out
-    assert "| 320 | 32 | 0.4000 | 0.3800 | 0.3800 | 95.0 % |" in text
+    assert "| 320 | 32 | 0.4000 | 0.3800 | 95.0 % |" in text
     assert "| 320 | 32 | 1 | no | 5 | 4.90 | 2.90 | 0.80 | 9.0 | 4.90 | 2.90 | 0.80 |" in text
     assert "| 320 | 32 | 8 | yes | >24 |  |  |  | >24 |  |  |  |" in text
 

@@ -20,7 +20,7 @@ from casc_det.neurons.activation import CQ
 from casc_det.simulation.twin import ann_forward
 from casc_det.yolo.calibration import HELD_OUT, Calibration, read_images
 from casc_det.yolo.capture import capture
-from casc_det.yolo.convert import RECOMMENDED, Conversion
+from casc_det.yolo.convert import Conversion
 from casc_det.yolo.install import cq_sites, install_cq
 
 
@@ -69,7 +69,10 @@ def test_graph_has_the_functions_levels_and_report_that_were_asked_for(place, tm
     conversion = converted(place / "float.pt", place, seed=3)
     graph, report = conversion.graph, conversion.report
     assert graph.integer and graph.levels == 8 and graph.imgsz == 64
-    assert {node.function for node in graph.of_type(g.Neuron)} == {"silu"} and graph.defaults == RECOMMENDED
+    assert {node.function for node in graph.of_type(g.Neuron)} == {"silu"} and graph.defaults == {
+        "burst": 4,
+        "ramp": True,
+    }
     asked = {"levels": 8, "activation": "keep", "images": 2, "seed": 3, "held_out": 3}
     assert {key: report[key] for key in asked} == asked
     layers = {node.name for node in (*graph.of_type(g.Neuron), *graph.of_type(g.Readout))}
@@ -150,15 +153,21 @@ def test_images_are_chosen_by_the_seed_and_none_is_held_out_that_was_fitted_to(p
     assert [(len(fitted), len(held)) for fitted, held in taken] == [(2, 3)] * 3
 
 
-@pytest.mark.parametrize(
-    ("count", "images", "parts"), [(1, 24, (1, 1)), (2, 24, (1, 1)), (5, 24, (4, 1)), (5, 4, (4, 1))]
-)
+@pytest.mark.parametrize(("count", "images", "parts"), [(2, 24, (1, 1)), (5, 24, (4, 1)), (5, 4, (4, 1))])
 def test_few_images_are_shared_out(place, tmp_path, count, images, parts):
     for k in range(count):
         (tmp_path / f"{k}.png").write_bytes((place / "images" / f"{k}.png").read_bytes())
     fitted, held = read_images(Calibration(tmp_path, images=images), (64, 64), 32)
     assert (len(fitted), len(held)) == parts
-    assert not [image for image in held for other in fitted if image is other] or count == 1
+    assert not [image for image in held for other in fitted if image is other]
+
+
+def test_one_image_is_too_few(place, tmp_path):
+    (tmp_path / "0.png").write_bytes((place / "images" / "0.png").read_bytes())
+    with pytest.raises(
+        SourceError, match="^data: of '[^']*' 1 of 1 images can be read, expected at least 2: one to cal"
+    ):
+        read_images(Calibration(tmp_path), (64, 64), 32)
 
 
 def test_images_of_a_dataset_are_those_to_train_on(place, tmp_path):
@@ -213,7 +222,7 @@ def test_folders_without_images_are_refused(place, tmp_path):
     with pytest.raises(SourceError, match="^data: no images found in"):
         converted(place / "float.pt", place, data=tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match="^data: none of the 1 images of .* can be read"):
+    with pytest.raises(SourceError, match="^data: of .* 0 of 1 images can be read"):
         converted(place / "float.pt", place, data=tmp_path)
 
 
