@@ -311,7 +311,14 @@ def test_the_command_prints_audit_and_report_and_writes_the_file(place, tmp_path
     ],
 )
 def test_the_report_says_what_to_do_where_it_is_poor(levels, activation, share, ways):
-    report = {"levels": levels, "activation": activation, "equal_boxes": share, "held_out": 3, "readout_error": 0.1}
+    report = {
+        "levels": levels,
+        "activation": activation,
+        "equal_boxes": share,
+        "images": 6,
+        "held_out": 3,
+        "readout_error": 0.1,
+    }
     shown = format_report(report | {"layers": {f"layer{k}": k / 10 for k in range(9)}})
     assert "layer8 80.0%, layer7 70.0%" in shown and "layer3" not in shown
     assert "For a nearer one" not in shown if ways is None else ways in shown
