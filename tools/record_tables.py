@@ -338,6 +338,7 @@ TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {  # name: funct
     "levels": (study, ("weights/levels.study.json",)),
     "robust": (study, ("weights/yolov8n-cq16.robust.json",)),
     "bench": (bench, ("tools/bench_engine.json",)),
+    "bursts": (bursts, ("tools/bench_bursts.json",)),
     "threads": (threads, ("tools/bench_threads.json",)),
     "training-free": (training_free, ("tools/training_free.json",)),
 }

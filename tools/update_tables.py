@@ -48,6 +48,7 @@ RECORDS = {  # file: what made it, the commit whose code measured it where the r
     "weights/sparsity8.json": ("`tools/ablate.py`", "ebfab83"),
     "weights/scratch.json": ("`tools/scratch.py`", "1eaa03d"),
     "tools/bench_engine.json": ("`tools/bench_engine.py`", "e3f4333"),
+    "tools/bench_bursts.json": ("`tools/bench_engine.py`", "02610dc"),
     "tools/bench_threads.json": ("`tools/bench_threads.py`", "162fdc1"),
     "tools/training_free.json": ("`casc-det val`, `study`", "2601bc1"),
 }

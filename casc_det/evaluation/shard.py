@@ -1,5 +1,6 @@
 """One process among those that torchrun started."""
 
+import atexit
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class Shard:
             return Shard()
         if not dist.is_initialized():
             dist.init_process_group("gloo", timeout=timedelta(hours=12))  # what is exchanged lies on the CPU
+            atexit.register(leave)
         return Shard(dist.get_rank(), dist.get_world_size())
 
     def share(self, make: Callable[[], T]) -> T:
@@ -51,6 +53,12 @@ class Shard:
         values: list[Any] | None = [None] * self.size if self.rank == 0 else None
         dist.gather_object(value, values)
         return values or []
+
+
+def leave() -> None:
+    """Leave the process group, which ends its threads: those that still run when Python ends may abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 ALONE = Shard()

@@ -55,7 +55,7 @@ def check(words: list[str], typed: bool = True) -> None:
             check(["casc-det", *rest])
         case ["python", script, *rest] if re.fullmatch(r"tools/\w+\.py", script):
             check_script(script.removeprefix("tools/"), rest, typed)
-        case ["python", "-m", "pip", "install", *_] | ["python", "-m", "pytest"] | ["python", "-m", "casc_det"]:
+        case ["python", "-m", "pip", "install", *_] | ["python", "-m", "pytest", *_] | ["python", "-m", "casc_det"]:
             pass
         case _:
             raise AssertionError(f"no command that is known here: {words}")
