@@ -109,9 +109,9 @@ class Chunk:
         result = {}
         for name, layer in self.memory.neurons.items():
             none = layer.v.new_zeros(len(self.running), *layer.shape)
-            if name in self.spikes and len(self.spikes[name].data):
-                sent = self.spikes[name].floats(self.dtype).view(*self.size, *layer.shape)
-                none = spread(sent[k], none, self.images, 0)
+            if name in self.spikes and len(data := self.spikes[name].data):
+                sent = Signal(data.view(*self.size, *layer.shape)[k], self.spikes[name].zero)
+                none = spread(sent.floats(self.dtype), none, self.images, 0)
             result[name] = nchw(none)
         return result
 

@@ -38,7 +38,7 @@ class Network:
         self.spiking = {node.name: i for i, node in enumerate(spiking_convolutions(graph))}
         convs = {node.name: node for node in graph.of_type(g.Conv)}
         self.convolutions = {name: SpikeConvolution(node, graph.integer) for name, node in convs.items()}
-        steps = range(1, 1 + min(graph.levels if plan.wake is None else plan.wake, graph.levels))
+        steps = range(1, 1 + min(plan.input_steps, graph.levels))
         spans = [(plan.injected(t - 1), plan.injected(t)) for t in steps]
         self.injected = [after - before for before, after in spans]
         self.multiples = sorted(set(self.injected))
@@ -62,7 +62,7 @@ class Network:
         self.to_neurons = _to_neurons(graph)
 
     def _tables(self, node: g.Neuron, theta: torch.Tensor) -> Tables:
-        found = [node.table if levels is None else node.ramp_table(levels) for levels in self.ramps]
+        found = [node.table_at(levels) for levels in self.ramps]
         return Tables.of([table for table in found if table], theta)
 
 
