@@ -22,7 +22,8 @@ import torch
 from casc_det.neurons.rule import NeuronParams, NeuronState, Table, neuron_step
 from casc_det.simulation import step
 from casc_det.simulation.fast.compiling import compiled, run_loop
-from casc_det.simulation.fast.loops import UNSURE, events_loop, gaps_loop, pool_loop, scan_loop, weigh_loop
+from casc_det.simulation.fast.counting import gaps_loop, pool_loop, weigh_loop
+from casc_det.simulation.fast.loops import UNSURE, events_loop, scan_loop
 
 BLOCK = 2048  # neurons whose state stays in the cache while time goes on
 CELLS = 128  # of a table, in a threshold theta
